@@ -1,0 +1,1 @@
+"""Test-time training of linear transformers: theory and simulation in JAX."""
