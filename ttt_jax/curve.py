@@ -1,0 +1,61 @@
+"""The risk of one TTT step as a function of its step size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["RiskCurve"]
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCurve:
+    """The parabola risk(lr) = c0 - c1 lr + c2 lr^2 of one gradient step of size lr.
+
+    Args:
+        c0: risk before the step.
+        c1: minus the slope at lr = 0, never negative.
+        c2: curvature, never negative.
+        covariance: (3, 3) covariance of the errors of (c0, c1, c2) where tasks were sampled, else zero.
+
+    Example:
+        >>> curve = RiskCurve(1.0, 4.0, 8.0)
+        >>> curve.optimal_lr, curve.optimal, curve.at(0.5), curve.largest_improving_lr
+        (0.25, 0.5, 1.0, 0.5)
+    """
+
+    c0: float
+    c1: float
+    c2: float
+    covariance: np.ndarray = field(default_factory=lambda: np.zeros((3, 3)))
+
+    @property
+    def initial(self) -> float:
+        """Risk before the step."""
+        return self.c0
+
+    def at(self, lr):
+        """Risk after a step of size lr (a number or an array)."""
+        return self.c0 - self.c1 * lr + self.c2 * lr**2
+
+    @property
+    def optimal_lr(self) -> float:
+        """The step size of smallest risk, c1 / (2 c2); 0 where no step helps."""
+        return self.largest_improving_lr / 2
+
+    @property
+    def optimal(self) -> float:
+        """The smallest risk, c0 - c1^2 / (4 c2)."""
+        return self.at(self.optimal_lr)
+
+    @property
+    def largest_improving_lr(self) -> float:
+        """Every step size below c1 / c2 lowers the risk; 0 where no step helps."""
+        return self.c1 / self.c2 if self.c1 > 0 and self.c2 > 0 else 0.0
+
+    def stderr(self, lr: float) -> float:
+        """Standard error of at(lr), from the sampling of random tasks; 0 for a fixed task."""
+        direction = np.array([1.0, -lr, lr**2])
+        return math.sqrt(max(float(direction @ self.covariance @ direction), 0.0))

@@ -1,0 +1,81 @@
+"""A TTT experiment on sampled data: contexts, training pairs, and a jax.grad step of the Flax model.
+
+Rows are drawn and consumed in fixed blocks, so memory grows neither with n nor with k, and both may be traced numbers.
+The gradient is never taken through that loop: the model is cut at h = encode(params, u), the part of it that every query
+reads. The loss is a sum over queries given h, so its gradient in h is accumulated over row blocks, each by jax.grad, and
+pulled back to the parameters once, by jax.vjp. That is the chain rule, and the same step as `ttt.ttt_step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from ttt_jax import linalg
+from ttt_jax.law import Setting, draw_task
+from ttt_jax.models import LinearAttention
+
+ROW_BLOCK = 8
+
+
+def data_risk(key: Key[Array, ""], setting: Setting, *, evaluation: str) -> Float[Array, ""]:
+    """The risk after TTT in one experiment, the new query integrated out: |R (b - h)|^2 + s2 with h = encode(W_TT, u)."""
+    key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
+    task = draw_task(key_task, setting)
+    u = summarize(key_context, task, setting)
+    weights = step(key_train, u, task, setting)
+    u_eval = u if evaluation == "same" else summarize(key_fresh, task, setting)
+    error = linalg.apply(setting.feature_root, task - encode(weights, u_eval))
+    return error @ error + setting.noise_var
+
+
+def summarize(key: Key[Array, ""], task: Float[Array, " d"], setting: Setting) -> Float[Array, " d"]:
+    """The summary u of a new context of n rows."""
+
+    def summary(x, y, live):
+        return LinearAttention.summarize(x, jnp.where(live, y, 0.0))
+
+    return sum_over_rows(summary, key, setting.n, task, setting)
+
+
+def encode(weights: Float[Array, "d d"], u: Float[Array, " d"]) -> Float[Array, " d"]:
+    """What the model with these weights makes of a context summary."""
+    return LinearAttention(weights).encode(u)
+
+
+def step(key: Key[Array, ""], u: Float[Array, " d"], task: Float[Array, " d"], setting: Setting) -> Float[Array, "d d"]:
+    """The weights after one gradient step on k new queries, with u as the context of each."""
+    h, pull_back = jax.vjp(lambda weights: encode(weights, u), setting.weights)
+
+    def loss(h, x, y, live):
+        return jnp.sum(jnp.where(live, y - LinearAttention.read(h, x), 0.0) ** 2)
+
+    def gradient_in_h(x, y, live):
+        return jax.grad(loss)(h, x, y, live)
+
+    (gradient,) = pull_back(sum_over_rows(gradient_in_h, key, setting.k, task, setting))
+    return setting.weights - setting.lr * gradient
+
+
+def sum_over_rows(
+    function: Callable[..., Float[Array, " d"]],
+    key: Key[Array, ""],
+    rows: Int[Array, ""],
+    task: Float[Array, " d"],
+    setting: Setting,
+) -> Float[Array, " d"]:
+    """The sum of function(x, y, live) over blocks of ROW_BLOCK rows; rows beyond `rows` are drawn, but not live."""
+    d, dtype = len(task), task.dtype
+
+    def add_block(i, total):
+        key_x, key_y = jax.random.split(jax.random.fold_in(key, i))
+        x = linalg.apply(setting.feature_root, jax.random.normal(key_x, (ROW_BLOCK, d), dtype))
+        y = x @ task + jnp.sqrt(setting.noise_var) * jax.random.normal(key_y, (ROW_BLOCK,), dtype)
+        live = i * ROW_BLOCK + jnp.arange(ROW_BLOCK) < rows
+        return total + function(x, y, live)
+
+    num_blocks = (rows + ROW_BLOCK - 1) // ROW_BLOCK
+    return jax.lax.fori_loop(0, num_blocks, add_block, jnp.zeros(d, dtype))

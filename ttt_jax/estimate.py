@@ -1,0 +1,219 @@
+"""Monte Carlo estimates of the expected risk after one TTT step.
+
+Tasks are cut into fixed blocks; block i draws from fold_in(key, i), and its risks reach the host, where streaming moments
+are merged in float64 in block order. So the result does not depend on how blocks are grouped into calls.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+from numpy.typing import ArrayLike
+
+from ttt_jax import linalg
+from ttt_jax.data import ROW_BLOCK, data_risk
+from ttt_jax.exact import EVALUATIONS
+from ttt_jax.law import Setting, law_risk
+from ttt_jax.moments import Moments
+from ttt_jax.problem import (
+    GaussianTasks,
+    Problem,
+    choice,
+    mean_square,
+    positive_integer,
+    seed_integer,
+    weights_array,
+)
+from ttt_jax.progress import Progress
+
+__all__ = ["Estimate", "estimate_risk"]
+
+SAMPLERS = {"data": data_risk, "law": law_risk}
+CACHE_BYTES = 2 * 2**20
+MAX_BLOCK_SIZE = 4096
+BLOCKS_PER_CALL = 64
+SECONDS_PER_CALL = 0.25
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A Monte Carlo estimate of an expected risk.
+
+    Args:
+        mean: the mean risk per task, not normalised.
+        stderr: its standard error.
+        num_tasks: number of independent tasks.
+        stderr_reliable: False where the tails of the per-task risk make the standard error untrustworthy.
+        skewness: third standardised moment of the per-task risk.
+        kurtosis: fourth standardised moment of the per-task risk, 3 for a Gaussian.
+        num_nonfinite: tasks whose risk overflowed; the mean is nan if there are any.
+        sampler: "data" or "law".
+        evaluation: "fresh" or "same".
+        seed: of the random key.
+        block_size: tasks per block; part of what fixes the random numbers.
+    """
+
+    mean: float
+    stderr: float
+    num_tasks: int
+    stderr_reliable: bool
+    skewness: float
+    kurtosis: float
+    num_nonfinite: int
+    sampler: str
+    evaluation: str
+    seed: int
+    block_size: int
+
+
+def estimate_risk(
+    problem: Problem,
+    weights: ArrayLike,
+    lr: float,
+    *,
+    num_tasks: int = 20_000,
+    seed: int = 0,
+    evaluation: str = "fresh",
+    sampler: str = "data",
+    x64: bool = False,
+    block_size: int | None = None,
+    progress: bool = False,
+) -> Estimate:
+    """Simulate TTT on many independent tasks and average the risk, the new query integrated out.
+
+    Args:
+        problem: the test-time problem.
+        weights: W before the step, a scalar (times the identity), (d,) or (d, d).
+        lr: step size of the one gradient step.
+        num_tasks: number of independent experiments.
+        seed: an integer in [0, 2^32).
+        evaluation: "fresh" evaluates with a new context, as the paper does; "same" with the context of TTT.
+        sampler: "data" samples every row and takes a jax.grad step of the Flax model; "law" draws u and v from their
+            law, see `ttt_jax.law`.
+        x64: simulate in float64 in place of float32.
+        block_size: tasks per block; by default what fits the cache. Results are reproducible for equal block sizes.
+        progress: show a progress bar where standard error is a terminal and the work takes over two seconds.
+
+    Returns:
+        An `Estimate`. A warning is raised if the risk of any task is not finite.
+
+    Raises:
+        ValueError: naming the argument whose value has no meaning.
+
+    Example:
+        >>> problem = Problem(n=8, k=16, task=np.ones(4) / 2)
+        >>> from ttt_jax.exact import exact_risk
+        >>> exact = exact_risk(problem, 0.0)
+        >>> estimate = estimate_risk(problem, 0.0, exact.optimal_lr, num_tasks=4096)
+        >>> abs(estimate.mean - exact.optimal) < 4 * estimate.stderr
+        True
+    """
+    positive_integer("num_tasks", num_tasks)
+    choice("evaluation", evaluation, EVALUATIONS)
+    choice("sampler", sampler, tuple(SAMPLERS))
+    weights = weights_array(weights, problem.d)
+    if not math.isfinite(lr):
+        raise ValueError(f"lr must be a finite number, got {lr}")
+    if block_size is None:
+        rows = ROW_BLOCK if sampler == "data" else 1
+        block_size = min(MAX_BLOCK_SIZE, max(1, CACHE_BYTES // (4 * rows * problem.d)))
+    positive_integer("block_size", block_size)
+
+    with jax.enable_x64(x64), jax.default_matmul_precision("highest"):
+        setting, scale = _setting(problem, weights, lr, sampler, jnp.float64 if x64 else jnp.float32)
+        key = jax.random.key(seed_integer(seed), impl="threefry2x32")
+        moments, num_nonfinite, done = Moments(), 0, 0
+        total = -(-num_tasks // block_size)
+        count = 1
+        with Progress(f"{sampler} Monte Carlo, tasks", num_tasks, enabled=progress) as bar:
+            while done < total:
+                started = time.perf_counter()
+                count = min(count, total - done, BLOCKS_PER_CALL)
+                risks = _run_blocks(
+                    key, done, count, setting, sampler=sampler, evaluation=evaluation, block_size=block_size
+                )
+                for block in np.asarray(risks, np.float64)[:count]:
+                    block = scale * block[: num_tasks - done * block_size]
+                    finite = np.isfinite(block)
+                    moments = moments.merge(Moments.of(block[finite]))
+                    num_nonfinite += len(block) - int(finite.sum())
+                    done += 1
+                    bar.advance(len(block))
+                if time.perf_counter() - started < SECONDS_PER_CALL:
+                    count *= 2
+    if num_nonfinite:
+        warnings.warn(f"the risk of {num_nonfinite} of {num_tasks} tasks is not finite: is lr too large?", stacklevel=2)
+    return Estimate(
+        mean=math.nan if num_nonfinite else moments.mean,
+        stderr=math.nan if num_nonfinite else moments.stderr,
+        num_tasks=num_tasks,
+        stderr_reliable=not num_nonfinite and stderr_reliable(moments),
+        skewness=moments.skewness,
+        kurtosis=moments.kurtosis,
+        num_nonfinite=num_nonfinite,
+        sampler=sampler,
+        evaluation=evaluation,
+        seed=int(seed),
+        block_size=int(block_size),
+    )
+
+
+def stderr_reliable(moments: Moments) -> bool:
+    return moments.count > 1
+
+
+@partial(jax.jit, static_argnames=("sampler", "evaluation", "block_size"))
+def _run_blocks(
+    key: Key[Array, ""],
+    first: Int[Array, ""],
+    count: Int[Array, ""],
+    setting: Setting,
+    *,
+    sampler: str,
+    evaluation: str,
+    block_size: int,
+) -> Float[Array, "blocks T"]:
+    """The risks of blocks first, ..., first + count - 1, in the first `count` rows of a buffer of fixed size."""
+    one_task = partial(SAMPLERS[sampler], setting=setting, evaluation=evaluation)
+
+    def block(i, buffer):
+        keys = jax.random.split(jax.random.fold_in(key, first + i), block_size)
+        return buffer.at[i].set(jax.vmap(one_task)(keys))
+
+    buffer = jnp.zeros((BLOCKS_PER_CALL, block_size), setting.task_mean.dtype)
+    return jax.lax.fori_loop(0, count, block, buffer)
+
+
+def _setting(problem: Problem, weights: np.ndarray, lr: float, sampler: str, dtype) -> tuple[Setting, float]:
+    """The cell as arrays of the given precision, and the unit of the risk.
+
+    Tasks and noise are scaled to E|b|^2 + s2 = 1, which only changes units (lr has the unit of 1/|b|^2): float32 would
+    overflow or underflow otherwise.
+    """
+    square = mean_square(problem) + problem.noise_var
+    scale = square if square > 0 else 1.0
+    task, task_root = problem.task, None
+    if isinstance(task, GaussianTasks):
+        task_root = jnp.asarray(linalg.sqrt(task.cov) / math.sqrt(scale), dtype)
+        task = task.mean
+    if sampler == "data":
+        weights = linalg.dense(weights, problem.d)
+    setting = Setting(
+        n=jnp.int32(problem.n),
+        k=jnp.int32(problem.k),
+        lr=jnp.asarray(lr * scale, dtype),
+        noise_var=jnp.asarray(problem.noise_var / scale, dtype),
+        feature_root=jnp.asarray(linalg.sqrt(problem.feature_cov), dtype),
+        weights=jnp.asarray(weights, dtype),
+        task_mean=jnp.asarray(task / math.sqrt(scale), dtype),
+        task_root=task_root,
+    )
+    return setting, scale

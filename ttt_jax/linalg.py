@@ -1,0 +1,134 @@
+"""Covariances and weights as scalars, diagonals or dense matrices, and the one algebra that serves all three.
+
+Dimension letters, here and in the whole package:
+
+    d features    n context pairs    k training queries of the TTT step    T tasks of one Monte Carlo block
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+@dataclass(frozen=True, eq=False)
+class LowRankUpdate:
+    """The matrix diag(diagonal) + left right', with the part of the array interface that formulas need.
+
+    Products of such matrices stay in this form, so that a formula written with `@`, `+`, `.T` and `trace` costs O(d)
+    when its inputs are diagonal and O(d^3) when they are dense arrays, from the same source text.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> a = LowRankUpdate.from_diagonal(jnp.array([1.0, 2.0]))
+        >>> a = a + outer(jnp.ones(2), jnp.ones(2), like=a)          # [[2, 1], [1, 3]]
+        >>> (a @ a.T @ jnp.ones(2)).tolist(), float(trace(a))
+        ([10.0, 15.0], 5.0)
+    """
+
+    diagonal: Float[Array, " d"]
+    left: Float[Array, "d r"]
+    right: Float[Array, "d r"]
+
+    __array_priority__ = 1000  # so that `vector @ operator` reaches __rmatmul__
+
+    @classmethod
+    def from_diagonal(cls, diagonal: Float[Array, " d"]) -> LowRankUpdate:
+        empty = jnp.zeros((len(diagonal), 0), diagonal.dtype)
+        return cls(diagonal, empty, empty)
+
+    @property
+    def T(self) -> LowRankUpdate:
+        return LowRankUpdate(self.diagonal, self.right, self.left)
+
+    def __matmul__(self, other):
+        if not isinstance(other, LowRankUpdate):
+            return self.diagonal * other + self.left @ (self.right.T @ other)
+        return LowRankUpdate(
+            self.diagonal * other.diagonal,
+            jnp.concatenate([self.left, self.diagonal[:, None] * other.left], axis=1),
+            jnp.concatenate(
+                [other.diagonal[:, None] * self.right + other.right @ (other.left.T @ self.right), other.right], axis=1
+            ),
+        )
+
+    def __rmatmul__(self, vector):
+        return self.T @ vector
+
+    def __add__(self, other: LowRankUpdate) -> LowRankUpdate:
+        return LowRankUpdate(
+            self.diagonal + other.diagonal,
+            jnp.concatenate([self.left, other.left], axis=1),
+            jnp.concatenate([self.right, other.right], axis=1),
+        )
+
+    def __rmul__(self, scalar) -> LowRankUpdate:
+        return LowRankUpdate(scalar * self.diagonal, scalar * self.left, self.right)
+
+
+Operator = Array | LowRankUpdate
+"""A d x d matrix: dense, or diagonal plus low rank."""
+
+
+def operator(matrix: Float[Array, "..."], d: int, *, dense: bool) -> Operator:
+    """The d x d matrix that a scalar (), diagonal (d,) or dense (d, d) array stands for."""
+    if not dense:
+        return LowRankUpdate.from_diagonal(diagonal(matrix, d))
+    return matrix if matrix.ndim == 2 else jnp.diag(diagonal(matrix, d))
+
+
+def diagonal(matrix: Float[Array, "..."], d: int) -> Float[Array, " d"]:
+    """The diagonal of the d x d matrix that a scalar () or diagonal (d,) array stands for."""
+    return jnp.broadcast_to(jnp.asarray(matrix), (d,))
+
+
+def outer(left: Float[Array, " d"], right: Float[Array, " d"], *, like: Operator) -> Operator:
+    """left right' in the representation of `like`."""
+    if isinstance(like, LowRankUpdate):
+        return LowRankUpdate(jnp.zeros_like(left), left[:, None], right[:, None])
+    return jnp.outer(left, right)
+
+
+def trace(matrix: Operator) -> Float[Array, ""]:
+    """tr(A)."""
+    if isinstance(matrix, LowRankUpdate):
+        return matrix.diagonal.sum() + (matrix.left * matrix.right).sum()
+    return jnp.trace(matrix)
+
+
+def inner(a: Operator, b: Operator) -> Float[Array, ""]:
+    """tr(A'B), without the product when both are dense."""
+    if isinstance(a, LowRankUpdate):
+        return trace(a.T @ b)
+    return (a * b).sum()
+
+
+def dense(matrix, d: int) -> np.ndarray:
+    """The (d, d) NumPy array that a scalar, diagonal or dense covariance stands for.
+
+    Example:
+        >>> dense(2.0, 2).tolist()
+        [[2.0, 0.0], [0.0, 2.0]]
+    """
+    matrix = np.asarray(matrix)
+    return matrix if matrix.ndim == 2 else np.diag(np.broadcast_to(matrix, (d,)))
+
+
+def apply(matrix, vector):
+    """A v for a scalar, diagonal or dense matrix A; the vector may carry leading batch axes."""
+    return matrix * vector if np.ndim(matrix) < 2 else vector @ matrix.T
+
+
+def sqrt(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric square root R = S^(1/2) of a positive semi-definite S, in the form (scalar, diagonal, dense) of S.
+
+    Example:
+        >>> sqrt(np.array([4.0, 9.0])).tolist()
+        [2.0, 3.0]
+    """
+    if covariance.ndim < 2:
+        return np.sqrt(covariance)
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T

@@ -1,0 +1,252 @@
+"""What is being asked: the law that the weights were trained under, and the law that they are tested under."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ttt_jax import linalg
+
+__all__ = ["GaussianTasks", "Pretraining", "Problem"]
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianTasks:
+    """Random task vectors b ~ N(mean, cov) in R^d.
+
+    Args:
+        mean: the mean task, (d,), or one number for every coordinate.
+        cov: the task covariance, a scalar, a diagonal (d,) or a dense (d, d) matrix.
+        d: number of features; needed only where neither mean nor cov is an array.
+
+    Raises:
+        ValueError: naming the field whose value has no meaning.
+
+    Example:
+        >>> GaussianTasks(cov=[1.0, 0.5]).mean.tolist()
+        [0.0, 0.0]
+    """
+
+    mean: Any = 0.0
+    cov: Any = 1.0
+    d: int | None = None
+
+    def __post_init__(self):
+        mean, cov = _finite("task mean", self.mean), _finite("task_cov", self.cov)
+        d = _dimension(self.d, {"task mean": mean, "task_cov": cov})
+        if mean.ndim > 1:
+            raise ValueError(f"task mean must have shape (d,), got {mean.shape}")
+        _set(self, mean=np.broadcast_to(mean, (d,)), cov=covariance("task_cov", cov), d=d)
+
+
+@dataclass(frozen=True, eq=False)
+class Pretraining:
+    """The law that the weights were trained under: y = x'b + xi, x ~ N(0, feature_cov), b ~ N(0, task_cov).
+
+    Args:
+        n: number of context pairs in a pretraining prompt.
+        feature_cov: covariance of the features x, a scalar (times the identity), a diagonal (d,) or dense (d, d).
+        task_cov: covariance of the task vectors b, in the same forms.
+        noise_var: variance of the label noise xi.
+        d: number of features; needed only where both covariances are scalars.
+
+    Raises:
+        ValueError: naming the field whose value has no meaning.
+
+    Example:
+        >>> Pretraining(n=20, task_cov=[1.0, 1.0, 0.0]).d
+        3
+
+    Reference: Gozeten et al. (ICML 2025), section 2.
+    """
+
+    n: int
+    feature_cov: Any = 1.0
+    task_cov: Any = 1.0
+    noise_var: float = 0.0
+    d: int | None = None
+
+    def __post_init__(self):
+        feature_cov, task_cov = _finite("feature_cov", self.feature_cov), _finite("task_cov", self.task_cov)
+        _set(
+            self,
+            n=positive_integer("n", self.n),
+            noise_var=non_negative("noise_var", self.noise_var),
+            d=_dimension(self.d, {"feature_cov": feature_cov, "task_cov": task_cov}),
+            feature_cov=covariance("feature_cov", feature_cov),
+            task_cov=covariance("task_cov", task_cov),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One test-time problem: n context pairs and k further labelled pairs of one task, y = x'b + xi.
+
+    The TTT step trains on the n + k pairs (the n as the context of k prompts, the k as their queries); the risk is the
+    expected squared error on a new query, label noise included. Nothing is divided by n, k or d.
+
+    Args:
+        n: number of context pairs.
+        k: number of training queries of the TTT step.
+        task: the task vector b, (d,), or `GaussianTasks` for tasks drawn anew in every experiment.
+        feature_cov: covariance of the features, a scalar (times the identity), a diagonal (d,) or dense (d, d).
+        noise_var: variance of the label noise xi.
+
+    Raises:
+        ValueError: naming the field whose value has no meaning.
+
+    Example:
+        >>> Problem(n=20, k=40, task=[0.6, 0.8], noise_var=0.1).d
+        2
+        >>> Problem(n=0, k=40, task=[0.6, 0.8])
+        Traceback (most recent call last):
+        ValueError: n must be an integer >= 1, got 0
+
+    Reference: Gozeten et al. (ICML 2025), sections 2 and 3.
+    """
+
+    n: int
+    k: int
+    task: Any
+    feature_cov: Any = 1.0
+    noise_var: float = 0.0
+
+    def __post_init__(self):
+        task = self.task
+        feature_cov = _finite("feature_cov", self.feature_cov)
+        if isinstance(task, GaussianTasks):
+            d = task.d
+        else:
+            task = _finite("task", task)
+            if task.ndim != 1 or task.size == 0:
+                raise ValueError(f"task must be a vector of shape (d,) or GaussianTasks, got shape {task.shape}")
+            d = len(task)
+        _dimension(d, {"feature_cov": feature_cov})
+        _set(
+            self,
+            n=positive_integer("n", self.n),
+            k=positive_integer("k", self.k),
+            task=task,
+            feature_cov=covariance("feature_cov", feature_cov),
+            noise_var=non_negative("noise_var", self.noise_var),
+        )
+
+    @property
+    def d(self) -> int:
+        """Number of features."""
+        return self.task.d if isinstance(self.task, GaussianTasks) else len(self.task)
+
+
+def positive_integer(field: str, value) -> int:
+    """The value as an int; ValueError naming the field unless it is an integer >= 1."""
+    return _integer(field, value, 1)
+
+
+def non_negative(field: str, value) -> float:
+    """The value as a float; ValueError naming the field unless it is a finite number >= 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{field} must be a finite number >= 0, got {value}")
+    return number
+
+
+def covariance(field: str, value: ArrayLike) -> np.ndarray:
+    """The value as a read-only float64 array (), (d,) or (d, d); ValueError naming the field unless it is a covariance."""
+    value = _finite(field, value)
+    if value.ndim > 2 or (value.ndim == 2 and value.shape[0] != value.shape[1]):
+        raise ValueError(f"{field} must be a scalar, a diagonal (d,) or a square (d, d) matrix, got shape {value.shape}")
+    if value.ndim < 2:
+        smallest = value.min()
+    else:
+        tolerance = 1e-9 * np.abs(value).max(initial=0)
+        asymmetry = np.abs(value - value.T).max()
+        if asymmetry > tolerance:
+            raise ValueError(f"{field} must be symmetric, but differs from its transpose by up to {asymmetry:.3g}")
+        value = (value + value.T) / 2
+        smallest = np.linalg.eigvalsh(value)[0]
+        smallest = 0.0 if smallest >= -tolerance else smallest
+    if smallest < 0:
+        raise ValueError(f"{field} must be positive semi-definite, but has the eigenvalue {smallest:.3g}")
+    return value
+
+
+def weights_array(value: ArrayLike, d: int) -> np.ndarray:
+    """The attention weights W as a float64 array (), (d,) or (d, d); ValueError unless they fit d features."""
+    value = _finite("weights", value)
+    if value.shape not in ((), (d,), (d, d)):
+        raise ValueError(f"weights must be a scalar or have shape ({d},) or ({d}, {d}), got {value.shape}")
+    return value
+
+
+def seed_integer(value) -> int:
+    """The value as an int; ValueError unless it is an integer in [0, 2^32)."""
+    seed = _integer("seed", value, 0)
+    if seed >= 2**32:
+        raise ValueError(f"seed must be below 2**32, got {seed}")
+    return seed
+
+
+def choice(field: str, value: str, choices: tuple[str, ...]) -> str:
+    """The value; ValueError naming the field unless it is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def mean_square(problem: Problem) -> float:
+    """E[b'b], the mean squared length of the task vector."""
+    task = problem.task
+    if isinstance(task, GaussianTasks):
+        return float(task.mean @ task.mean + np.trace(linalg.dense(task.cov, problem.d)))
+    return float(task @ task)
+
+
+def _integer(field: str, value, smallest: int) -> int:
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        number = smallest - 1
+    if number < smallest:
+        raise ValueError(f"{field} must be an integer >= {smallest}, got {value!r}")
+    return number
+
+
+def _finite(field: str, value: ArrayLike) -> np.ndarray:
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{field} must be an array of real numbers, got {value!r}") from None
+    if np.iscomplexobj(value) or not np.isfinite(array).all():
+        raise ValueError(f"{field} must hold finite real numbers only")
+    array.flags.writeable = False
+    return array
+
+
+def _dimension(d: int | None, arrays: dict[str, np.ndarray]) -> int:
+    """The one number of features that every array agrees on."""
+    sizes = {} if d is None else {"d": positive_integer("d", d)}
+    sizes |= {field: len(array) for field, array in arrays.items() if array.ndim}
+    if not sizes:
+        raise ValueError(f"d must be given, since {' and '.join(arrays)} are scalars")
+    (first, size), *others = sizes.items()
+    for field, other in others:
+        if other != size or not other:
+            raise ValueError(f"{field} has dimension {other}, but {first} has dimension {size}")
+    if not size:
+        raise ValueError(f"{first} must not be empty")
+    return size
+
+
+def _set(instance, **fields):
+    for name, value in fields.items():
+        object.__setattr__(instance, name, value)
