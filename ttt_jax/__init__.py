@@ -1,1 +1,36 @@
-"""Test-time training of linear transformers: theory and simulation in JAX."""
+"""Test-time training of linear transformers: expected risk exactly, asymptotically and by Monte Carlo, in JAX."""
+
+from ttt_jax.asymptotic import asymptotic_risk
+from ttt_jax.compare import Comparison, agreement_table, compare, family_verdict
+from ttt_jax.curve import RiskCurve
+from ttt_jax.estimate import Estimate, estimate_risk
+from ttt_jax.exact import exact_risk
+from ttt_jax.models import LinearAttention, Prompt, TokenLinearAttention, functional
+from ttt_jax.pretrain import pretrain, pretrained_weights
+from ttt_jax.problem import GaussianTasks, Pretraining, Problem
+from ttt_jax.ttt import ttt_loss, ttt_step
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "GaussianTasks",
+    "LinearAttention",
+    "Pretraining",
+    "Problem",
+    "Prompt",
+    "RiskCurve",
+    "TokenLinearAttention",
+    "agreement_table",
+    "asymptotic_risk",
+    "compare",
+    "estimate_risk",
+    "exact_risk",
+    "family_verdict",
+    "functional",
+    "pretrain",
+    "pretrained_weights",
+    "ttt_loss",
+    "ttt_step",
+]

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from ttt_jax import linalg
 from ttt_jax.curve import RiskCurve
 from ttt_jax.exact import EVALUATIONS, average_over_tasks
-from ttt_jax.linalg import inner, operator, outer, trace
+from ttt_jax.linalg import inner, operator, trace
 from ttt_jax.problem import Problem, choice, mean_square, weights_array
 
 __all__ = [
@@ -78,9 +78,9 @@ def asymptotic_risk(
 
 def asymptotic_coefficients(
     task: Float[Array, " d"],
-    feature_cov: Float[Array, "..."],
+    feature_cov: Float[Array, ...],
     noise_var: Float[Array, ""],
-    weights: Float[Array, "..."],
+    weights: Float[Array, ...],
     n: Float[Array, ""],
     k: Float[Array, ""],
     *,
@@ -103,9 +103,7 @@ def asymptotic_coefficients(
     e = task - n * (w @ p)
     wsx = w @ sx
     a0, a1, a2 = e @ (sx @ e), e @ (sx2 @ e), e @ (sx2 @ (sx @ e))
-    r0, r1, r2 = (
-        a + n * tau * inner(wsx.T, matrix @ w.T) for a, matrix in ((a0, sx), (a1, sx2), (a2, sx2 @ sx))
-    )
+    r0, r1, r2 = (a + n * tau * inner(wsx.T, matrix @ w.T) for a, matrix in ((a0, sx), (a1, sx2), (a2, sx2 @ sx)))
     curvature = k * r2 + trace(sx2) * (r0 + noise_var)
     if evaluation == "fresh":
         slope, size = a1, n**2 * (p @ p)
@@ -175,9 +173,7 @@ def theorem_4_2(n: float, k: float, d: float, task_norm2: float = 1.0, *, simpli
         lr = d / (2 * (k + d) * n**2 * (n + d) * task_norm2)
         return _curve(initial, k / (k + d) * d**3 / (n + d) ** 3 * task_norm2, lr)
     common = 4 * k * n**2 * d / (n + d + 1) ** 2
-    return RiskCurve(
-        initial, common * d * task_norm2**2, common * (k + d + 1) * (n + d) * (n**2 + d) * task_norm2**3
-    )
+    return RiskCurve(initial, common * d * task_norm2**2, common * (k + d + 1) * (n + d) * (n**2 + d) * task_norm2**3)
 
 
 def corollary_4_4_turning_point(k_over_d: float) -> float:
@@ -207,9 +203,7 @@ def theorem_4_5(n: float, k: float, d: float, task_norm2: float = 1.0, noise_var
     Reference: Theorem 4.5 and its noisy version in the appendix.
     """
     train = noise_var * d + (k + d + 1) * task_norm2
-    context = (
-        noise_var**2 * d + task_norm2**2 * (n**2 + 4 * n + 3 + d) + 2 * noise_var * (n + d + 1) * task_norm2
-    )
+    context = noise_var**2 * d + task_norm2**2 * (n**2 + 4 * n + 3 + d) + 2 * noise_var * (n + d + 1) * task_norm2
     c1, c2 = 4 * k * n**2 * task_norm2**2, 4 * k * n**2 * train * context
     return RiskCurve(task_norm2 + noise_var, c1, c2)
 
@@ -371,7 +365,9 @@ def corollary_5_4_switch(problem: Problem, weights: ArrayLike) -> float:
     if c2 == 0:
         raise ValueError("weights must not be 0 for Corollary 5.4: the warm and the cold start are the same")
     if c1 + c2 >= 1:
-        raise ValueError(f"Corollary 5.4 needs A/B + spread/B < 1, got {c1 + c2:.4g}: the cold start is better for every k")
+        raise ValueError(
+            f"Corollary 5.4 needs A/B + spread/B < 1, got {c1 + c2:.4g}: the cold start is better for every k"
+        )
     return (c1 + c2 - (c1 + c2) ** 2) / (c2 * (2 * c1 + c2))
 
 
@@ -408,4 +404,3 @@ def _fixed_task(problem: Problem) -> np.ndarray:
     if not isinstance(problem.task, np.ndarray):
         raise ValueError("task must be one vector here, not GaussianTasks")
     return problem.task
-

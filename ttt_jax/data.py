@@ -1,9 +1,9 @@
 """A TTT experiment on sampled data: contexts, training pairs, and a jax.grad step of the Flax model.
 
 Rows are drawn and consumed in fixed blocks, so memory grows neither with n nor with k, and both may be traced numbers.
-The gradient is never taken through that loop: the model is cut at h = encode(params, u), the part of it that every query
-reads. The loss is a sum over queries given h, so its gradient in h is accumulated over row blocks, each by jax.grad, and
-pulled back to the parameters once, by jax.vjp. That is the chain rule, and the same step as `ttt.ttt_step`.
+The gradient is never taken through that loop: the model is cut at h = encode(params, u), the part of it that every
+query reads. The loss is a sum over queries given h, so its gradient in h is accumulated over row blocks, each by
+jax.grad, and pulled back to the parameters once, by jax.vjp. That is the chain rule, and equals `ttt.ttt_step`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROW_BLOCK = 8
 
 
 def data_risk(key: Key[Array, ""], setting: Setting, *, evaluation: str) -> Float[Array, ""]:
-    """The risk after TTT in one experiment, the new query integrated out: |R (b - h)|^2 + s2 with h = encode(W_TT, u)."""
+    """The risk after TTT in one experiment, the query integrated out: |R (b - h)|^2 + s2, h = encode(W_TT, u)."""
     key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
     task = draw_task(key_task, setting)
     u = summarize(key_context, task, setting)

@@ -1,7 +1,7 @@
 """Monte Carlo estimates of the expected risk after one TTT step.
 
-Tasks are cut into fixed blocks; block i draws from fold_in(key, i), and its risks reach the host, where streaming moments
-are merged in float64 in block order. So the result does not depend on how blocks are grouped into calls.
+Tasks are cut into fixed blocks; block i draws from fold_in(key, i), and its risks reach the host, where streaming
+moments are merged in float64 in block order. So the result does not depend on how blocks are grouped into calls.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from ttt_jax.problem import (
     weights_array,
 )
 from ttt_jax.progress import Progress
+from ttt_jax.tails import unseen_variance
 
 __all__ = ["Estimate", "estimate_risk"]
 
@@ -41,6 +42,7 @@ CACHE_BYTES = 2 * 2**20
 MAX_BLOCK_SIZE = 4096
 BLOCKS_PER_CALL = 64
 SECONDS_PER_CALL = 0.25
+MAX_UNSEEN_VARIANCE = 0.1  # calibrated by benchmarks/coverage.py
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Estimate:
         mean: the mean risk per task, not normalised.
         stderr: its standard error.
         num_tasks: number of independent tasks.
-        stderr_reliable: False where the tails of the per-task risk make the standard error untrustworthy.
+        stderr_reliable: False where the tails of the per-task risk make the standard error untrustworthy: where more
+            than a tenth of its variance comes from events rarer than one in num_tasks, see `ttt_jax.tails`.
         skewness: third standardised moment of the per-task risk.
         kurtosis: fourth standardised moment of the per-task risk, 3 for a Gaussian.
         num_nonfinite: tasks whose risk overflowed; the mean is nan if there are any.
@@ -155,7 +158,8 @@ def estimate_risk(
         mean=math.nan if num_nonfinite else moments.mean,
         stderr=math.nan if num_nonfinite else moments.stderr,
         num_tasks=num_tasks,
-        stderr_reliable=not num_nonfinite and stderr_reliable(moments),
+        stderr_reliable=not num_nonfinite
+        and unseen_variance(problem, weights, lr, evaluation, num_tasks) <= MAX_UNSEEN_VARIANCE,
         skewness=moments.skewness,
         kurtosis=moments.kurtosis,
         num_nonfinite=num_nonfinite,
@@ -164,10 +168,6 @@ def estimate_risk(
         seed=int(seed),
         block_size=int(block_size),
     )
-
-
-def stderr_reliable(moments: Moments) -> bool:
-    return moments.count > 1
 
 
 @partial(jax.jit, static_argnames=("sampler", "evaluation", "block_size"))

@@ -13,7 +13,8 @@ Deviations are taken about n p and n, so no digits are lost to cancellation when
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +31,8 @@ __all__ = ["exact_risk", "risk_coefficients"]
 
 EVALUATIONS = ("fresh", "same")
 
-Polynomial = dict[int, Float[Array, ""]]
-"""Coefficients of powers of t."""
+Polynomial = dict[int, Any]
+"""Coefficients of powers of t: numbers or scalar arrays."""
 
 
 def exact_risk(
@@ -71,26 +72,27 @@ def exact_risk(
 def average_over_tasks(
     coefficients, problem: Problem, weights: ArrayLike, evaluation: str, num_tasks: int, seed: int
 ) -> RiskCurve:
-    """The curve of `coefficients(task, feature_cov, noise_var, weights, n, k, evaluation=)`, averaged over random tasks."""
+    """The curve of coefficients(task, feature_cov, noise_var, weights, n, k, evaluation=), averaged over the tasks."""
     weights = weights_array(weights, problem.d)
     with jax.enable_x64(True):
         arguments = [jnp.asarray(a, jnp.float64) for a in (problem.feature_cov, problem.noise_var, weights)]
         arguments += [jnp.float64(problem.n), jnp.float64(problem.k)]
         if not isinstance(problem.task, GaussianTasks):
             task = jnp.asarray(problem.task, jnp.float64)
-            return RiskCurve(*(float(c) for c in coefficients(task, *arguments, evaluation=evaluation)))
+            c0, c1, c2 = coefficients(task, *arguments, evaluation=evaluation)
+            return RiskCurve(float(c0), float(c1), float(c2))
         tasks = law.draw_tasks(problem.task, num_tasks, seed)
         draws = np.stack(jax.lax.map(lambda b: coefficients(b, *arguments, evaluation=evaluation), tasks), axis=1)
     mean = draws.mean(axis=0)
     covariance = np.cov(draws, rowvar=False) / num_tasks if num_tasks > 1 else np.full((3, 3), np.inf)
-    return RiskCurve(*mean.tolist(), covariance=covariance)
+    return RiskCurve(float(mean[0]), float(mean[1]), float(mean[2]), covariance)
 
 
 def risk_coefficients(
     task: Float[Array, " d"],
-    feature_cov: Float[Array, "..."],
+    feature_cov: Float[Array, ...],
     noise_var: Float[Array, ""],
-    weights: Float[Array, "..."],
+    weights: Float[Array, ...],
     n: Float[Array, ""],
     k: Float[Array, ""],
     *,
@@ -160,8 +162,8 @@ class _Factor(NamedTuple):
     """A factor f(u) with, given t and u ~ N(t p, t G), its mean and the two other terms of Stein's lemma."""
 
     value: Polynomial  # E f
-    slope: list[tuple[int, Float[Array, ""], Float[Array, " d"]]]  # t G E[grad f] = sum of c t^a vector
-    curvature: object  # K -> polynomial tr(K t G E[hess f] t G)
+    slope: list[tuple[int, Any, Float[Array, " d"]]]  # t G E[grad f] = sum of c t^a vector
+    curvature: Callable[[Operator], Polynomial]  # K G -> polynomial tr(K t G E[hess f] t G)
 
 
 def _quadratic(f: Operator, p: Float[Array, " d"], g: Operator) -> _Factor:
@@ -216,8 +218,8 @@ def _chi2_mean(polynomial: Polynomial, n: Float[Array, ""], shift: int = 0) -> F
 
     E[t^a h(t)] = n (n+2) ... (n+2a-2) E[h(t')] with t' ~ chi2(n + 2a).
     """
-    total = 0.0
+    total = jnp.zeros_like(n)
     for a, coefficient in polynomial.items():
-        moment = functools.reduce(lambda m, j: m * (n + 2 * j), range(a), 1.0)
+        moment = functools.reduce(lambda m, j: m * (n + 2 * j), range(a), jnp.ones_like(n))
         total += coefficient * moment * (1.0, 2.0 * a, 2 * n + 4 * a + 4 * a**2)[shift]
     return total

@@ -28,10 +28,10 @@ class Setting(NamedTuple):
     k: Int[Array, ""]
     lr: Float[Array, ""]
     noise_var: Float[Array, ""]
-    feature_root: Float[Array, "..."]
-    weights: Float[Array, "..."]
+    feature_root: Float[Array, ...]
+    weights: Float[Array, ...]
     task_mean: Float[Array, " d"]
-    task_root: Float[Array, "..."] | None  # None: the task is task_mean in every experiment
+    task_root: Float[Array, ...] | None  # None: the task is task_mean in every experiment
 
 
 def draw_task(key: Key[Array, ""], setting: Setting) -> Float[Array, " d"]:
@@ -66,7 +66,7 @@ def draw_statistic(
 def law_risk(key: Key[Array, ""], setting: Setting, *, evaluation: str) -> Float[Array, ""]:
     """The risk after TTT in one experiment, the new query integrated out.
 
-        W_TT u_e = W u_e + 2 lr v (u'u_e),     risk = |R (b - W_TT u_e)|^2 + s2
+    W_TT u_e = W u_e + 2 lr v (u'u_e),     risk = |R (b - W_TT u_e)|^2 + s2
     """
     key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
     task = draw_task(key_task, setting)

@@ -8,10 +8,12 @@ Dimension letters, here and in the whole package:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
 
 @dataclass(frozen=True, eq=False)
 class LowRankUpdate:
@@ -68,18 +70,18 @@ class LowRankUpdate:
         return LowRankUpdate(scalar * self.diagonal, scalar * self.left, self.right)
 
 
-Operator = Array | LowRankUpdate
-"""A d x d matrix: dense, or diagonal plus low rank."""
+Operator = Any
+"""A d x d matrix, an Array or a LowRankUpdate: formulas use only what the two have in common."""
 
 
-def operator(matrix: Float[Array, "..."], d: int, *, dense: bool) -> Operator:
+def operator(matrix: Float[Array, ...], d: int, *, dense: bool) -> Operator:
     """The d x d matrix that a scalar (), diagonal (d,) or dense (d, d) array stands for."""
     if not dense:
         return LowRankUpdate.from_diagonal(diagonal(matrix, d))
     return matrix if matrix.ndim == 2 else jnp.diag(diagonal(matrix, d))
 
 
-def diagonal(matrix: Float[Array, "..."], d: int) -> Float[Array, " d"]:
+def diagonal(matrix: Float[Array, ...], d: int) -> Float[Array, " d"]:
     """The diagonal of the d x d matrix that a scalar () or diagonal (d,) array stands for."""
     return jnp.broadcast_to(jnp.asarray(matrix), (d,))
 

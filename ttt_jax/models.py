@@ -46,10 +46,10 @@ def functional(module: nnx.Module) -> tuple[Model, PyTree]:
         >>> model(params, prompt).tolist()
         [8.0]
     """
-    graphdef, params, rest = nnx.split(module, nnx.Param, ...)
+    graphdef, params, *rest = nnx.split(module, nnx.Param, ...)
 
     def model(params: PyTree, prompt: Prompt) -> Float[Array, " k"]:
-        return nnx.merge(graphdef, params, rest)(prompt)
+        return nnx.merge(graphdef, params, *rest)(prompt)
 
     return model, params
 

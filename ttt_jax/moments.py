@@ -40,9 +40,7 @@ class Moments:
         mean = values.mean()
         deviation = values - mean
         square = deviation * deviation
-        return cls(
-            values.size, float(mean), float(square.sum()), float(square @ deviation), float(square @ square)
-        )
+        return cls(values.size, float(mean), float(square.sum()), float(square @ deviation), float(square @ square))
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both samples together."""
@@ -56,10 +54,7 @@ class Moments:
             n,
             self.mean + step * b,
             self.m2 + other.m2 + delta * step * a * b,
-            self.m3
-            + other.m3
-            + delta * step * step * a * b * (a - b)
-            + 3 * step * (a * other.m2 - b * self.m2),
+            self.m3 + other.m3 + delta * step * step * a * b * (a - b) + 3 * step * (a * other.m2 - b * self.m2),
             self.m4
             + other.m4
             + delta * step**3 * a * b * (a * a - a * b + b * b)

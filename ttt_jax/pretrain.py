@@ -65,7 +65,7 @@ def pretrained_weights(pretraining: Pretraining, *, dense: bool = True) -> np.nd
 def sample_prompt(
     key: Key[Array, ""],
     task: Float[Array, " d"],
-    feature_root: Float[Array, "..."],
+    feature_root: Float[Array, ...],
     noise_std: Float[Array, ""],
     n: int,
     k: int,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
 
@@ -34,7 +33,7 @@ class GaussianTasks:
 
     mean: Any = 0.0
     cov: Any = 1.0
-    d: int | None = None
+    d: Any = None
 
     def __post_init__(self):
         mean, cov = _finite("task mean", self.mean), _finite("task_cov", self.cov)
@@ -69,7 +68,7 @@ class Pretraining:
     feature_cov: Any = 1.0
     task_cov: Any = 1.0
     noise_var: float = 0.0
-    d: int | None = None
+    d: Any = None
 
     def __post_init__(self):
         feature_cov, task_cov = _finite("feature_cov", self.feature_cov), _finite("task_cov", self.task_cov)
@@ -158,11 +157,13 @@ def non_negative(field: str, value) -> float:
     return number
 
 
-def covariance(field: str, value: ArrayLike) -> np.ndarray:
-    """The value as a read-only float64 array (), (d,) or (d, d); ValueError naming the field unless it is a covariance."""
+def covariance(field: str, value: Any) -> np.ndarray:
+    """The value as a float64 array (), (d,) or (d, d); ValueError naming the field unless it is a covariance."""
     value = _finite(field, value)
     if value.ndim > 2 or (value.ndim == 2 and value.shape[0] != value.shape[1]):
-        raise ValueError(f"{field} must be a scalar, a diagonal (d,) or a square (d, d) matrix, got shape {value.shape}")
+        raise ValueError(
+            f"{field} must be a scalar, a diagonal (d,) or a square (d, d) matrix, got shape {value.shape}"
+        )
     if value.ndim < 2:
         smallest = value.min()
     else:
@@ -178,7 +179,7 @@ def covariance(field: str, value: ArrayLike) -> np.ndarray:
     return value
 
 
-def weights_array(value: ArrayLike, d: int) -> np.ndarray:
+def weights_array(value: Any, d: int) -> np.ndarray:
     """The attention weights W as a float64 array (), (d,) or (d, d); ValueError unless they fit d features."""
     value = _finite("weights", value)
     if value.shape not in ((), (d,), (d, d)):
@@ -221,7 +222,7 @@ def _integer(field: str, value, smallest: int) -> int:
     return number
 
 
-def _finite(field: str, value: ArrayLike) -> np.ndarray:
+def _finite(field: str, value: Any) -> np.ndarray:
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):

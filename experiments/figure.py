@@ -1,0 +1,115 @@
+"""What experiments have in common: cells that are simulated and compared with the exact risk, and files."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ttt_jax import Problem, agreement_table, compare, family_verdict
+from ttt_jax.progress import progress_bar
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One Monte Carlo marker.
+
+    Args:
+        series: the curve that it belongs to.
+        x: its position on the axis.
+        problem: the test-time problem; risks are reported in units of |b|^2.
+        weights: W before the step.
+        lr: step size.
+        paper: what the paper's approximation says of the risk.
+    """
+
+    series: str
+    x: float
+    problem: Problem
+    weights: Any
+    lr: float
+    paper: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished experiment: rows of numbers, a figure, and what there is to say about it."""
+
+    name: str
+    rows: list[dict[str, Any]]
+    figure: Any
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def judged(self) -> list[float]:
+        """The z-scores whose standard errors can be trusted."""
+        return [row["z"] for row in self.rows if row["stderr_reliable"]]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether simulation and exact theory agree, over all cells together."""
+        return family_verdict(self.judged)[0]
+
+    def table(self) -> str:
+        """The agreement table with its family-wise verdict."""
+        shown = ("series", "x", "d", "n", "k", "exact", "paper", "estimate", "stderr", "z")
+        rows = [{name: row[name] for name in shown} for row in self.rows]
+        return "\n".join([agreement_table(rows, self.judged, len(rows) - len(self.judged)), *self.notes])
+
+    def save(self, directory: Path) -> list[Path]:
+        """Write NAME.csv, NAME.png and NAME.svg; each appears whole or not at all."""
+        with tempfile.TemporaryDirectory(dir=directory, prefix=f".{self.name}-") as scratch:
+            files = [Path(scratch) / f"{self.name}.{suffix}" for suffix in ("csv", "png", "svg")]
+            with files[0].open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, fieldnames=list(self.rows[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(self.rows)
+            for file in files[1:]:
+                self.figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+            return [file.replace(directory / file.name) for file in files]
+
+
+def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -> list[dict[str, Any]]:
+    """Simulate every cell on the data path with about `normals` Gaussian numbers each, 400 to 20,000 tasks."""
+    rows = []
+    for i, cell in enumerate(progress_bar(cells, title)):
+        p = cell.problem
+        num_tasks = int(np.clip(normals / ((2 * p.n + p.k) * p.d), 400, 20_000))
+        c = compare(p, cell.weights, cell.lr, num_tasks=num_tasks, seed=seed + i)
+        assert c.estimate is not None
+        unit = float(p.task @ p.task)
+        rows.append(
+            {
+                "series": cell.series,
+                "x": cell.x,
+                "d": p.d,
+                "n": p.n,
+                "k": p.k,
+                "lr": cell.lr,
+                "exact": c.exact.at(cell.lr) / unit,
+                "exact_optimum": c.exact.optimal / unit,
+                "paper": cell.paper,
+                "estimate": c.estimate.mean / unit,
+                "stderr": c.estimate.stderr / unit,
+                "z": c.z,
+                "stderr_reliable": c.estimate.stderr_reliable,
+                "num_tasks": num_tasks,
+                "seed": seed + i,
+            }
+        )
+    return rows
+
+
+def markers(rows: Sequence[dict[str, Any]], series: str) -> dict[str, list[float]]:
+    """The Monte Carlo part of a `plotting.Series`."""
+    own = [row for row in rows if row["series"] == series]
+    return {
+        "points": [row["x"] for row in own],
+        "means": [row["estimate"] for row in own],
+        "stderrs": [row["stderr"] for row in own],
+    }

@@ -1,0 +1,8 @@
+"""`python -m ttt_jax` is `ttt-jax`."""
+
+import sys
+
+from ttt_jax.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""The command line: `ttt-jax risk`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+EXAMPLES = """examples:
+  ttt-jax risk --d 20 --n 20 --k 40
+  ttt-jax risk --d 200 --n 100 --k 400 --init zero --noise-var 0.1 --tasks 5000
+  ttt-jax risk --n 20 --k 40 --task beta.npy --feature-cov sx.npy --lr 1e-5 --evaluation same --json
+"""
+
+
+class CommandError(ValueError):
+    """Bad input to a command, as one line for the user."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 with one line on standard error for bad input."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"ttt-jax {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ttt-jax {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse without the usage text before the error."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="ttt-jax", description="Test-time training of linear transformers, in theory and simulation."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    risk = commands.add_parser(
+        "risk",
+        help="expected risk after one TTT step: exact, asymptotic and simulated",
+        description="Expected risk after one TTT step: exact, asymptotic and simulated.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    problem = risk.add_argument_group("problem")
+    problem.add_argument("--d", type=int, help="number of features (default: the size of the files)")
+    problem.add_argument("--n", type=int, required=True, help="context pairs")
+    problem.add_argument("--k", type=int, required=True, help="training queries of the TTT step")
+    problem.add_argument("--task", metavar="FILE.npy", help="task vector b, (d,) (default: ones/sqrt(d))")
+    problem.add_argument("--feature-cov", metavar="FILE.npy", help="Sx, scalar, (d,) or (d, d) (default: identity)")
+    problem.add_argument("--noise-var", type=float, default=0.0, help="variance of the label noise (default: 0)")
+    start = risk.add_argument_group("initial weights")
+    start.add_argument("--init", choices=("pretrained", "zero"), default="pretrained", help="default: pretrained")
+    start.add_argument("--weights", metavar="FILE.npy", help="W itself, scalar, (d,) or (d, d), in place of --init")
+    start.add_argument("--task-cov", metavar="FILE.npy", help="task covariance of pretraining (default: identity)")
+    start.add_argument("--pretrain-n", type=int, metavar="N", help="context pairs in pretraining (default: --n)")
+    start.add_argument("--pretrain-feature-cov", metavar="FILE.npy", help="default: --feature-cov")
+    start.add_argument("--pretrain-noise-var", type=float, metavar="X", help="default: --noise-var")
+    step = risk.add_argument_group("step and simulation")
+    step.add_argument("--lr", default="optimal", help="step size, a number or 'optimal' (default)")
+    step.add_argument(
+        "--evaluation", choices=("fresh", "same"), default="fresh", help="context at evaluation (default: fresh)"
+    )
+    step.add_argument("--tasks", type=int, default=20_000, help="simulated tasks; 0 for none (default: 20000)")
+    step.add_argument("--sampler", choices=("data", "law"), default="data", help="default: data")
+    step.add_argument("--seed", type=int, default=0, help="default: 0")
+    step.add_argument("--x64", action="store_true", help="simulate in float64")
+    step.add_argument("--json", action="store_true", help="print one JSON object")
+    risk.set_defaults(run=run_risk)
+    return parser
+
+
+def run_risk(arguments: argparse.Namespace) -> int:
+    from ttt_jax.compare import compare
+    from ttt_jax.problem import seed_integer
+
+    lr = _lr(arguments.lr)
+    if arguments.tasks < 0:
+        raise CommandError(f"--tasks must be an integer >= 0, got {arguments.tasks}")
+    seed_integer(arguments.seed)
+    problem = _problem(arguments)
+    weights = _weights(arguments, problem)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        comparison = compare(
+            problem,
+            weights,
+            lr,
+            evaluation=arguments.evaluation,
+            num_tasks=arguments.tasks,
+            seed=arguments.seed,
+            sampler=arguments.sampler,
+            x64=arguments.x64,
+            progress=True,
+        )
+    for warning in caught:
+        print(f"ttt-jax risk: warning: {warning.message}", file=sys.stderr)
+    result = _as_json(comparison, problem, arguments)
+    print(json.dumps(result, indent=2, allow_nan=False) if arguments.json else _as_text(comparison, problem, arguments))
+    return 0
+
+
+def _lr(text: str) -> float | None:
+    if text == "optimal":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise CommandError(f"--lr must be 'optimal' or a finite number, got {text!r}")
+    return value
+
+
+def _load(flag: str, path: str | None, default: float | np.ndarray | None = None) -> Any:
+    """The array of a .npy file, or the default; nothing in the file is ever executed."""
+    if path is None:
+        return default
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise CommandError(f"{flag}: no such file: {path}") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise CommandError(f"{flag}: {path} is not a .npy file of numbers ({error})") from None
+
+
+def _problem(arguments: argparse.Namespace):
+    from ttt_jax.problem import Problem, positive_integer
+
+    feature_cov = _load("--feature-cov", arguments.feature_cov, 1.0)
+    task = _load("--task", arguments.task)
+    if task is None:
+        sizes = [np.shape(feature_cov), np.shape(_load("--weights", arguments.weights, 1.0))]
+        sizes.append(np.shape(_load("--task-cov", arguments.task_cov, 1.0)))
+        known = [shape[0] for shape in sizes if shape] + ([] if arguments.d is None else [arguments.d])
+        if not known:
+            raise CommandError("--d is required, unless --task, --feature-cov, --task-cov or --weights gives the size")
+        d = positive_integer("--d", known[-1])
+        task = np.ones(d) / math.sqrt(d)
+    elif arguments.d is not None and np.shape(task) != (arguments.d,):
+        raise CommandError(f"--task must have shape ({arguments.d},) to fit --d, got {np.shape(task)}")
+    return Problem(arguments.n, arguments.k, task, feature_cov, arguments.noise_var)
+
+
+def _weights(arguments: argparse.Namespace, problem):
+    from ttt_jax.pretrain import pretrained_weights
+    from ttt_jax.problem import Pretraining, weights_array
+
+    if arguments.weights is not None:
+        return weights_array(_load("--weights", arguments.weights), problem.d)
+    if arguments.init == "zero":
+        return np.zeros(())
+    pretraining = Pretraining(
+        n=problem.n if arguments.pretrain_n is None else arguments.pretrain_n,
+        feature_cov=_load("--pretrain-feature-cov", arguments.pretrain_feature_cov, problem.feature_cov),
+        task_cov=_load("--task-cov", arguments.task_cov, 1.0),
+        noise_var=problem.noise_var if arguments.pretrain_noise_var is None else arguments.pretrain_noise_var,
+        d=problem.d,
+    )
+    return pretrained_weights(pretraining, dense=False)
+
+
+def _as_json(comparison, problem, arguments: argparse.Namespace) -> dict:
+    """Numbers that do not exist or are not finite are null, with a reason beside them where there is one."""
+    estimate, lr = comparison.estimate, comparison.lr
+    monte_carlo = None
+    if estimate is not None:
+        monte_carlo = {
+            "mean": _number(estimate.mean),
+            "stderr": _number(estimate.stderr),
+            "num_tasks": estimate.num_tasks,
+            "sampler": estimate.sampler,
+            "stderr_reliable": estimate.stderr_reliable,
+            "skewness": _number(estimate.skewness),
+            "kurtosis": _number(estimate.kurtosis),
+            "num_nonfinite": estimate.num_nonfinite,
+            "block_size": estimate.block_size,
+        }
+    return {
+        "d": problem.d,
+        "n": problem.n,
+        "k": problem.k,
+        "noise_var": problem.noise_var,
+        "init": "file" if arguments.weights is not None else arguments.init,
+        "evaluation": arguments.evaluation,
+        "seed": arguments.seed,
+        "lr": lr,
+        "optimal_lr": comparison.exact.optimal_lr,
+        "initial": {"exact": comparison.exact.initial},
+        "ttt": {
+            "exact": comparison.exact.at(lr),
+            "asymptotic": None if comparison.asymptotic is None else comparison.asymptotic.at(lr),
+            "asymptotic_reason": comparison.asymptotic_reason,
+            "monte_carlo": monte_carlo,
+        },
+        "z": _number(comparison.z),
+    }
+
+
+def _as_text(comparison, problem, arguments: argparse.Namespace) -> str:
+    exact, estimate, lr = comparison.exact, comparison.estimate, comparison.lr
+    chosen = " (optimal)" if arguments.lr == "optimal" else ""
+    lines = [
+        f"d = {problem.d}, n = {problem.n}, k = {problem.k}, noise_var = {problem.noise_var:g}, "
+        f"evaluation = {arguments.evaluation}, lr = {lr:.6g}{chosen}",
+        f"risk before TTT, exact   {exact.initial:.6g}",
+        f"risk after TTT, exact    {exact.at(lr):.6g}",
+    ]
+    if comparison.asymptotic is None:
+        lines.append(f"  asymptotic             none: {comparison.asymptotic_reason}")
+    else:
+        lines.append(f"  asymptotic             {comparison.asymptotic.at(lr):.6g}")
+    if estimate is not None:
+        lines.append(
+            f"  Monte Carlo            {estimate.mean:.6g} +- {estimate.stderr:.2g}  ({estimate.num_tasks} tasks)"
+        )
+        lines.append(f"  z = (Monte Carlo - exact) / stderr = {comparison.z:.2f}")
+        if not estimate.stderr_reliable:
+            lines.append("  the standard error is doubtful: the risk of single tasks has heavy tails")
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

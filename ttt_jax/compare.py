@@ -1,0 +1,142 @@
+"""Where theory and simulation meet: one problem, its exact, asymptotic and simulated risk, and the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from numpy.typing import ArrayLike
+
+from ttt_jax.asymptotic import asymptotic_risk
+from ttt_jax.curve import RiskCurve
+from ttt_jax.estimate import Estimate, estimate_risk
+from ttt_jax.exact import exact_risk
+from ttt_jax.problem import Problem
+
+__all__ = ["Comparison", "agreement_table", "compare", "family_verdict"]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The risk after one TTT step of size lr, three ways.
+
+    Args:
+        lr: the step size.
+        exact: the exact curve.
+        asymptotic: the leading-order curve, None where it does not apply.
+        asymptotic_reason: why it does not apply, else None.
+        estimate: the Monte Carlo estimate, None if none was asked for.
+    """
+
+    lr: float
+    exact: RiskCurve
+    asymptotic: RiskCurve | None
+    asymptotic_reason: str | None
+    estimate: Estimate | None
+
+    @property
+    def z(self) -> float | None:
+        """(estimate - exact) / standard error, the latter of both if tasks were sampled for the exact value too."""
+        if self.estimate is None:
+            return None
+        stderr = math.hypot(self.estimate.stderr, self.exact.stderr(self.lr))
+        difference = self.estimate.mean - self.exact.at(self.lr)
+        if stderr == 0:
+            return 0.0 if math.isclose(self.estimate.mean, self.exact.at(self.lr), rel_tol=1e-5) else math.inf
+        return difference / stderr
+
+
+def compare(
+    problem: Problem,
+    weights: ArrayLike,
+    lr: float | None = None,
+    *,
+    evaluation: str = "fresh",
+    num_tasks: int = 20_000,
+    seed: int = 0,
+    sampler: str = "data",
+    x64: bool = False,
+    progress: bool = False,
+) -> Comparison:
+    """The exact, asymptotic and Monte Carlo risk of one TTT step.
+
+    Args:
+        problem: the test-time problem.
+        weights: W before the step, a scalar, (d,) or (d, d).
+        lr: step size; None takes the exact optimum.
+        evaluation: "fresh" or "same" context at evaluation.
+        num_tasks: simulated tasks; 0 skips the simulation.
+        seed, sampler, x64, progress: as in `estimate_risk`.
+
+    Raises:
+        ValueError: naming the argument whose value has no meaning.
+
+    Example:
+        >>> import numpy as np
+        >>> c = compare(Problem(n=8, k=16, task=np.ones(4) / 2), 0.0, num_tasks=4096)
+        >>> abs(c.z) < 4
+        True
+    """
+    exact = exact_risk(problem, weights, evaluation)
+    lr = exact.optimal_lr if lr is None else lr
+    asymptotic, reason = None, None
+    try:
+        asymptotic = asymptotic_risk(problem, weights, evaluation)
+    except ValueError as error:
+        reason = str(error)
+    estimate = None
+    if num_tasks:
+        estimate = estimate_risk(
+            problem,
+            weights,
+            lr,
+            num_tasks=num_tasks,
+            seed=seed,
+            evaluation=evaluation,
+            sampler=sampler,
+            x64=x64,
+            progress=progress,
+        )
+    return Comparison(lr, exact, asymptotic, reason, estimate)
+
+
+def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, float]:
+    """Whether all z-scores of a family are compatible with their claims, and the bound on |z| that decides it.
+
+    The bound is the Sidak-corrected quantile of the normal law: were every claim true, at least one of len(zs)
+    independent scores would exceed it with probability `level`.
+
+    Example:
+        >>> family_verdict([0.3, -2.9, 1.0])
+        (True, 2.9342...)
+    """
+    bound = NormalDist().inv_cdf(0.5 + 0.5 * (1 - level) ** (1 / max(len(zs), 1)))
+    return all(abs(z) <= bound for z in zs), bound
+
+
+def agreement_table(rows: Sequence[dict[str, object]], zs: Sequence[float], unreliable: int = 0) -> str:
+    """Rows of named values as aligned text columns, and below them the family-wise verdict on the z-scores.
+
+    Example:
+        >>> print(agreement_table([{"n/d": 0.5, "exact": 0.51234, "z": 0.4}], [0.4]))
+        n/d   exact    z
+        0.5  0.5123  0.4
+        agree: all 1 cells have |z| <= 2.58 (family-wise level 1%)
+    """
+    header = list(rows[0])
+    cells = [header] + [[_short(row[name]) for name in header] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    agree, bound = family_verdict(zs)
+    outside = sum(not abs(z) <= bound for z in zs)
+    verdict = f"agree: all {len(zs)} cells have" if agree else f"DISAGREE: {outside} of {len(zs)} cells do not have"
+    lines.append(f"{verdict} |z| <= {bound:.2f} (family-wise level 1%)")
+    if unreliable:
+        lines.append(f"{unreliable} further cells are not judged: heavy tails make their standard error doubtful")
+    return "\n".join(lines)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

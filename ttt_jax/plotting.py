@@ -1,0 +1,80 @@
+"""Figures: theory as lines, Monte Carlo as markers with error bars. Readable in grey and in print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Series", "draw"]
+
+COLOURS = ("#0b3c5d", "#c1440e", "#4c8c2b", "#7a4a9e", "#8a6d00", "#555555")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One quantity of a figure.
+
+    Args:
+        label: its name in the legend.
+        x: positions of the theory lines.
+        exact: exact values at x, a solid line.
+        approximate: approximate values at x, a dashed line; None for none.
+        points: positions of the Monte Carlo markers.
+        means: Monte Carlo means at these positions.
+        stderrs: their standard errors; the bars show two of them.
+    """
+
+    label: str
+    x: ArrayLike
+    exact: ArrayLike
+    approximate: ArrayLike | None = None
+    points: ArrayLike = ()
+    means: ArrayLike = ()
+    stderrs: Sequence[float] = ()
+
+
+def draw(
+    series: Sequence[Series], *, x_label: str, y_label: str, title: str = "", approximate_label: str = "approximate"
+) -> Figure:
+    """A figure of several series on the same axes, with one legend for what is drawn and one for how.
+
+    Example:
+        >>> figure = draw([Series("warm start", [1, 2], [0.5, 0.4])], x_label="k / d", y_label="risk")
+        >>> len(figure.axes)
+        1
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained", dpi=150)
+    axes = figure.add_subplot()
+    for i, one in enumerate(series):
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        axes.plot(one.x, one.exact, color=colour, lw=1.6)
+        if one.approximate is not None:
+            axes.plot(one.x, one.approximate, color=colour, lw=1.1, ls=(0, (4, 2)))
+        bars = [2 * stderr for stderr in one.stderrs]
+        style: dict[str, Any] = {"marker": marker, "ms": 5, "mfc": "white", "mec": colour, "mew": 1.2}
+        axes.errorbar(one.points, one.means, bars, color=colour, ls="none", capsize=2.5, lw=1.0, **style)
+        axes.plot([], [], color=colour, lw=1.6, label=one.label, **style)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.set_ylim(bottom=0)
+    how = [Line2D([], [], color="black", lw=1.6, label="exact")]
+    if any(one.approximate is not None for one in series):
+        how.append(Line2D([], [], color="black", lw=1.1, ls=(0, (4, 2)), label=approximate_label))
+    if any(len(one.stderrs) for one in series):
+        label = "Monte Carlo, bars: 2 standard errors"
+        how.append(Line2D([], [], color="black", ls="none", marker="o", ms=5, mfc="white", label=label))
+    axes.legend(loc="best", fontsize=8)
+    figure.legend(handles=how, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
