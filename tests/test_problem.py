@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttt_jax import GaussianTasks, Pretraining, Problem
+
+GOOD = {"n": 4, "k": 3, "task": [1.0, 2.0], "feature_cov": 1.0, "noise_var": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n", 0),
+        ("n", -1),
+        ("n", 2.0),
+        ("n", True),
+        ("n", "3"),
+        ("k", 0),
+        ("k", None),
+        ("task", 1.0),
+        ("task", []),
+        ("task", [[1.0]]),
+        ("task", [np.nan, 1.0]),
+        ("task", [1j, 1.0]),
+        ("task", ["a", "b"]),
+        ("feature_cov", -1.0),
+        ("feature_cov", [1.0, -1e-3]),
+        ("feature_cov", [1.0, 1.0, 1.0]),
+        ("feature_cov", [[1.0, 0.5], [0.4, 1.0]]),
+        ("feature_cov", [[1.0, 2.0], [2.0, 1.0]]),
+        ("feature_cov", np.ones((2, 3))),
+        ("feature_cov", np.ones((2, 2, 2))),
+        ("feature_cov", np.inf),
+        ("noise_var", -0.1),
+        ("noise_var", np.nan),
+        ("noise_var", "loud"),
+    ],
+)
+def test_bad_fields_are_named(field, value):
+    with pytest.raises(ValueError, match=field) as error:
+        Problem(**(GOOD | {field: value}))
+    assert "\n" not in str(error.value)
+
+
+@given(st.integers(max_value=0))
+def test_sizes_below_one_are_refused(size):
+    for field in ("n", "k"):
+        with pytest.raises(ValueError, match=f"{field} must be an integer >= 1"):
+            Problem(**(GOOD | {field: size}))
+
+
+def test_disagreeing_dimensions_name_both_fields():
+    with pytest.raises(ValueError, match=r"task_cov has dimension 3, but feature_cov has dimension 2"):
+        Pretraining(n=3, feature_cov=[1.0, 1.0], task_cov=np.eye(3))
+    with pytest.raises(ValueError, match="d must be given"):
+        Pretraining(n=3)
+    with pytest.raises(ValueError, match="task_cov"):
+        GaussianTasks(mean=[1.0, 1.0], cov=[1.0])
+
+
+def test_values_are_float64_and_cannot_be_changed():
+    task = np.array([1, 2])
+    problem = Problem(3, 4, task)
+    task[0] = 7
+    assert problem.task.tolist() == [1.0, 2.0]
+    assert problem.task.dtype == np.float64
+    with pytest.raises(ValueError, match="read-only"):
+        problem.task[0] = 0
+
+
+def test_rounding_noise_in_a_covariance_is_accepted():
+    rank_one = np.outer([1.0, 1 / 3, 0.1], [1.0, 1 / 3, 0.1])
+    rank_one[0, 1] *= 1 + 1e-15
+    assert Problem(3, 4, np.ones(3), rank_one).feature_cov.shape == (3, 3)

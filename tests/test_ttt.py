@@ -1,0 +1,65 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.test_models import SHAPES, random_prompt
+from ttt_jax import LinearAttention, Prompt, TokenLinearAttention, functional, ttt_loss, ttt_step
+
+
+@pytest.mark.parametrize(("n", "k", "d"), SHAPES)
+@pytest.mark.parametrize("lr", [0.0, 1e-3, 0.7])
+def test_step_is_proposition_3_1(n, k, d, lr):
+    with jax.enable_x64(True):
+        prompt = jax.tree.map(jnp.asarray, random_prompt(k, n, k, d))
+        weights = np.random.default_rng(1).normal(size=(d, d))
+        model, params = functional(LinearAttention(jnp.asarray(weights)))
+        stepped = ttt_step(model, params, prompt, lr).weights[...]
+        u = np.asarray(prompt.context_x.T @ prompt.context_y)
+        residual = np.asarray(prompt.query_y) - np.asarray(prompt.query_x) @ weights @ u
+        expected = weights + 2 * lr * np.outer(np.asarray(prompt.query_x).T @ residual, u)
+        np.testing.assert_allclose(stepped, expected, rtol=1e-10)
+
+
+def test_any_model_and_any_pytree_can_be_stepped():
+    class TwoLayers(nnx.Module):
+        def __init__(self, rngs):
+            self.read_in, self.read_out = nnx.Linear(3, 8, rngs=rngs), nnx.Linear(8, 1, rngs=rngs)
+
+        def __call__(self, prompt):
+            return self.read_out(nnx.tanh(self.read_in(prompt.query_x)))[:, 0]
+
+    prompt = jax.tree.map(jnp.float32, random_prompt(0, 4, 6, 3))
+    model, params = functional(TwoLayers(nnx.Rngs(0)))
+    before, after = (ttt_loss(model, p, prompt) for p in (params, ttt_step(model, params, prompt, 1e-3)))
+    assert after < before
+
+    def affine(params, prompt):
+        return prompt.query_x @ params["slope"] + params["shift"]
+
+    stepped = ttt_step(affine, {"slope": jnp.zeros(3), "shift": 0.0}, prompt, 0.5)
+    np.testing.assert_allclose(stepped["shift"], prompt.query_y.sum(), rtol=1e-6)
+
+
+def test_step_is_pure_and_transforms():
+    model, params = functional(TokenLinearAttention.from_weights(jnp.eye(2)))
+    prompts = [jax.tree.map(jnp.float32, random_prompt(seed, 3, 4, 2)) for seed in range(3)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *prompts)
+    together = jax.jit(jax.vmap(lambda prompt: ttt_step(model, params, prompt, 0.1)))(stacked)
+    for i, prompt in enumerate(prompts):
+        alone = ttt_step(model, params, prompt, 0.1)
+        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+            np.testing.assert_allclose(a, b[i], rtol=2e-5, atol=1e-5)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    model, params = functional(LinearAttention(jnp.eye(2)))
+    good = random_prompt(0, 3, 4, 2)
+    for bad, field in (
+        (good._replace(query_y=np.ones(5)), "query"),
+        (good._replace(context_x=np.ones(3)), "context"),
+        (Prompt(good.context_x, good.context_y[:, None], good.query_x, good.query_y), "context"),
+    ):
+        with pytest.raises(ValueError, match=f"prompt.{field}_x must be"):
+            ttt_step(model, params, bad, 0.1)
