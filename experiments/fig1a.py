@@ -28,7 +28,7 @@ def run(preset: str, seed: int = 0) -> Result:
     rows = run_cells(cells, normals=normals, seed=seed, title="fig1a")
     series = []
     for g in K_OVER_D:
-        lines = [cell(n, d, g) for d in sorted({round(n / a) for a in np.geomspace(0.1, 4, 60)}, reverse=True)]
+        lines = [cell(n, d, g) for d in sorted({round(n / a) for a in np.geomspace(0.1, 4, 24)}, reverse=True)]
         exact = [exact_risk(c.problem, c.weights).at(c.lr) / c.problem.d for c in lines]
         series.append(
             Series(f"k/d = {g}", [c.x for c in lines], exact, [c.paper for c in lines], **markers(rows, f"k/d = {g}"))

@@ -20,7 +20,7 @@ def errors_times_d(evaluation, make_weights, noise_var, spectrum):
 
 def warm(problem):
     return pretrained_weights(
-        Pretraining(problem.n, problem.feature_cov, 1 / problem.d, problem.noise_var), dense=False
+        Pretraining(problem.n, problem.feature_cov, 1 / problem.d, problem.noise_var, problem.d), dense=False
     )
 
 
@@ -67,11 +67,11 @@ def test_theorems_are_cases_of_the_general_leading_order():
 
 
 def test_unsimplified_figure_values():
-    """The values that the paper's Figure 1a draws at n = 300."""
+    """The values that the paper's Figure 1a draws at n = 300, read off the plot to about 0.003."""
     for n_over_d, k_over_d, drawn in [(1, 1, 0.439), (1, 2, 0.418), (1, 100, 0.378), (4, 1, 0.198), (0.1, 100, 0.192)]:
         d = round(300 / n_over_d)
         curve = asymptotic.theorem_4_2(300, k_over_d * d, d, simplified=False)
-        assert curve.optimal == pytest.approx(drawn, abs=0.0015)
+        assert curve.optimal == pytest.approx(drawn, abs=0.003)
 
 
 def test_turning_point_of_corollary_4_4():

@@ -11,6 +11,7 @@ from ttt_jax import (
     LinearAttention,
     Problem,
     Prompt,
+    RiskCurve,
     estimate,
     estimate_risk,
     exact_risk,
@@ -45,12 +46,13 @@ def test_simulation_agrees_with_the_exact_risk(evaluation, sampler):
 
 
 def test_a_wrong_theory_is_noticed():
-    problem, weights = random_problem(2)
-    curve = exact_risk(problem, weights)
-    lr = 0.5 * curve.optimal_lr
-    found = estimate_risk(problem, weights, lr, num_tasks=200_000, sampler="law")
-    wrong = curve.c0 - 1.05 * curve.c1 * lr + curve.c2 * lr**2
-    assert abs(found.mean - wrong) > 4 * found.stderr
+    problem = Problem(20, 80, np.ones(20) / np.sqrt(20))
+    curve = exact_risk(problem, 0.0)
+    found = estimate_risk(problem, 0.0, curve.optimal_lr, num_tasks=50_000, sampler="law")
+    assert abs(found.mean - curve.optimal) < 4 * found.stderr
+    for c0, c1, c2 in ((1.05, 1, 1), (1, 1.05, 1), (1, 1, 1.05)):
+        wrong = RiskCurve(c0 * curve.c0, c1 * curve.c1, c2 * curve.c2).at(curve.optimal_lr)
+        assert abs(found.mean - wrong) > 4 * found.stderr
 
 
 @pytest.mark.parametrize("evaluation", ["fresh", "same"])

@@ -1,7 +1,10 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ttt_jax import GaussianTasks, Problem, estimate_risk, exact_risk
+from ttt_jax.estimate import _run_blocks, _setting
 from ttt_jax.tails import unseen_variance
 
 
@@ -9,6 +12,13 @@ def share(problem, evaluation, num_tasks=20_000, lr_factor=1.0, weights=None):
     weights = np.asarray(1 / (problem.n + problem.d + 1) if weights is None else weights)
     lr = lr_factor * exact_risk(problem, weights, evaluation).optimal_lr
     return unseen_variance(problem, weights, lr, evaluation, num_tasks)
+
+
+def law_risks(problem, weights, lr):
+    """The per-task risks of 2^18 experiments."""
+    setting, scale = _setting(problem, weights, lr, "law", jnp.float32)
+    options = {"sampler": "law", "evaluation": "fresh", "block_size": 4096}
+    return scale * np.asarray(_run_blocks(jax.random.key(0), 0, 64, setting, **options), float).ravel()
 
 
 def test_heavy_and_light_tails():
@@ -31,14 +41,7 @@ def test_against_brute_force():
     problem = Problem(6, 8, np.ones(3), noise_var=0.2)
     weights = np.asarray(0.05)
     lr = 0.3 * exact_risk(problem, weights).optimal_lr
-    import jax
-    import jax.numpy as jnp
-
-    from ttt_jax.estimate import _run_blocks, _setting
-
-    setting, _ = _setting(problem, weights, lr, "law", jnp.float32)
-    options = {"sampler": "law", "evaluation": "fresh", "block_size": 4096}
-    risks = np.sort(np.asarray(_run_blocks(jax.random.key(0), 0, 64, setting, **options)).ravel().astype(float))
+    risks = np.sort(law_risks(problem, weights, lr))
     deviation = (risks - risks.mean()) ** 2
     plain = deviation[-len(risks) // 100 :].sum() / deviation.sum()
     assert unseen_variance(problem, weights, lr, "fresh", 100) == pytest.approx(plain, rel=0.15)
@@ -62,12 +65,12 @@ def test_flag_follows_the_tails():
 
 
 def test_coverage_where_the_flag_says_reliable():
-    """Nominal 95% intervals over 400 seeds; the bound is 4 binomial standard errors below 95%."""
+    """Nominal 95% intervals over 256 runs of 1024 tasks; the bound is 4 binomial standard errors below 95%."""
     problem = Problem(10, 20, np.ones(5) / np.sqrt(5))
-    weights = 1 / 16
+    weights = np.asarray(1 / 16)
     curve = exact_risk(problem, weights)
     lr = 0.5 * curve.optimal_lr
-    found = [estimate_risk(problem, weights, lr, num_tasks=1024, sampler="law", seed=s) for s in range(400)]
-    assert all(e.stderr_reliable for e in found)
-    covered = np.mean([abs(e.mean - curve.at(lr)) < 1.96 * e.stderr for e in found])
-    assert covered > 0.95 - 4 * np.sqrt(0.95 * 0.05 / 400)
+    assert estimate_risk(problem, weights, lr, num_tasks=1024, sampler="law").stderr_reliable
+    runs = law_risks(problem, weights, lr).reshape(256, 1024)
+    covered = abs(runs.mean(axis=1) - curve.at(lr)) < 1.96 * runs.std(axis=1, ddof=1) / np.sqrt(1024)
+    assert covered.mean() > 0.95 - 4 * np.sqrt(0.95 * 0.05 / 256)

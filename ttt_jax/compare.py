@@ -109,8 +109,9 @@ def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, f
     independent scores would exceed it with probability `level`.
 
     Example:
-        >>> family_verdict([0.3, -2.9, 1.0])
-        (True, 2.9342...)
+        >>> agree, bound = family_verdict([0.3, -2.9, 1.0])
+        >>> agree, round(bound, 2)
+        (True, 2.93)
     """
     bound = NormalDist().inv_cdf(0.5 + 0.5 * (1 - level) ** (1 / max(len(zs), 1)))
     return all(abs(z) <= bound for z in zs), bound

@@ -27,6 +27,7 @@ from ttt_jax.problem import (
     GaussianTasks,
     Problem,
     choice,
+    finite_number,
     mean_square,
     positive_integer,
     seed_integer,
@@ -123,8 +124,7 @@ def estimate_risk(
     choice("evaluation", evaluation, EVALUATIONS)
     choice("sampler", sampler, tuple(SAMPLERS))
     weights = weights_array(weights, problem.d)
-    if not math.isfinite(lr):
-        raise ValueError(f"lr must be a finite number, got {lr}")
+    lr = finite_number("lr", lr)
     if block_size is None:
         rows = ROW_BLOCK if sampler == "data" else 1
         block_size = min(MAX_BLOCK_SIZE, max(1, CACHE_BYTES // (4 * rows * problem.d)))

@@ -148,13 +148,16 @@ def positive_integer(field: str, value) -> int:
 
 def non_negative(field: str, value) -> float:
     """The value as a float; ValueError naming the field unless it is a finite number >= 0."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"{field} must be a finite number >= 0, got {value}")
-    return number
+    if _float(value) >= 0 and math.isfinite(_float(value)):
+        return float(value)
+    raise ValueError(f"{field} must be a finite number >= 0, got {value!r}")
+
+
+def finite_number(field: str, value) -> float:
+    """The value as a float; ValueError naming the field unless it is a finite number."""
+    if math.isfinite(_float(value)):
+        return float(value)
+    raise ValueError(f"{field} must be a finite number, got {value!r}")
 
 
 def covariance(field: str, value: Any) -> np.ndarray:
@@ -208,6 +211,14 @@ def mean_square(problem: Problem) -> float:
     if isinstance(task, GaussianTasks):
         return float(task.mean @ task.mean + np.trace(linalg.dense(task.cov, problem.d)))
     return float(task @ task)
+
+
+def _float(value) -> float:
+    """The value as a float, nan if it is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _integer(field: str, value, smallest: int) -> int:

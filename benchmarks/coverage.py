@@ -1,0 +1,55 @@
+"""How often nominal 95% intervals of the Monte Carlo mean cover the exact risk, beside what `stderr_reliable` says.
+
+    python benchmarks/coverage.py
+
+Each row is one problem and run length: the share of the variance from events rarer than one in a run (`ttt_jax.tails`;
+the flag is True up to MAX_UNSEEN_VARIANCE), the coverage over independent runs, and its binomial standard error.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ttt_jax import Problem, exact_risk
+from ttt_jax.estimate import MAX_UNSEEN_VARIANCE, _run_blocks, _setting
+from ttt_jax.tails import unseen_variance
+
+SIZES = [(1, 1, 1), (1, 1, 3), (2, 2, 2), (3, 5, 2), (3, 3, 10), (5, 5, 5), (2, 40, 20), (10, 20, 10), (20, 40, 20)]
+LENGTHS = (1_000, 20_000)
+CALLS = 20
+
+
+def main():
+    """Print the rows, least reliable first, and the mean coverage on either side of the flag."""
+    rows = []
+    for (n, k, d), evaluation, fraction in itertools.product(SIZES, ("fresh", "same"), (0.3, 1.0)):
+        problem, weights = Problem(n, k, np.ones(d) / np.sqrt(d)), np.asarray(1 / (n + d + 1))
+        curve = exact_risk(problem, weights, evaluation)
+        lr = fraction * curve.optimal_lr
+        setting, scale = _setting(problem, weights, lr, "law", jnp.float32)
+        options = {"sampler": "law", "evaluation": evaluation, "block_size": 4096}
+        risks = [_run_blocks(jax.random.key(0), 64 * i, 64, setting, **options) for i in range(CALLS)]
+        risks = scale * np.concatenate([np.asarray(r, float).ravel() for r in risks])
+        for length in LENGTHS:
+            runs = risks[: len(risks) // length * length].reshape(-1, length)
+            z = (runs.mean(axis=1) - curve.at(lr)) / (runs.std(axis=1, ddof=1) / np.sqrt(length))
+            share = unseen_variance(problem, weights, lr, evaluation, length)
+            rows.append(
+                (share, np.mean(abs(z) < 1.96), len(runs), f"{n:3} {k:3} {d:3}  {evaluation:5} {fraction:4}", length)
+            )
+    print("unseen variance  coverage  +-     n   k   d  context  lr/optimal  tasks per run")
+    for share, coverage, count, name, length in sorted(rows, reverse=True):
+        print(f"{share:15.3f}  {coverage:8.3f}  {np.sqrt(0.05 * 0.95 / count):.3f}  {name}  {length:6}")
+    for flag in (True, False):
+        side = [coverage for share, coverage, *_ in rows if (share <= MAX_UNSEEN_VARIANCE) is flag]
+        print(
+            f"stderr_reliable {flag}: {len(side)} rows, coverage {min(side):.3f} to {max(side):.3f}, mean {np.mean(side):.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from ttt_jax import Problem, agreement_table, compare, estimate_risk, exact_risk, family_verdict
+
+
+def test_three_ways_side_by_side():
+    problem = Problem(30, 60, np.ones(20) / np.sqrt(20), noise_var=0.1)
+    for evaluation in ("fresh", "same"):
+        c = compare(problem, 1 / 51, evaluation=evaluation, num_tasks=4000, seed=2)
+        assert c.lr == exact_risk(problem, 1 / 51, evaluation).optimal_lr
+        assert c.estimate == estimate_risk(problem, 1 / 51, c.lr, evaluation=evaluation, num_tasks=4000, seed=2)
+        assert c.z == pytest.approx((c.estimate.mean - c.exact.optimal) / c.estimate.stderr)
+        assert abs(c.z) < 4
+        assert c.asymptotic.optimal == pytest.approx(c.exact.optimal, rel=0.25)
+
+
+def test_what_does_not_apply_is_none_with_a_reason():
+    c = compare(Problem(3, 3, np.zeros(2), noise_var=1.0), 0.1, 1e-3, num_tasks=0)
+    assert c.asymptotic is None
+    assert "signal" in c.asymptotic_reason
+    assert c.estimate is None
+    assert c.z is None
+
+
+def test_family_verdict_is_corrected():
+    assert family_verdict([3.0] * 3)[0] is False
+    assert family_verdict([3.0] + [0.0] * 60)[0] is True
+    assert family_verdict([np.nan])[0] is False
+    rng = np.random.default_rng(0)
+    failures = sum(not family_verdict(rng.normal(size=40))[0] for _ in range(2000))
+    assert abs(failures - 20) < 4 * np.sqrt(20)
+
+
+def test_table_is_aligned_and_says_disagree():
+    rows = [{"name": "a", "z": 9.0}, {"name": "long", "z": -0.25}]
+    lines = agreement_table(rows, [9.0, -0.25], unreliable=1).splitlines()
+    assert len({len(line) for line in lines[:3]}) == 1
+    assert lines[3].startswith("DISAGREE: 1 of 2 cells")
+    assert "1 further cells are not judged" in lines[4]
