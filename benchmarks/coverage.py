@@ -46,9 +46,8 @@ def main():
         print(f"{share:15.3f}  {coverage:8.3f}  {np.sqrt(0.05 * 0.95 / count):.3f}  {name}  {length:6}")
     for flag in (True, False):
         side = [coverage for share, coverage, *_ in rows if (share <= MAX_UNSEEN_VARIANCE) is flag]
-        print(
-            f"stderr_reliable {flag}: {len(side)} rows, coverage {min(side):.3f} to {max(side):.3f}, mean {np.mean(side):.3f}"
-        )
+        spread = f"{min(side):.3f} to {max(side):.3f}, mean {np.mean(side):.3f}"
+        print(f"stderr_reliable {flag}: {len(side)} rows, coverage {spread}")
 
 
 if __name__ == "__main__":
