@@ -18,7 +18,7 @@ from ttt_jax.plotting import Series, draw
 
 RATIOS = (0.1, 0.2, 1 / 3, 0.5, 2 / 3, 0.8, 1.0, 4 / 3, 2.0, 3.0, 4.0)  # n/d
 K_OVER_D = (1, 2, 100)
-PRESETS: dict[str, dict[str, Any]] = {"quick": {"n": 30, "normals": 3e8}, "paper": {"n": 300, "normals": 1e10}}
+PRESETS: dict[str, dict[str, Any]] = {"quick": {"n": 24, "normals": 2e8}, "paper": {"n": 300, "normals": 1e10}}
 
 
 def run(preset: str, seed: int = 0) -> Result:
