@@ -20,7 +20,7 @@ from ttt_jax.tails import unseen_variance
 
 SIZES = [(1, 1, 1), (1, 1, 3), (2, 2, 2), (3, 5, 2), (3, 3, 10), (5, 5, 5), (2, 40, 20), (10, 20, 10), (20, 40, 20)]
 LENGTHS = (1_000, 20_000)
-CALLS = 20
+CALLS = 8
 
 
 def main():

@@ -131,6 +131,6 @@ def sqrt(covariance: np.ndarray) -> np.ndarray:
         [2.0, 3.0]
     """
     if covariance.ndim < 2:
-        return np.sqrt(covariance)
+        return np.asarray(np.sqrt(covariance))
     values, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T

@@ -93,16 +93,16 @@ class TokenLinearAttention(nnx.Module):
     With W_Q W_K' = diag(W, 0) and W_V = diag(0, 1) it equals `LinearAttention`.
 
     Args:
-        query, key, value: W_Q, W_K and W_V, (d+1, d+1).
+        query, key, value: W_Q, W_K and W_V, (e, e) with e = d + 1.
 
     Reference: Gozeten et al. (ICML 2025), section 2.
     """
 
     def __init__(
         self,
-        query: Float[Array, "d+1 d+1"],
-        key: Float[Array, "d+1 d+1"],
-        value: Float[Array, "d+1 d+1"],
+        query: Float[Array, "e e"],
+        key: Float[Array, "e e"],
+        value: Float[Array, "e e"],
     ):
         self.query, self.key, self.value = nnx.Param(query), nnx.Param(key), nnx.Param(value)
 
