@@ -40,7 +40,8 @@ def run(preset: str, seed: int = 0) -> Result:
         title=f"TTT from pretrained weights, isotropic, noiseless, n = {n}",
         approximate_label="Theorem 4.2 (unsimplified)",
     )
-    return Result("fig1a", rows, figure)
+    note = "paper: Theorem 4.2 before simplification, at its own optimal step; exact, estimate: at its simplified step"
+    return Result("fig1a", rows, figure, [note])
 
 
 def cell(n: int, d: int, g: int) -> Cell:

@@ -53,12 +53,15 @@ class Result:
     @property
     def agrees(self) -> bool:
         """Whether simulation and exact theory agree, over all cells together."""
-        return family_verdict(self.judged)[0]
+        return bool(self.judged) and family_verdict(self.judged)[0]
 
     def table(self) -> str:
         """The agreement table with its family-wise verdict."""
         shown = ("series", "x", "d", "n", "k", "exact", "paper", "estimate", "stderr", "z")
-        rows = [{name: row[name] for name in shown} for row in self.rows]
+        rows = [
+            {name: row[name] for name in shown} | {"judged": "yes" if row["stderr_reliable"] else "no"}
+            for row in self.rows
+        ]
         return "\n".join([agreement_table(rows, self.judged, len(rows) - len(self.judged)), *self.notes])
 
     def save(self, directory: Path) -> list[Path]:
@@ -75,11 +78,11 @@ class Result:
 
 
 def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -> list[dict[str, Any]]:
-    """Simulate every cell on the data path with about `normals` Gaussian numbers each, 400 to 20,000 tasks."""
+    """Simulate every cell on the data path with about `normals` Gaussian numbers each, 1,000 to 20,000 tasks."""
     rows = []
     for i, cell in enumerate(progress_bar(cells, title)):
         p = cell.problem
-        num_tasks = int(np.clip(normals / ((2 * p.n + p.k) * p.d), 400, 20_000))
+        num_tasks = int(np.clip(normals / ((2 * p.n + p.k) * p.d), 1000, 20_000))
         c = compare(p, cell.weights, cell.lr, num_tasks=num_tasks, seed=seed + i)
         assert c.estimate is not None
         unit = float(p.task @ p.task)

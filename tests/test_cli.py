@@ -64,6 +64,17 @@ def test_defaults(capsys):
     assert cold["initial"]["exact"] == pytest.approx(1.0)
 
 
+def test_overflow_and_single_tasks_are_null_with_a_reason(capsys):
+    size = ("--d", "3", "--n", "4", "--k", "4")
+    result = risk_json(capsys, *size, "--lr", "1e300", "--tasks", "20")
+    assert result["ttt"]["exact"] is None
+    assert result["ttt"]["monte_carlo"]["mean"] is None
+    assert "overflowed" in result["ttt"]["monte_carlo"]["doubt"]
+    result = risk_json(capsys, *size, "--tasks", "1")
+    assert result["ttt"]["monte_carlo"]["stderr_reliable"] is False
+    assert "one task" in result["ttt"]["monte_carlo"]["doubt"]
+
+
 def test_a_value_that_does_not_apply_is_null_with_its_reason(capsys, tmp_path):
     np.save(tmp_path / "zero.npy", np.zeros(2))
     options = ("--n", "4", "--k", "4", "--noise-var", "1", "--tasks", "100")
@@ -92,11 +103,24 @@ def test_a_value_that_does_not_apply_is_null_with_its_reason(capsys, tmp_path):
         ("--d 3 --n 2 --k 2 --task vector2.npy", "--task must have shape (3,) to fit --d, got (2,)"),
         ("--d 3 --n 2 --k 2 --weights vector2.npy", "weights"),
         ("--d 3 --n 2 --k 2 --feature-cov asymmetric.npy", "feature_cov must be symmetric"),
+        (
+            "--d 2 --n 2 --k 2 --task complex.npy",
+            "task must be an array of real numbers, got values of type complex128",
+        ),
+        ("--d 2 --n 2 --k 2 --task empty.npy", "--task: empty.npy is not a .npy file of numbers"),
+        ("--d 2 --n 2 --k 2 --pretrain-n 0", "in pretraining, n must be an integer >= 1, got 0"),
+        ("--d 2 --n 2 --k 2 --weights vector2.npy --init zero", "--weights and --init exclude each other"),
+        ("--d 2 --n 2 --k 2 --init zero --pretrain-n 3", "--pretrain-n has no effect with --init zero"),
+        ("--d 2 --n 2 --k 10000000000 --tasks 5", "k must be at most 2147483639 to be simulated"),
+        ("--d 2 --n 2 --k 2 --noise-var 1e200 --tasks 0", "the risk overflows float64"),
+        ("--d 1000000000000 --n 2 --k 2 --tasks 0", "Unable to allocate"),
     ],
 )
 def test_bad_input_gets_one_line_and_status_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("vector2.npy", np.ones(2))
+    np.save("complex.npy", np.ones(2, complex))
+    np.save("empty.npy", np.ones(0))
     np.save("asymmetric.npy", np.triu(np.ones((3, 3))))
     np.save("pickle.npy", np.array([object()]), allow_pickle=True)
     try:

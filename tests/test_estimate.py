@@ -21,7 +21,7 @@ from ttt_jax import (
     ttt_step,
 )
 from ttt_jax.data import ROW_BLOCK, data_risk
-from ttt_jax.estimate import _run_blocks, _setting
+from ttt_jax.estimate import make_setting, run_blocks
 from ttt_jax.law import law_risk
 
 
@@ -61,7 +61,7 @@ def test_streamed_step_is_the_step_of_the_flax_model(evaluation):
     problem, weights = random_problem(4)
     lr = exact_risk(problem, weights, evaluation).optimal_lr
     with jax.enable_x64(True):
-        setting, _ = _setting(problem, weights, lr, "data", jnp.float64)
+        setting, _ = make_setting(problem, weights, lr, "data", jnp.float64)
         key = jax.random.key(5)
         streamed = data_risk(key, setting, evaluation=evaluation)
         _, key_context, key_train, key_fresh = jax.random.split(key, 4)
@@ -90,7 +90,7 @@ def test_both_samplers_draw_the_same_distribution():
     size = 8192
     samples = []
     for sampler, function in (("data", data_risk), ("law", law_risk)):
-        setting, _ = _setting(problem, weights, lr, sampler, jnp.float32)
+        setting, _ = make_setting(problem, weights, lr, sampler, jnp.float32)
         keys = jax.random.split(jax.random.key(11), size)
         draw = jax.jit(jax.vmap(lambda key, s=setting, f=function: f(key, s, evaluation="same")))
         samples.append(np.sort(np.asarray(draw(keys))))
@@ -108,19 +108,19 @@ def test_results_do_not_depend_on_the_grouping_of_blocks(monkeypatch):
 
 def test_longer_runs_continue_shorter_ones():
     problem = Problem(6, 9, np.ones(4) / 2)
-    setting, _ = _setting(problem, np.zeros(()), 1e-3, "law", jnp.float32)
+    setting, _ = make_setting(problem, np.zeros(()), 1e-3, "law", jnp.float32)
     options = {"sampler": "law", "evaluation": "fresh", "block_size": 32}
-    together = _run_blocks(jax.random.key(0), 0, 5, setting, **options)[:5]
-    later = _run_blocks(jax.random.key(0), 3, 2, setting, **options)[:2]
+    together = run_blocks(jax.random.key(0), 0, 5, setting, **options)[:5]
+    later = run_blocks(jax.random.key(0), 3, 2, setting, **options)[:2]
     np.testing.assert_array_equal(together[3:], later)
 
 
 def test_one_compilation_serves_every_n_and_k():
-    before = _run_blocks._cache_size()
+    before = run_blocks._cache_size()
     for n, k in ((3, 5), (40, 2), (9, 100)):
         for lr in (0.0, 1e-4):
             estimate_risk(Problem(n, k, np.ones(11)), 0.0, lr, num_tasks=10, block_size=16)
-    assert _run_blocks._cache_size() == before + 1
+    assert run_blocks._cache_size() == before + 1
 
 
 def test_seeds_and_precision():
@@ -136,12 +136,15 @@ def test_seeds_and_precision():
     assert again == risks[0, False]
 
 
-@pytest.mark.parametrize("c", [1e-25, 1e25])
-def test_units_do_not_overflow_float32(c):
-    task = np.ones(3)
-    usual = estimate_risk(Problem(5, 5, task, noise_var=0.1), 0.05, 1e-3, num_tasks=200)
-    scaled = estimate_risk(Problem(5, 5, c * task, noise_var=0.1 * c**2), 0.05, 1e-3 / c**2, num_tasks=200)
-    assert scaled.mean / c**2 == pytest.approx(usual.mean, rel=1e-4)
+@pytest.mark.parametrize("sampler", ["data", "law"])
+@pytest.mark.parametrize(("c", "m"), [(1e-25, 1.0), (1e25, 1.0), (1.0, 1e-20), (1.0, 1e20), (1e10, 1e12)])
+def test_units_do_not_overflow_float32(c, m, sampler):
+    """Labels in units of c and features in units of sqrt(m): the same experiment, draw by draw."""
+    task, sx = np.ones(3), np.array([1.0, 0.5, 2.0])
+    usual = estimate_risk(Problem(5, 5, task, sx, 0.1), 0.05, 1e-3, num_tasks=200, sampler=sampler)
+    scaled = Problem(5, 5, c / m**0.5 * task, m * sx, 0.1 * c**2)
+    found = estimate_risk(scaled, 0.05 / m, 1e-3 / (m**2 * c**2), num_tasks=200, sampler=sampler)
+    assert found.mean / c**2 == pytest.approx(usual.mean, rel=1e-4)
 
 
 def test_zero_noise_and_zero_features_have_no_error():

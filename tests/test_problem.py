@@ -35,6 +35,13 @@ GOOD = {"n": 4, "k": 3, "task": [1.0, 2.0], "feature_cov": 1.0, "noise_var": 0.0
         ("noise_var", -0.1),
         ("noise_var", np.nan),
         ("noise_var", "loud"),
+        ("noise_var", "0.1"),
+        ("noise_var", True),
+        ("noise_var", 1j),
+        ("task", ["1", "2"]),
+        ("task", [True, False]),
+        ("task", np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[D]")),
+        ("task", [[1.0], [1.0, 2.0]]),
     ],
 )
 def test_bad_fields_are_named(field, value):
@@ -51,7 +58,7 @@ def test_sizes_below_one_are_refused(size):
 
 
 def test_disagreeing_dimensions_name_both_fields():
-    with pytest.raises(ValueError, match=r"task_cov has dimension 3, but feature_cov has dimension 2"):
+    with pytest.raises(ValueError, match=r"task_cov is for 3 features, but feature_cov is for 2"):
         Pretraining(n=3, feature_cov=[1.0, 1.0], task_cov=np.eye(3))
     with pytest.raises(ValueError, match="d must be given"):
         Pretraining(n=3)

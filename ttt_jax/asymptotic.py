@@ -18,7 +18,7 @@ from ttt_jax import linalg
 from ttt_jax.curve import RiskCurve
 from ttt_jax.exact import EVALUATIONS, average_over_tasks
 from ttt_jax.linalg import inner, operator, trace
-from ttt_jax.problem import Problem, choice, mean_square, weights_array
+from ttt_jax.problem import GaussianTasks, Problem, choice, weights_array
 
 __all__ = [
     "asymptotic_coefficients",
@@ -71,7 +71,9 @@ def asymptotic_risk(
     Reference: this project's correction of Theorem C.4, of which Theorems 4.2 and 5.3 are the isotropic cases.
     """
     choice("evaluation", evaluation, EVALUATIONS)
-    if mean_square(problem) == 0 or not np.any(problem.feature_cov):
+    task, sx = problem.task, problem.feature_cov
+    means = [task.mean, *linalg.sqrt(linalg.dense(task.cov, task.d))] if isinstance(task, GaussianTasks) else [task]
+    if not any(np.any(linalg.apply(sx, b)) for b in means):
         raise ValueError("asymptotic_risk needs a task with signal, but b'Sx b = 0")
     return average_over_tasks(_coefficients, problem, weights, evaluation, num_tasks, seed)
 

@@ -7,9 +7,13 @@ import json
 import math
 import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ttt_jax.compare import Comparison
+    from ttt_jax.problem import Problem
 
 EXAMPLES = """examples:
   ttt-jax risk --d 20 --n 20 --k 40
@@ -28,8 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"ttt-jax {arguments.command}: {error}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError, OverflowError) as error:
+        print(f"ttt-jax {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"ttt-jax {arguments.command}: interrupted", file=sys.stderr)
@@ -63,20 +67,31 @@ def build_parser() -> argparse.ArgumentParser:
     problem.add_argument("--feature-cov", metavar="FILE.npy", help="Sx, scalar, (d,) or (d, d) (default: identity)")
     problem.add_argument("--noise-var", type=float, default=0.0, help="variance of the label noise (default: 0)")
     start = risk.add_argument_group("initial weights")
-    start.add_argument("--init", choices=("pretrained", "zero"), default="pretrained", help="default: pretrained")
+    start.add_argument("--init", choices=("pretrained", "zero"), help="W* of the pretraining law (default), or W = 0")
     start.add_argument("--weights", metavar="FILE.npy", help="W itself, scalar, (d,) or (d, d), in place of --init")
     start.add_argument("--task-cov", metavar="FILE.npy", help="task covariance of pretraining (default: identity)")
     start.add_argument("--pretrain-n", type=int, metavar="N", help="context pairs in pretraining (default: --n)")
-    start.add_argument("--pretrain-feature-cov", metavar="FILE.npy", help="default: --feature-cov")
-    start.add_argument("--pretrain-noise-var", type=float, metavar="X", help="default: --noise-var")
+    start.add_argument(
+        "--pretrain-feature-cov", metavar="FILE.npy", help="feature covariance of pretraining (default: --feature-cov)"
+    )
+    start.add_argument(
+        "--pretrain-noise-var", type=float, metavar="X", help="label noise of pretraining (default: --noise-var)"
+    )
     step = risk.add_argument_group("step and simulation")
-    step.add_argument("--lr", default="optimal", help="step size, a number or 'optimal' (default)")
+    step.add_argument(
+        "--lr", default="optimal", help="step size: optimal (default), or a number (--lr=-1e-3 if negative)"
+    )
     step.add_argument(
         "--evaluation", choices=("fresh", "same"), default="fresh", help="context at evaluation (default: fresh)"
     )
     step.add_argument("--tasks", type=int, default=20_000, help="simulated tasks; 0 for none (default: 20000)")
-    step.add_argument("--sampler", choices=("data", "law"), default="data", help="default: data")
-    step.add_argument("--seed", type=int, default=0, help="default: 0")
+    step.add_argument(
+        "--sampler",
+        choices=("data", "law"),
+        default="data",
+        help="sample rows and take a jax.grad step (data, default), or sample the law of the statistics",
+    )
+    step.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
     step.add_argument("--x64", action="store_true", help="simulate in float64")
     step.add_argument("--json", action="store_true", help="print one JSON object")
     risk.set_defaults(run=run_risk)
@@ -130,14 +145,17 @@ def _load(flag: str, path: str | None, default: float | np.ndarray | None = None
     if path is None:
         return default
     try:
-        return np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise CommandError(f"{flag}: no such file: {path}") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise CommandError(f"{flag}: {path} is not a .npy file of numbers ({error})") from None
+    except (ValueError, EOFError, OSError, MemoryError):
+        array = None
+    if not isinstance(array, np.ndarray) or not array.size:
+        raise CommandError(f"{flag}: {path} is not a .npy file of numbers")
+    return array
 
 
-def _problem(arguments: argparse.Namespace):
+def _problem(arguments: argparse.Namespace) -> Problem:
     from ttt_jax.problem import Problem, positive_integer
 
     feature_cov = _load("--feature-cov", arguments.feature_cov, 1.0)
@@ -155,25 +173,36 @@ def _problem(arguments: argparse.Namespace):
     return Problem(arguments.n, arguments.k, task, feature_cov, arguments.noise_var)
 
 
-def _weights(arguments: argparse.Namespace, problem):
+def _weights(arguments: argparse.Namespace, problem: Problem) -> np.ndarray:
     from ttt_jax.pretrain import pretrained_weights
     from ttt_jax.problem import Pretraining, weights_array
 
+    pretraining_flags = ("task_cov", "pretrain_n", "pretrain_feature_cov", "pretrain_noise_var")
+    given = [f"--{name.replace('_', '-')}" for name in pretraining_flags if getattr(arguments, name) is not None]
+    if arguments.weights is not None and arguments.init is not None:
+        raise CommandError("--weights and --init exclude each other")
+    if given and (arguments.weights is not None or arguments.init == "zero"):
+        raise CommandError(f"{given[0]} has no effect with {'--weights' if arguments.weights else '--init zero'}")
     if arguments.weights is not None:
         return weights_array(_load("--weights", arguments.weights), problem.d)
     if arguments.init == "zero":
         return np.zeros(())
-    pretraining = Pretraining(
-        n=problem.n if arguments.pretrain_n is None else arguments.pretrain_n,
-        feature_cov=_load("--pretrain-feature-cov", arguments.pretrain_feature_cov, problem.feature_cov),
-        task_cov=_load("--task-cov", arguments.task_cov, 1.0),
-        noise_var=problem.noise_var if arguments.pretrain_noise_var is None else arguments.pretrain_noise_var,
-        d=problem.d,
-    )
+    feature_cov = _load("--pretrain-feature-cov", arguments.pretrain_feature_cov, problem.feature_cov)
+    task_cov = _load("--task-cov", arguments.task_cov, 1.0)
+    try:
+        pretraining = Pretraining(
+            n=problem.n if arguments.pretrain_n is None else arguments.pretrain_n,
+            feature_cov=feature_cov,
+            task_cov=task_cov,
+            noise_var=problem.noise_var if arguments.pretrain_noise_var is None else arguments.pretrain_noise_var,
+            d=problem.d,
+        )
+    except ValueError as error:
+        raise CommandError(f"in pretraining, {error}") from None
     return pretrained_weights(pretraining, dense=False)
 
 
-def _as_json(comparison, problem, arguments: argparse.Namespace) -> dict:
+def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Namespace) -> dict:
     """Numbers that do not exist or are not finite are null, with a reason beside them where there is one."""
     estimate, lr = comparison.estimate, comparison.lr
     monte_carlo = None
@@ -188,21 +217,22 @@ def _as_json(comparison, problem, arguments: argparse.Namespace) -> dict:
             "kurtosis": _number(estimate.kurtosis),
             "num_nonfinite": estimate.num_nonfinite,
             "block_size": estimate.block_size,
+            "doubt": _doubt(comparison),
         }
     return {
         "d": problem.d,
         "n": problem.n,
         "k": problem.k,
         "noise_var": problem.noise_var,
-        "init": "file" if arguments.weights is not None else arguments.init,
+        "init": "file" if arguments.weights is not None else arguments.init or "pretrained",
         "evaluation": arguments.evaluation,
         "seed": arguments.seed,
         "lr": lr,
         "optimal_lr": comparison.exact.optimal_lr,
         "initial": {"exact": comparison.exact.initial},
         "ttt": {
-            "exact": comparison.exact.at(lr),
-            "asymptotic": None if comparison.asymptotic is None else comparison.asymptotic.at(lr),
+            "exact": _number(comparison.exact.at(lr)),
+            "asymptotic": None if comparison.asymptotic is None else _number(comparison.asymptotic.at(lr)),
             "asymptotic_reason": comparison.asymptotic_reason,
             "monte_carlo": monte_carlo,
         },
@@ -210,7 +240,7 @@ def _as_json(comparison, problem, arguments: argparse.Namespace) -> dict:
     }
 
 
-def _as_text(comparison, problem, arguments: argparse.Namespace) -> str:
+def _as_text(comparison: Comparison, problem: Problem, arguments: argparse.Namespace) -> str:
     exact, estimate, lr = comparison.exact, comparison.estimate, comparison.lr
     chosen = " (optimal)" if arguments.lr == "optimal" else ""
     lines = [
@@ -228,9 +258,21 @@ def _as_text(comparison, problem, arguments: argparse.Namespace) -> str:
             f"  Monte Carlo            {estimate.mean:.6g} +- {estimate.stderr:.2g}  ({estimate.num_tasks} tasks)"
         )
         lines.append(f"  z = (Monte Carlo - exact) / stderr = {comparison.z:.2f}")
-        if not estimate.stderr_reliable:
-            lines.append("  the standard error is doubtful: the risk of single tasks has heavy tails")
+        if _doubt(comparison):
+            lines.append(f"  the standard error is not reliable: {_doubt(comparison)}")
     return "\n".join(lines)
+
+
+def _doubt(comparison: Comparison) -> str | None:
+    """Why the standard error of the simulation cannot be trusted; None if it can."""
+    estimate = comparison.estimate
+    if estimate is None or estimate.stderr_reliable:
+        return None
+    if estimate.num_nonfinite:
+        return f"the risk of {estimate.num_nonfinite} tasks overflowed"
+    if estimate.num_tasks == 1:
+        return "one task has no standard error"
+    return "too few tasks for the tails of the per-task risk"
 
 
 def _number(value: float | None) -> float | None:

@@ -13,7 +13,7 @@ from ttt_jax.asymptotic import asymptotic_risk
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
-from ttt_jax.problem import Problem
+from ttt_jax.problem import Problem, finite_number
 
 __all__ = ["Comparison", "agreement_table", "compare", "family_verdict"]
 
@@ -79,11 +79,11 @@ def compare(
         >>> abs(c.z) < 4
         True
     """
-    exact = exact_risk(problem, weights, evaluation)
-    lr = exact.optimal_lr if lr is None else lr
+    exact = exact_risk(problem, weights, evaluation, seed=seed)
+    lr = exact.optimal_lr if lr is None else finite_number("lr", lr)
     asymptotic, reason = None, None
     try:
-        asymptotic = asymptotic_risk(problem, weights, evaluation)
+        asymptotic = asymptotic_risk(problem, weights, evaluation, seed=seed)
     except ValueError as error:
         reason = str(error)
     estimate = None
@@ -130,12 +130,17 @@ def agreement_table(rows: Sequence[dict[str, object]], zs: Sequence[float], unre
     cells = [header] + [[_short(row[name]) for name in header] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    if not zs:
+        lines.append("no verdict: no cell has a standard error that can be trusted")
+        return "\n".join(lines)
     agree, bound = family_verdict(zs)
     outside = sum(not abs(z) <= bound for z in zs)
     verdict = f"agree: all {len(zs)} cells have" if agree else f"DISAGREE: {outside} of {len(zs)} cells do not have"
     lines.append(f"{verdict} |z| <= {bound:.2f} (family-wise level 1%)")
     if unreliable:
-        lines.append(f"{unreliable} further cells are not judged: heavy tails make their standard error doubtful")
+        lines.append(
+            f"{unreliable} further cells are not judged: the tails of the risk make their standard error doubtful"
+        )
     return "\n".join(lines)
 
 

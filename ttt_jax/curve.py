@@ -37,8 +37,10 @@ class RiskCurve:
         return self.c0
 
     def at(self, lr):
-        """Risk after a step of size lr (a number or an array)."""
-        return self.c0 - self.c1 * lr + self.c2 * lr**2
+        """Risk after a step of size lr (a number or an array); inf or nan where it overflows."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            lr = np.asarray(lr, dtype=np.float64)
+            return (self.c0 - self.c1 * lr + self.c2 * lr**2)[()]
 
     @property
     def optimal_lr(self) -> float:
@@ -48,7 +50,7 @@ class RiskCurve:
     @property
     def optimal(self) -> float:
         """The smallest risk, c0 - c1^2 / (4 c2)."""
-        return self.at(self.optimal_lr)
+        return float(self.at(self.optimal_lr))
 
     @property
     def largest_improving_lr(self) -> float:

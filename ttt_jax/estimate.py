@@ -41,6 +41,8 @@ __all__ = ["Estimate", "estimate_risk"]
 SAMPLERS = {"data": data_risk, "law": law_risk}
 CACHE_BYTES = 2 * 2**20
 MAX_BLOCK_SIZE = 4096
+MAX_STEPPED_WEIGHTS_BYTES = 2**28
+MAX_ROWS = 2**31 - 1 - ROW_BLOCK  # row counts are int32 on the device
 BLOCKS_PER_CALL = 64
 SECONDS_PER_CALL = 0.25
 MAX_UNSEEN_VARIANCE = 0.1  # calibrated by benchmarks/coverage.py
@@ -125,13 +127,15 @@ def estimate_risk(
     choice("sampler", sampler, tuple(SAMPLERS))
     weights = weights_array(weights, problem.d)
     lr = finite_number("lr", lr)
+    for field, rows in (("n", problem.n), ("k", problem.k)):
+        if rows > MAX_ROWS:
+            raise ValueError(f"{field} must be at most {MAX_ROWS} to be simulated, got {rows}")
     if block_size is None:
-        rows = ROW_BLOCK if sampler == "data" else 1
-        block_size = min(MAX_BLOCK_SIZE, max(1, CACHE_BYTES // (4 * rows * problem.d)))
+        block_size = default_block_size(problem.d, num_tasks, sampler)
     positive_integer("block_size", block_size)
 
     with jax.enable_x64(x64), jax.default_matmul_precision("highest"):
-        setting, scale = _setting(problem, weights, lr, sampler, jnp.float64 if x64 else jnp.float32)
+        setting, scale = make_setting(problem, weights, lr, sampler, jnp.float64 if x64 else jnp.float32)
         key = jax.random.key(seed_integer(seed), impl="threefry2x32")
         moments, num_nonfinite, done = Moments(), 0, 0
         total = -(-num_tasks // block_size)
@@ -140,7 +144,7 @@ def estimate_risk(
             while done < total:
                 started = time.perf_counter()
                 count = min(count, total - done, BLOCKS_PER_CALL)
-                risks = _run_blocks(
+                risks = run_blocks(
                     key, done, count, setting, sampler=sampler, evaluation=evaluation, block_size=block_size
                 )
                 for block in np.asarray(risks, np.float64)[:count]:
@@ -153,12 +157,14 @@ def estimate_risk(
                 if time.perf_counter() - started < SECONDS_PER_CALL:
                     count *= 2
     if num_nonfinite:
-        warnings.warn(f"the risk of {num_nonfinite} of {num_tasks} tasks is not finite: is lr too large?", stacklevel=2)
+        message = f"the risk of {num_nonfinite} of {num_tasks} tasks is not finite: try a smaller lr, or x64"
+        warnings.warn(message, stacklevel=2)
     return Estimate(
         mean=math.nan if num_nonfinite else moments.mean,
         stderr=math.nan if num_nonfinite else moments.stderr,
         num_tasks=num_tasks,
         stderr_reliable=not num_nonfinite
+        and num_tasks > 1
         and unseen_variance(problem, weights, lr, evaluation, num_tasks) <= MAX_UNSEEN_VARIANCE,
         skewness=moments.skewness,
         kurtosis=moments.kurtosis,
@@ -170,8 +176,15 @@ def estimate_risk(
     )
 
 
+def default_block_size(d: int, num_tasks: int, sampler: str) -> int:
+    """Tasks per block: their normals fit the cache, their stepped weights fit memory, and short runs are one block."""
+    rows = ROW_BLOCK if sampler == "data" else 1
+    fitting = min(CACHE_BYTES // (4 * rows * d), MAX_STEPPED_WEIGHTS_BYTES // (4 * d * d), MAX_BLOCK_SIZE)
+    return max(1, min(fitting, 2 ** math.ceil(math.log2(num_tasks))))
+
+
 @partial(jax.jit, static_argnames=("sampler", "evaluation", "block_size"))
-def _run_blocks(
+def run_blocks(
     key: Key[Array, ""],
     first: Int[Array, ""],
     count: Int[Array, ""],
@@ -192,28 +205,30 @@ def _run_blocks(
     return jax.lax.fori_loop(0, count, block, buffer)
 
 
-def _setting(problem: Problem, weights: np.ndarray, lr: float, sampler: str, dtype) -> tuple[Setting, float]:
+def make_setting(problem: Problem, weights: np.ndarray, lr: float, sampler: str, dtype) -> tuple[Setting, float]:
     """The cell as arrays of the given precision, and the unit of the risk.
 
-    Tasks and noise are scaled to E|b|^2 + s2 = 1, which only changes units (lr has the unit of 1/|b|^2): float32 would
-    overflow or underflow otherwise.
+    Float32 would overflow or underflow in other units than these: features with tr(Sx) = d, labels with a variance of
+    order one. With x = sqrt(m) x' and y = sqrt(scale) y' the same experiment has b' = sqrt(m / scale) b, W' = m W and
+    lr' = m^2 scale lr.
     """
-    square = mean_square(problem) + problem.noise_var
-    scale = square if square > 0 else 1.0
+    m = float(np.mean(problem.feature_cov if problem.feature_cov.ndim < 2 else np.diag(problem.feature_cov))) or 1.0
+    scale = m * mean_square(problem) + problem.noise_var or 1.0
+    unit = math.sqrt(m / scale)
     task, task_root = problem.task, None
     if isinstance(task, GaussianTasks):
-        task_root = jnp.asarray(linalg.sqrt(task.cov) / math.sqrt(scale), dtype)
+        task_root = jnp.asarray(unit * linalg.sqrt(task.cov), dtype)
         task = task.mean
     if sampler == "data":
         weights = linalg.dense(weights, problem.d)
     setting = Setting(
         n=jnp.int32(problem.n),
         k=jnp.int32(problem.k),
-        lr=jnp.asarray(lr * scale, dtype),
+        lr=jnp.asarray(lr * m**2 * scale, dtype),
         noise_var=jnp.asarray(problem.noise_var / scale, dtype),
-        feature_root=jnp.asarray(linalg.sqrt(problem.feature_cov), dtype),
-        weights=jnp.asarray(weights, dtype),
-        task_mean=jnp.asarray(task / math.sqrt(scale), dtype),
+        feature_root=jnp.asarray(linalg.sqrt(problem.feature_cov) / math.sqrt(m), dtype),
+        weights=jnp.asarray(m * weights, dtype),
+        task_mean=jnp.asarray(unit * task, dtype),
         task_root=task_root,
     )
     return setting, scale

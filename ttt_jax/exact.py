@@ -1,6 +1,6 @@
 """The exact expected risk of one TTT step at finite n, k, d: a parabola in the step size.
 
-Notation (THEORY in docs/theory.md): p = Sx b, tau = b'Sx b + s2, u = X'y, r = b - W u. With t ~ chi2(n),
+Notation: p = Sx b, tau = b'Sx b + s2, u = X'y, r = b - W u. With t ~ chi2(n),
 
     u | t  ~  N(t p, t G),     G = tau Sx - p p',                                     (mixture law)
 
@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from ttt_jax import law
 from ttt_jax.curve import RiskCurve
 from ttt_jax.linalg import Operator, inner, operator, outer, trace
-from ttt_jax.problem import GaussianTasks, Problem, choice, weights_array
+from ttt_jax.problem import GaussianTasks, Problem, choice, positive_integer, seed_integer, weights_array
 
 __all__ = ["exact_risk", "risk_coefficients"]
 
@@ -74,18 +74,23 @@ def average_over_tasks(
 ) -> RiskCurve:
     """The curve of coefficients(task, feature_cov, noise_var, weights, n, k, evaluation=), averaged over the tasks."""
     weights = weights_array(weights, problem.d)
+    random_task = isinstance(problem.task, GaussianTasks)
     with jax.enable_x64(True):
         arguments = [jnp.asarray(a, jnp.float64) for a in (problem.feature_cov, problem.noise_var, weights)]
         arguments += [jnp.float64(problem.n), jnp.float64(problem.k)]
-        if not isinstance(problem.task, GaussianTasks):
-            task = jnp.asarray(problem.task, jnp.float64)
-            c0, c1, c2 = coefficients(task, *arguments, evaluation=evaluation)
-            return RiskCurve(float(c0), float(c1), float(c2))
-        tasks = law.draw_tasks(problem.task, num_tasks, seed)
+        if random_task:
+            if positive_integer("num_tasks", num_tasks) < 2:
+                raise ValueError(
+                    "num_tasks must be at least 2 to average over random tasks with a standard error, got 1"
+                )
+            tasks = law.draw_tasks(problem.task, num_tasks, seed_integer(seed))
+        else:
+            tasks = jnp.asarray(problem.task, jnp.float64)[None]
         draws = np.stack(jax.lax.map(lambda b: coefficients(b, *arguments, evaluation=evaluation), tasks), axis=1)
-    mean = draws.mean(axis=0)
-    covariance = np.cov(draws, rowvar=False) / num_tasks if num_tasks > 1 else np.full((3, 3), np.inf)
-    return RiskCurve(float(mean[0]), float(mean[1]), float(mean[2]), covariance)
+    if not np.isfinite(draws).all():
+        raise ValueError("the risk overflows float64: scale task, noise_var, feature_cov or weights down")
+    c0, c1, c2 = draws.mean(axis=0).tolist()
+    return RiskCurve(c0, c1, c2, np.cov(draws, rowvar=False) / num_tasks if random_task else np.zeros((3, 3)))
 
 
 def risk_coefficients(

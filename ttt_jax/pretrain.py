@@ -32,7 +32,7 @@ def pretrained_weights(pretraining: Pretraining, *, dense: bool = True) -> np.nd
         dense: False keeps the compact form, () or (d,), where both covariances are scalars or diagonals.
 
     Returns:
-        W*, (d, d), symmetric.
+        W*, symmetric, (d, d); or () or (d,) in compact form.
 
     Example:
         >>> pretrained_weights(Pretraining(n=20, d=3)).diagonal().tolist() == [1 / 24] * 3

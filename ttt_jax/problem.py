@@ -214,7 +214,9 @@ def mean_square(problem: Problem) -> float:
 
 
 def _float(value) -> float:
-    """The value as a float, nan if it is no number."""
+    """The value as a float, nan if it is no real number."""
+    if isinstance(value, bool | np.bool_ | str | bytes | complex | np.complexfloating):
+        return math.nan
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
@@ -235,11 +237,14 @@ def _integer(field: str, value, smallest: int) -> int:
 
 def _finite(field: str, value: Any) -> np.ndarray:
     try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{field} must be an array of real numbers, got {value!r}") from None
-    if np.iscomplexobj(value) or not np.isfinite(array).all():
-        raise ValueError(f"{field} must hold finite real numbers only")
+        given = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{field} must be an array of real numbers, got rows of different lengths") from None
+    if given.dtype.kind not in "iuf":
+        raise ValueError(f"{field} must be an array of real numbers, got values of type {given.dtype}")
+    array = np.array(given, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{field} must hold finite numbers only")
     array.flags.writeable = False
     return array
 
@@ -253,7 +258,7 @@ def _dimension(d: int | None, arrays: dict[str, np.ndarray]) -> int:
     (first, size), *others = sizes.items()
     for field, other in others:
         if other != size or not other:
-            raise ValueError(f"{field} has dimension {other}, but {first} has dimension {size}")
+            raise ValueError(f"{field} is for {other} features, but {first} is for {size}")
     if not size:
         raise ValueError(f"{first} must not be empty")
     return size

@@ -46,6 +46,11 @@ def unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluation
         >>> unseen_variance(problem, np.zeros(()), 1e-6, "fresh", 20_000) < 0.1
         True
     """
+    with np.errstate(all="ignore"):
+        return _unseen_variance(problem, weights, lr, evaluation, num_tasks)
+
+
+def _unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluation: str, num_tasks: int) -> float:
     rng = np.random.default_rng(0)
     size = max(512, min(NUM_DRAWS, MAX_NORMALS // problem.d))
     log_weight = np.zeros(size)
