@@ -77,10 +77,10 @@ def risk_coefficients(groups: Sequence[Group], noise_var, n, k, evaluation: str 
     def expect(polynomial):
         return sum((c * moment(a) for a, c in polynomial.terms()), domain.zero)
 
-    residual = [b[j] - w[j] * u[j] for j in range(m)]
+    residual = [-u[j] * w[j] + b[j] for j in range(m)]  # polynomials stay on the left of their coefficients
 
     def norm(scale):  # r'Sr for the diagonal S = scale
-        return sum(scale[j] * (residual[j] ** 2 + w[j] ** 2 * rho[j]) for j in range(m))
+        return sum((residual[j] ** 2 + rho[j] * w[j] ** 2) * scale[j] for j in range(m))
 
     square = sum((size[j] * s[j] ** 2 for j in range(m)), domain.zero)  # tr Sx^2
     q = [k * (k + 1) * s[j] ** 3 + k * square * s[j] for j in range(m)]
@@ -91,8 +91,8 @@ def risk_coefficients(groups: Sequence[Group], noise_var, n, k, evaluation: str 
         beyond = [tau * n * s[j] for j in range(m)]  # E uu' on the coordinates that the task does not touch
         core = sum(expect(u[i] * residual[j]) ** 2 * s[j] ** 2 for i, j in pairs)
         c1 = core + sum((size[j] - 1) * (w[j] * s[j] * beyond[j]) ** 2 for j in range(m))
-        overlap = sum(expect(u[i] * u[j]) * u[i] * u[j] for i, j in pairs) + sum(
-            beyond[j] * rho[j] for j in range(m)
+        overlap = sum(u[i] * u[j] * expect(u[i] * u[j]) for i, j in pairs) + sum(
+            rho[j] * beyond[j] for j in range(m)
         )
     else:
         length = sum(u[j] ** 2 + rho[j] for j in range(m))

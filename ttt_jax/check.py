@@ -221,23 +221,25 @@ def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simul
             rate /= math.log(last.d / before.d)
             exact_ok = rate <= -0.5 or last.relative_error <= ROUNDING
         if simulated:
-            limit, stderr = error_at_infinity(rows)
+            errors = [row.estimate / row.claimed - 1 for row in rows]
+            stderrs = [row.stderr / abs(row.claimed) for row in rows]
+            limit, stderr = value_at_infinity([row.d for row in rows], errors, stderrs)
             limit_z = limit / stderr
             empirical_ok = abs(limit_z) <= critical
             detectable = (critical + POWER) * stderr
     return Check(rows, critical, exact_ok, empirical_ok, detectable, rate, limit_z)
 
 
-def error_at_infinity(rows: Sequence[CheckRow]) -> tuple[float, float]:
-    """The intercept c of estimate/claimed - 1 = c + c'/d + c''/d^2 and its standard error, by weighted least squares.
+def value_at_infinity(sizes: Sequence[int], values: Sequence[float], stderrs: Sequence[float]) -> tuple[float, float]:
+    """The intercept c of values = c + c'/d + c''/d^2 and its standard error, by weighted least squares.
 
     With two sizes only, the term 1/d^2 is left out.
     """
-    error = np.array([row.estimate / row.claimed - 1 for row in rows])
-    weight = np.array([abs(row.claimed) / row.stderr for row in rows])
-    design = weight[:, None] * np.array([[float(row.d) ** -power for power in range(min(3, len(rows)))] for row in rows])
+    weight = 1 / np.asarray(stderrs)
+    powers = range(min(3, len(sizes)))
+    design = weight[:, None] * np.array([[float(d) ** -power for power in powers] for d in sizes])
     covariance = np.linalg.inv(design.T @ design)
-    return float((covariance @ design.T @ (weight * error))[0]), math.sqrt(covariance[0, 0])
+    return float((covariance @ design.T @ (weight * np.asarray(values)))[0]), math.sqrt(covariance[0, 0])
 
 
 def _of_curve(quantity: str, curve: RiskCurve, lr: float) -> float:

@@ -1,0 +1,1 @@
+"""One module per claim: its docstring states it, CLAIM checks it."""
