@@ -80,12 +80,12 @@ class Setting:
 
     @property
     def d(self):
-        return sum(group.multiplicity for group in self.groups)
+        return sp.sympify(sum(group.multiplicity for group in self.groups))
 
     @property
     def norm2(self):
         """B = |b|^2."""
-        return sum(group.task**2 for group in self.groups)
+        return sp.sympify(sum(group.task**2 for group in self.groups))
 
     def total(self, function: Callable[[Group], Any]):
         """The sum of a function of the group over all coordinates: a trace."""

@@ -25,7 +25,7 @@ def package(setting):
     return corollary_5_4_switch(setting.problem(), setting.column("weight"))
 
 
-a, g, w1, w2 = sp.symbols("a g w1 w2", positive=True)
+a, g = sp.symbols("a g", positive=True)
 d = sp.Symbol("d")
 CLAIM = switch_claim(
     "Warm or cold start, any diagonal W",
@@ -33,6 +33,6 @@ CLAIM = switch_claim(
     (1, 1, 2, 1),
     ratio,
     scaled,
-    two_halves(a * d, g * d, d, (w1, w2)),
+    two_halves(a * d, g * d, d),
     package,
 )

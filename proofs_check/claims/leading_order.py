@@ -47,7 +47,7 @@ def claim_for(evaluation, number):
         curve = asymptotic_risk(problem, weights, evaluation)
         return {"initial": curve.initial, "optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
 
-    a, g, s2, x1 = sp.symbols("a g s2 x1", positive=True)
+    a, g = sp.symbols("a g", positive=True)
     d = sp.Symbol("d")
     return leading_claim(
         f"Any start, plain step, {evaluation} context",
@@ -55,7 +55,7 @@ def claim_for(evaluation, number):
         (1, 1, 1, 1, 1, 1, 1, sp.Rational(1, 2), 1),
         formula,
         scaled,
-        two_halves(a * d, g * d, d, features=(x1, sp.Integer(1)), noise_var=s2, evaluation=evaluation),
+        two_halves(a * d, g * d, d, features=FEATURES, noise_var=NOISE_VAR, evaluation=evaluation),
         package,
     )
 

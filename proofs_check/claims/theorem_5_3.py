@@ -46,9 +46,9 @@ def package(problem, weights):
     return {"optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
 
 
-a, g, w1, w2 = sp.symbols("a g w1 w2", positive=True)
+a, g = sp.symbols("a g", positive=True)
 d = sp.Symbol("d")
-CLAIM_SYMBOLS = two_halves(a * d, g * d, d, (w1, w2))
+CLAIM_SYMBOLS = two_halves(a * d, g * d, d)
 CLAIM = leading_claim(
     "Any diagonal start",
     "Theorem 5.3",
