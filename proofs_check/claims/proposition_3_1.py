@@ -55,11 +55,12 @@ def empirical(c, effort):
             jax.random.normal(jax.random.key(i), shape, jnp.float64)
             for i, shape in enumerate(((5, 3), (5,), (7, 3), (7,)))
         )
-        w, lr = jnp.arange(9.0).reshape(3, 3) / 90, 1e-3
-        model, params = functional(LinearAttention(w))
-        taken = np.asarray(ttt_step(model, params, Prompt(x, y, xt, yt), lr).weights[...]) - np.asarray(w)
-    u = np.asarray(y @ x)
-    claimed = float(c[0]) * lr * np.outer(np.asarray(xt).T @ (np.asarray(yt) - np.asarray(xt @ w) @ u), u)
+        w, lr = np.arange(9.0).reshape(3, 3) / 90, 1e-3
+        model, params = functional(LinearAttention(jnp.asarray(w)))
+        taken = np.asarray(ttt_step(model, params, Prompt(x, y, xt, yt), lr).weights[...]) - w
+    x, y, xt, yt = (np.asarray(array) for array in (x, y, xt, yt))
+    u = y @ x
+    claimed = float(c[0]) * lr * np.outer(xt.T @ (yt - xt @ w @ u), u)
     error = np.abs(claimed - taken).max() / np.abs(taken).max()
     return Verdict(bool(error < 1e-12), f"relative error {error:.0e} to jax.grad, nothing random")
 
