@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from proofs_check.claim import CONFIDENCE, Verdict
-from statistics import NormalDist
-
 from ttt_jax.check import POWER
 
 

@@ -92,7 +92,7 @@ ARGUMENTS = dict(zip(PROBLEMS, PACKAGE_PROBLEMS, strict=True))
 
 def claim_for(evaluation: str) -> Claim:
     def prove(c):
-        _, *x = ring("n k b0 b1 x0 x1 w0 w1 s2".split(), QQ)
+        _, *x = ring(["n", "k", "b0", "b1", "x0", "x1", "w0", "w1", "s2"], QQ)
         n, k, b0, b1, x0, x1, w0, w1, s2 = x
         claimed = formula(
             [QQ.convert(a) for a in c],

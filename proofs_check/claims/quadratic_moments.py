@@ -8,7 +8,6 @@ from functools import lru_cache
 from math import prod
 
 import numpy as np
-import sympy as sp
 from sympy import QQ
 from sympy.polys.rings import ring
 

@@ -7,7 +7,16 @@ import sympy as sp
 from sympy import QQ
 
 from proofs_check import oracle
-from proofs_check.claim import CONFIDENCE, Claim, identities, isotropic, of_check, quantities_in_symbols, same_numbers, simulate
+from proofs_check.claim import (
+    CONFIDENCE,
+    Claim,
+    identities,
+    isotropic,
+    of_check,
+    quantities_in_symbols,
+    same_numbers,
+    simulate,
+)
 from proofs_check.oracle import Group
 from proofs_check.symbolic import leading
 from ttt_jax.check import check

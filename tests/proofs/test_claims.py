@@ -49,8 +49,9 @@ def test_the_command_writes_its_report(tmp_path, capsys):
 
 
 def test_a_miss_is_exit_status_1(monkeypatch):
-    import proofs_check.claims.lemma_c1 as module
     from dataclasses import replace
+
+    import proofs_check.claims.lemma_c1 as module
 
     monkeypatch.setattr(module, "CLAIM", replace(module.CLAIM, coefficients=(2.1, 2)))
     assert main(["--quick", "--only", "lemma_c1"]) == 1
