@@ -48,7 +48,7 @@ def run(module_name: str, effort: Effort) -> Result:
     started = time.perf_counter()
     c = claim.coefficients
     verdicts = claim.symbolic(c), claim.independent(c), claim.empirical(c, effort)
-    return Result(claim.name, claim.number, module.__doc__.strip(), *verdicts, time.perf_counter() - started)
+    return Result(claim.name, claim.number, str(module.__doc__).strip(), *verdicts, time.perf_counter() - started)
 
 
 def row(result: Result) -> tuple[str, ...]:

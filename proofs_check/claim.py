@@ -25,12 +25,12 @@ from ttt_jax.exact import exact_risk
 from ttt_jax.problem import Problem
 
 CONFIDENCE = 1 - 0.01 / 100
-"""Of one comparison with simulation: the whole report has fewer than 100, so a correct one passes in 99 of 100 seeds."""
+"""Of one comparison with simulation: a report has fewer than 100, so a correct one passes for 99 of 100 seeds."""
 
 SIZES = 20, 40, 80
 """d in simulations of approximate claims; the error is extrapolated to d = infinity."""
 
-ORACLE_SIZES = 2_000, 4_000
+ORACLE_SIZES = 20_000, 40_000
 
 FLOAT64 = 1e-11
 """Relative error allowed to a float64 evaluation of an exact number: a few hundred roundings."""
@@ -58,7 +58,7 @@ QUICK, FULL = Effort(20_000, 1_000), Effort(400_000, 40_000)
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement and its three verdicts, each a function of the coefficients (and of the effort, if it simulates)."""
+    """One statement and its three verdicts, each a function of the coefficients, the last also of the effort."""
 
     name: str
     number: str
@@ -155,18 +155,21 @@ def falls_like_1_over_d(sizes: Sequence[int], errors: Sequence[float]) -> Verdic
 def of_check(results: Sequence[Check]) -> Verdict:
     """The simulation part of several checks in one line."""
     ok = all(result.empirical_ok for result in results)
-    worst = max(
-        (abs(result.limit_z) if not math.isnan(result.limit_z) else max(abs(row.z) for row in result.rows), result.critical)
-        for result in results
-    )
+    z = [[result.limit_z] if math.isfinite(result.limit_z) else [row.z for row in result.rows] for result in results]
+    worst, critical = max(abs(x) for values in z for x in values), results[0].critical
     detectable = max(result.detectable for result in results)
-    return Verdict(ok, f"max |z| {worst[0]:.2f} (critical {worst[1]:.2f}), detects {detectable:.1%}")
+    return Verdict(ok, f"max |z| {worst:.2f} (critical {critical:.2f}), detects {detectable:.1%}")
 
 
 @lru_cache(None)
-def quantities_of_oracle(setting: Setting) -> dict[str, sp.Expr]:
+def coefficients_of_oracle(setting: Setting) -> tuple[sp.Rational, ...]:
+    """(c0, c1, c2)."""
     c = oracle.grouped_coefficients(setting.groups, setting.noise_var, setting.n, setting.k, setting.evaluation)
-    return quantities(*(QQ.to_sympy(value) for value in c))
+    return tuple(QQ.to_sympy(value) for value in c)
+
+
+def quantities_of_oracle(setting: Setting) -> dict[str, sp.Expr]:
+    return quantities(*coefficients_of_oracle(setting))
 
 
 def quantities(c0, c1, c2) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The risk of one TTT step in exact rational arithmetic, from the Gaussian entries of the data by Wick pairings.
 
-Nothing here knows the law of u = X'y, Stein's lemma or chi-squared moments. A moment of one row (x, y) is the sum over
-all pairings of its Gaussian entries; rows are independent, so moments of a sum of n rows follow by the binomial theorem;
-the risk is a polynomial in the entries, and its expectation replaces each monomial by its moment.
+Nothing here knows the law of u = X'y, Stein's lemma or chi-squared moments. A moment of one row (x, y) is the sum
+over all pairings of its Gaussian entries; rows are independent, so moments of a sum of n rows follow by the binomial
+theorem; the risk is a polynomial in the entries, and its expectation replaces each monomial by its moment.
 """
 
 from __future__ import annotations
@@ -110,15 +110,16 @@ def context_moments(task: Vector, feature_cov: Matrix, noise_var, n: int) -> dic
 def grouped_coefficients(groups: Sequence[Group], noise_var, n: int, k: int, evaluation: str = "fresh") -> tuple:
     """The exact (c0, c1, c2) for diagonal Sx and W with repeated entries, at any multiplicities.
 
-    The coefficients are polynomials in the multiplicities, of total degree <= 4: each is a sum over at most four free
-    coordinates. So their values at small multiplicities fix them, here by Newton's forward differences from (1, ..., 1).
+    The coefficients are polynomials in the multiplicities, of total degree <= 4: each is a sum over at most four
+    free coordinates. So their values at small multiplicities fix them, by Newton's forward differences.
 
     Example:
         >>> c0, c1, c2 = grouped_coefficients([Group(1000, 1, 0, 1)], 0, n=2, k=1)
         >>> int(c0), int(c1), int(c2) == 16 * 1002 * 1015     # 4 k n^2 (k+d+1) (n^2+4n+3+d)
         (1, 16, True)
     """
-    steps = [i for i in itertools.product(range(DIMENSION_DEGREE + 1), repeat=len(groups)) if sum(i) <= DIMENSION_DEGREE]
+    grid = itertools.product(range(DIMENSION_DEGREE + 1), repeat=len(groups))
+    steps = [step for step in grid if sum(step) <= DIMENSION_DEGREE]
     values = {}
     for step in steps:
         diagonals = [
@@ -136,9 +137,7 @@ def grouped_coefficients(groups: Sequence[Group], noise_var, n: int, k: int, eva
         total = QQ(0)
         for step in steps:
             below = itertools.product(*(range(i + 1) for i in step))
-            difference = sum(
-                (-1) ** (sum(step) - sum(j)) * prod(map(comb, step, j)) * values[j][c] for j in below
-            )
+            difference = sum((-1) ** (sum(step) - sum(j)) * prod(map(comb, step, j)) * values[j][c] for j in below)
             total += difference * prod(comb(group.multiplicity - 1, i) for group, i in zip(groups, step, strict=True))
         return total
 
@@ -146,7 +145,7 @@ def grouped_coefficients(groups: Sequence[Group], noise_var, n: int, k: int, eva
 
 
 def _pairings(covariance: Matrix) -> Callable:
-    """The function E[z_i z_j ...] of sorted indices, for z ~ N(0, covariance): pair the first factor with each other."""
+    """The function E[z_i z_j ...] of sorted indices, z ~ N(0, covariance): pair the first factor with each other."""
 
     @lru_cache(None)
     def moment(indices: tuple[int, ...]):

@@ -1,4 +1,4 @@
-"""The numbers of docs/paper_notes.md, where the paper and the exact risk differ: `python -m proofs_check.paper_numbers`."""
+"""The numbers of docs/paper_notes.md: `python -m proofs_check.paper_numbers`."""
 
 from __future__ import annotations
 
@@ -40,11 +40,18 @@ def finite_size() -> None:
     curve = exact_risk(Problem(300, 300_000, unit(3000)), 1 / 3301)
     drawn = theorem_4_2(300, 300_000, 3000, simplified=False)
     step = theorem_4_2(300, 300_000, 3000).optimal_lr
-    show("Figure 1a, a=.1, g=100: drawn", drawn.optimal, "exact", curve.optimal, "exact at the simplified step", curve.at(step))
+    show(
+        "Figure 1a, a=.1, g=100: drawn",
+        drawn.optimal,
+        "exact",
+        curve.optimal,
+        "exact at the simplified step",
+        curve.at(step),
+    )
 
 
 def preconditioned() -> None:
-    print("Theorem C.4 and the plain step: d = 6400, n = d/2, k = 2d, variances .25 .5 1 2.25, W* of Sb = I, b'Sx b = 1")
+    print("Theorem C.4 and the plain step: d = 6400, n = d/2, k = 2d, variances .25 .5 1 2.25, Sb = I, b'Sx b = 1")
     d = 6400
     sx = np.repeat([0.25, 0.5, 1.0, 2.25], d // 4)
     for name, task in (("b ~ ones", np.ones(d)), ("b ~ Sx^(-1/2) ones", sx**-0.5)):
@@ -77,27 +84,55 @@ def crossings() -> None:
         for k in range(1, 2000)
         if theorem_4_2(n, k, d, simplified=False).optimal > exact_risk(Problem(n, k, unit(d)), 0.0).optimal
     )
-    answer = warm_or_cold(Problem(n, 2 * d, unit(d)))
-    show("Figure 1b: drawn curves", drawn / d, "Corollary 4.6 .9, exact: smallest k", answer.switch, "k/d", answer.switch / d)
+    switch = int(warm_or_cold(Problem(n, 2 * d, unit(d))).switch or 0)
+    gaps = [
+        exact_risk(Problem(n, k, unit(d)), 1 / (n + d + 1)).optimal - exact_risk(Problem(n, k, unit(d)), 0.0).optimal
+        for k in (switch - 1, switch)
+    ]
+    crossing = (switch - 1 - gaps[0] / (gaps[1] - gaps[0])) / d
+    show("Figure 1b: drawn", drawn / d, "Corollary 4.6 .9, exact: smallest k", switch, "k/d", crossing)
     n, d = 300, 600
     task = np.repeat([1.0, 0.5], d // 2)
     for name, spectrum in (("aligned", [1.0, 0.5]), ("misaligned", [0.5, 1.0])):
         weights = pretrained_weights(Pretraining(n, task_cov=np.repeat(spectrum, d // 2)), dense=False)
         problem = Problem(n, d, task)
-        leading, exact = corollary_5_4_switch(problem, weights), warm_or_cold(problem, weights).switch / d
-        show(f"Figure 2a, {name}: initial", exact_risk(problem, weights).initial / float(task @ task), "Corollary 5.4", leading, "exact", exact)
+        leading, exact = corollary_5_4_switch(problem, weights), int(warm_or_cold(problem, weights).switch or 0) / d
+        show(
+            f"Figure 2a, {name}: initial",
+            exact_risk(problem, weights).initial / float(task @ task),
+            "Corollary 5.4",
+            leading,
+            "exact",
+            exact,
+        )
 
 
 def same_context() -> None:
     print("The context of the TTT step used again at inference: no switch (isotropic, n = 200, d = 400)")
     for g in (0.5, 1, 2, 100):
         fresh, same = (warm_or_cold(Problem(200, int(g * 400), unit(400)), evaluation=e) for e in ("fresh", "same"))
-        show(f"g={g}: fresh warm", fresh.warm, "cold", fresh.cold, "same warm", same.warm, "cold", same.cold, "switch", same.switch)
+        show(
+            f"g={g}: fresh warm",
+            fresh.warm,
+            "cold",
+            fresh.cold,
+            "same warm",
+            same.warm,
+            "cold",
+            same.cold,
+            "switch",
+            same.switch,
+        )
 
 
 def more_context() -> None:
     print("Corollary 4.4 at finite size: d = 400, k = 100 d, warm start, fresh context")
-    show("turning point n =", 400 * corollary_4_4_turning_point(100.0), "best n up to 300:", best_context(Problem(1, 40_000, unit(400)), max_n=300))
+    show(
+        "turning point n =",
+        400 * corollary_4_4_turning_point(100.0),
+        "best n up to 300:",
+        best_context(Problem(1, 40_000, unit(400)), max_n=300),
+    )
     for n in (20, 68, 150, 300, 800):
         show(f"n={n}:", exact_risk(Problem(n, 40_000, unit(400)), 1 / (n + 401)).optimal)
 
@@ -108,7 +143,12 @@ def labelled_pairs() -> None:
     for evaluation in ("fresh", "same"):
         for start in ("zero", "pretrained"):
             answer = sample_complexity(problem, 0.2, start, max_n=5000, evaluation=evaluation)
-            show(f"{evaluation}, from {start}: n without TTT", answer.without_ttt, "n with TTT, unlimited k", answer.context)
+            show(
+                f"{evaluation}, from {start}: n without TTT",
+                answer.without_ttt,
+                "n with TTT, unlimited k",
+                answer.context,
+            )
             show(f"    smallest n + k: {answer.n} + {answer.k}, ratio {answer.ratio:.2f}")
 
 
@@ -120,7 +160,16 @@ def figure_2c() -> None:
 
 
 def main() -> None:
-    for section in (finite_size, preconditioned, alignment_text, crossings, same_context, more_context, labelled_pairs, figure_2c):
+    for section in (
+        finite_size,
+        preconditioned,
+        alignment_text,
+        crossings,
+        same_context,
+        more_context,
+        labelled_pairs,
+        figure_2c,
+    ):
         section()
 
 

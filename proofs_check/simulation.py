@@ -1,4 +1,4 @@
-"""Monte Carlo of what `estimate_risk` does not simulate: contexts alone, and several TTT steps."""
+"""Monte Carlo of what `estimate_risk` does not simulate: contexts alone."""
 
 from __future__ import annotations
 
@@ -26,4 +26,6 @@ def z_verdict(samples: list[np.ndarray], claimed: list[float]) -> Verdict:
     stderr = np.array([np.std(x) / math.sqrt(len(x)) for x in samples])
     z = np.abs(mean - np.array(claimed)) / stderr
     detectable = max((critical + POWER) * stderr / np.abs(mean))
-    return Verdict(bool(z.max() <= critical), f"max |z| {z.max():.2f} (critical {critical:.2f}), detects {detectable:.1%}")
+    return Verdict(
+        bool(z.max() <= critical), f"max |z| {max(z):.2f} (critical {critical:.2f}), detects {detectable:.1%}"
+    )

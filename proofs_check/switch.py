@@ -17,10 +17,10 @@ from proofs_check.claim import (
     Claim,
     Setting,
     Verdict,
+    coefficients_of_oracle,
     falls_like_1_over_d,
     identities,
     quantities_in_symbols,
-    quantities_of_oracle,
     setting_problem,
     simulate,
 )
@@ -55,19 +55,28 @@ def switch_claim(
 
     def independent(c):
         def difference(size):
-            below, fraction = real_k(c, size)
-            at = [risk(scaled(size, k)) - risk(cold_start(scaled(size, k))) for k in (below, below + 1)]
-            return (1 - fraction) * at[0] + fraction * at[1]
+            k = sp.Rational(ratio(c, scaled(size, 1))) * size
+            return risk(k, lambda queries: scaled(size, queries)) - risk(
+                k, lambda queries: cold_start(scaled(size, queries))
+            )
 
-        def risk(setting):
-            q = quantities_of_oracle(setting)
-            return q["initial"] - q["gain"]
+        def risk(k, setting):
+            """At any real k: c1 is linear in k and c2 quadratic, so that k = 1 and 2 fix them."""
+            (c0, slope, one), (_, _, two) = (coefficients_of_oracle(setting(queries)) for queries in (1, 2))
+            curvature = (two - 2 * one) / 2
+            return c0 - k * slope**2 / (4 * (one - curvature + curvature * k))
 
         verdict = falls_like_1_over_d(ORACLE_SIZES, [difference(size) for size in ORACLE_SIZES])
         example = scaled(ORACLE_SIZES[0], 1)
         if abs(package(example) / ratio(coefficients, example) - 1) > 0.01:
             return Verdict(False, f"the package has {package(example)}")
         return verdict
+
+    def gap(size, k):
+        """The exact difference of the risks, warm minus cold."""
+        starts = (scaled(size, k), cold_start(scaled(size, k)))
+        warm, cold = (exact_risk(setting_problem(s), s.column("weight")).optimal for s in starts)
+        return warm - cold
 
     def empirical(c, effort):
         values, stderrs = [], []
@@ -84,7 +93,9 @@ def switch_claim(
             stderrs.append(math.sqrt(variance))
         limit, stderr = value_at_infinity(SIZES, values, stderrs)
         critical = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-        slope = (best_risk(scaled(size, below + size // 4), effort).mean - best_risk(scaled(size, below), effort).mean) - (
+        slope = (
+            best_risk(scaled(size, below + size // 4), effort).mean - best_risk(scaled(size, below), effort).mean
+        ) - (
             best_risk(cold_start(scaled(size, below + size // 4)), effort).mean
             - best_risk(cold_start(scaled(size, below)), effort).mean
         )

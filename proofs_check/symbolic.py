@@ -91,9 +91,7 @@ def risk_coefficients(groups: Sequence[Group], noise_var, n, k, evaluation: str 
         beyond = [tau * n * s[j] for j in range(m)]  # E uu' on the coordinates that the task does not touch
         core = sum(expect(u[i] * residual[j]) ** 2 * s[j] ** 2 for i, j in pairs)
         c1 = core + sum((size[j] - 1) * (w[j] * s[j] * beyond[j]) ** 2 for j in range(m))
-        overlap = sum(u[i] * u[j] * expect(u[i] * u[j]) for i, j in pairs) + sum(
-            rho[j] * beyond[j] for j in range(m)
-        )
+        overlap = sum(u[i] * u[j] * expect(u[i] * u[j]) for i, j in pairs) + sum(rho[j] * beyond[j] for j in range(m))
     else:
         length = sum(u[j] ** 2 + rho[j] for j in range(m))
         c1 = expect(length * norm([x**2 for x in s]))

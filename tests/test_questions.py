@@ -22,7 +22,9 @@ def best_risk(n, k, weights, given, evaluation="fresh"):
 def test_the_switch_is_the_first_k_at_which_the_order_changes(evaluation, noise_var, weight):
     given = problem(noise_var=noise_var)
     answer = warm_or_cold(given, weight, evaluation)
-    risks = [(best_risk(6, k, weight, given, evaluation), best_risk(6, k, 0.0, given, evaluation)) for k in range(1, 400)]
+    risks = [
+        (best_risk(6, k, weight, given, evaluation), best_risk(6, k, 0.0, given, evaluation)) for k in range(1, 400)
+    ]
     warm_first = risks[0][0] < risks[0][1]
     changed = [k for k, (warm, cold) in enumerate(risks, 1) if (warm < cold) is not warm_first]
     assert answer.switch == (changed[0] if changed else answer.switch)

@@ -115,7 +115,7 @@ class Check:
 
 
 def check(
-    claim: Callable[..., float] | Any,
+    claim: Any,
     problems: Iterable[Problem],
     *,
     weights: ArrayLike | Callable[[Problem], ArrayLike] | str = "pretrained",
@@ -131,8 +131,8 @@ def check(
 ) -> Check:
     """Judge a formula for the risk of TTT by the exact risk and by simulation, over a grid of problems.
 
-        exact claim:        |claimed / exact - 1| at rounding level;   |estimate - claimed| <= critical stderr, every row
-        approximate claim:  error falls like 1/d;                      error extrapolated to d = infinity is 0
+        exact claim:        |claimed / exact - 1| is rounding;   |estimate - claimed| <= critical stderr, every row
+        approximate claim:  its error falls like 1/d;            error extrapolated to d = infinity is 0
 
     Args:
         claim: a function of any of n, k, d, lr, noise_var, task_norm2, problem, weights, by these names; or a sympy
@@ -186,7 +186,9 @@ def check(
         curve = exact(problem, w, evaluation) if exact else None
         step = _step_size(lr, problem, curve)
         risks = [
-            simulate(problem, w, multiple * step, num_tasks=num_tasks, seed=seed + 3 * i + multiple, evaluation=evaluation)
+            simulate(
+                problem, w, multiple * step, num_tasks=num_tasks, seed=seed + 3 * i + multiple, evaluation=evaluation
+            )
             for multiple in QUANTITIES[quantity]
             if num_tasks
         ]
@@ -265,7 +267,7 @@ def _of_estimates(quantity: str, risks: Sequence[Estimate], lr: float) -> tuple[
     return float(c1 / (2 * c2)), float(np.linalg.norm(gradient * stderr))
 
 
-def _claimed(claim: Callable[..., float] | Any, problem: Problem, weights: np.ndarray, lr: float) -> float:
+def _claimed(claim: Any, problem: Problem, weights: np.ndarray, lr: float) -> float:
     numbers = {
         "n": problem.n,
         "k": problem.k,
@@ -278,10 +280,10 @@ def _claimed(claim: Callable[..., float] | Any, problem: Problem, weights: np.nd
         names = {str(symbol): symbol for symbol in claim.free_symbols}
         _known(names, numbers)
         return float(claim.subs({symbol: numbers[name] for name, symbol in names.items()}))
-    names = inspect.signature(claim).parameters
+    parameters = inspect.signature(claim).parameters
     values = numbers | {"problem": problem, "weights": weights}
-    _known(names, values)
-    return float(claim(**{name: values[name] for name in names}))
+    _known(parameters, values)
+    return float(claim(**{name: values[name] for name in parameters}))
 
 
 def _known(names: Iterable[str], values: dict) -> None:

@@ -24,7 +24,15 @@ from ttt_jax.exact import EVALUATIONS, exact_risk, risk_coefficients
 from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import GaussianTasks, Pretraining, Problem, choice, positive_integer, weights_array
 
-__all__ = ["Alignment", "SampleComplexity", "StartComparison", "alignment", "best_context", "sample_complexity", "warm_or_cold"]
+__all__ = [
+    "Alignment",
+    "SampleComplexity",
+    "StartComparison",
+    "alignment",
+    "best_context",
+    "sample_complexity",
+    "warm_or_cold",
+]
 
 Weights = ArrayLike | Callable[[int], ArrayLike] | str
 
@@ -192,7 +200,9 @@ def sample_complexity(
         raise ValueError(f"target must be a finite number, got {target}")
     lengths = range(1, positive_integer("max_n", max_n) + 1)
     plain = _in_k(problem, "pretrained", lengths, evaluation)
-    curves = plain if isinstance(weights, str) and weights == "pretrained" else _in_k(problem, weights, lengths, evaluation)
+    curves = (
+        plain if isinstance(weights, str) and weights == "pretrained" else _in_k(problem, weights, lengths, evaluation)
+    )
     without = next((n for n, curve in zip(lengths, plain, strict=True) if curve.c0 <= target), None)
     needed = [(n, k) for n, curve in zip(lengths, curves, strict=True) if math.isfinite(k := curve.smallest_k(target))]
     if not needed:

@@ -1,4 +1,4 @@
-"""Isotropic warm start, approximate: for g = k/d > 1/2 the risk after TTT is largest at a = n/d = sqrt(3g/(g+1)) - 1."""
+"""Isotropic warm start, approximate: for g = k/d > 1/2 the risk is largest at a = n/d = sqrt(3g/(g+1)) - 1."""
 
 import sympy as sp
 
@@ -46,7 +46,7 @@ def independent(c):
 
 
 def empirical(c, effort):
-    return not_applicable("the maximum is flat, no affordable simulation locates it; its risk is simulated in Theorem 4.2")
+    return not_applicable("the maximum is too flat to be located by simulation; Theorem 4.2 simulates the risk")
 
 
 CLAIM = Claim("Where more context hurts", "Corollary 4.4", (3, 1, 1), symbolic, independent, empirical)

@@ -83,7 +83,8 @@ def random_problem(seed: int, d: int, n: int, k: int) -> tuple:
     return np.array([number() + 1 for _ in range(d)], dtype=object), sx, QQ(rng.randint(0, 2), 2), w, n, k
 
 
-ORACLE_PROBLEMS = [random_problem(seed, d, n, k) for seed, (d, n, k) in enumerate([(1, 1, 1), (2, 3, 1), (2, 1, 5), (3, 4, 2)])]
+ORACLE_SIZES = (1, 1, 1), (2, 3, 1), (2, 1, 5), (3, 4, 2)
+ORACLE_PROBLEMS = [random_problem(seed, d, n, k) for seed, (d, n, k) in enumerate(ORACLE_SIZES)]
 SIMULATED_PROBLEMS = [random_problem(seed, 3, n, k) for seed, (n, k) in enumerate([(12, 9), (20, 4), (9, 40)])]
 PACKAGE_PROBLEMS = [tuple(np.array(x, dtype=float) for x in problem) for problem in SIMULATED_PROBLEMS]
 PROBLEMS = [Problem(int(n), int(k), b, sx, float(s2)) for b, sx, s2, _, n, k in PACKAGE_PROBLEMS]
@@ -104,7 +105,10 @@ def claim_for(evaluation: str) -> Claim:
             k,
             evaluation,
         )
-        groups = [Group(1, x0.as_expr(), w0.as_expr(), b0.as_expr()), Group(1, x1.as_expr(), w1.as_expr(), b1.as_expr())]
+        groups = [
+            Group(1, x0.as_expr(), w0.as_expr(), b0.as_expr()),
+            Group(1, x1.as_expr(), w1.as_expr(), b1.as_expr()),
+        ]
         derived = symbolic.risk_coefficients(groups, s2.as_expr(), n.as_expr(), k.as_expr(), evaluation)
         same = all(value == n.ring.from_expr(expr) for value, expr in zip(claimed, derived, strict=True))
         return Verdict(same, "identity at d = 2 for diagonal Sx, W" if same else "a coefficient differs")
@@ -122,9 +126,7 @@ def claim_for(evaluation: str) -> Claim:
             (
                 (getattr(exact.exact_risk(given, ARGUMENTS[given][3], evaluation), name), QQ.to_sympy(value))
                 for given, problem in zip(PROBLEMS, SIMULATED_PROBLEMS, strict=True)
-                for name, value in zip(
-                    ("c0", "c1", "c2"), oracle.risk_coefficients(*problem, evaluation), strict=True
-                )
+                for name, value in zip(("c0", "c1", "c2"), oracle.risk_coefficients(*problem, evaluation), strict=True)
             ),
             tolerance=FLOAT64,
         )

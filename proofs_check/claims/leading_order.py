@@ -39,9 +39,7 @@ def formula(c, setting):
 
 def claim_for(evaluation, number):
     def scaled(size):
-        return two_halves(
-            size // 2, 2 * size, size, features=FEATURES, noise_var=NOISE_VAR, evaluation=evaluation
-        )
+        return two_halves(size // 2, 2 * size, size, features=FEATURES, noise_var=NOISE_VAR, evaluation=evaluation)
 
     def package(problem, weights):
         curve = asymptotic_risk(problem, weights, evaluation)

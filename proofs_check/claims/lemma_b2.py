@@ -23,8 +23,8 @@ def formula(c, task, sx, s2, w, n):
 
 
 def symbolic(c):
-    """W, b and Sx have symbolic entries, d = 2; E u = n p and E uu' = n(n+1) pp' + n tau Sx are moments of single rows."""
-    domain, *x = ring(["n", "s2", "b0", "b1", "x00", "x01", "x11", "w00", "w01", "w10", "w11"], QQ)
+    """W, b and Sx have symbolic entries, d = 2; E u and E uu' follow from the moments of one row, rows independent."""
+    _, *x = ring(["n", "s2", "b0", "b1", "x00", "x01", "x11", "w00", "w01", "w10", "w11"], QQ)
     n, s2 = x[:2]
     task, sx, w = np.array(x[2:4]), np.array([[x[4], x[5]], [x[5], x[6]]]), np.array([x[7:9], x[9:11]])
     p = sx @ task

@@ -1,4 +1,4 @@
-"""Isotropic, with noise, exact: the pretrained W* = I/N, N = n+d+1+s2, has risk B [(d+1+s2) N - s2 n]/N^2 + s2 n d/N^2 + s2."""
+"""Isotropic, with noise, exact: W* = I/N, N = n+d+1+s2, has risk B [(d+1+s2) N - s2 n]/N^2 + s2 n d/N^2 + s2."""
 
 import sympy as sp
 

@@ -1,4 +1,7 @@
-"""Diagonal W, Sx = I, noiseless: the risk without TTT is A + S + n b'W^2 b exactly; the last term matters near the optimum."""
+"""Diagonal W, Sx = I, noiseless: the risk without TTT is A + S + n b'W^2 b exactly.
+
+The last term, left out by Proposition 5.2, matters where W is nearly optimal.
+"""
 
 import sympy as sp
 

@@ -65,9 +65,11 @@ def symbolic(c):
         lower = ((j, tuple(a - (m == j) for m, a in enumerate(rest))) for j in range(2) if rest[j])
         return t * p[i] * moment(rest) + sum((t * g[i, j] * rest[j] * moment(m) for j, m in lower), domain.zero)
 
-    for polynomial, claimed in zip(products(u, f, h, l, x[14:16]), formulas(
-        [QQ.convert(a) for a in c], f, h, l, np.array(x[14:16]), np.array(p), g
-    ), strict=True):
+    for polynomial, claimed in zip(
+        products(u, f, h, l, x[14:16]),
+        formulas([QQ.convert(a) for a in c], f, h, l, np.array(x[14:16]), np.array(p), g),
+        strict=True,
+    ):
         expected = sum((a * moment(powers) for powers, a in polynomial.terms()), domain.zero)
         if sum((a * t**power for power, a in claimed.items()), domain.zero) != expected:
             return Verdict(False, "a moment differs")

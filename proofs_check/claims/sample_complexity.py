@@ -62,4 +62,11 @@ def empirical(c, effort):
     return of_check([result])
 
 
-CLAIM = Claim("Sample complexity of the cold start", "Theorem 4.5, k/d -> infinity", (4, 3, 1, 4, 3, 1), symbolic, independent, empirical)
+CLAIM = Claim(
+    "Sample complexity of the cold start",
+    "Theorem 4.5, k -> infinity",
+    (4, 3, 1, 4, 3, 1),
+    symbolic,
+    independent,
+    empirical,
+)

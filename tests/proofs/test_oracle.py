@@ -1,4 +1,4 @@
-"""The oracle against itself in the one case where the whole data set can be expanded, and exact_risk against the oracle."""
+"""The oracle against the expansion of a whole data set, and exact_risk against the oracle."""
 
 import math
 import random
@@ -30,9 +30,7 @@ def relative_errors(problem: tuple, n: int, k: int, evaluation: str) -> list[flo
     task, feature_cov, noise_var, weights = problem
     reference = oracle.risk_coefficients(task, feature_cov, noise_var, weights, n, k, evaluation)
     dense_cov, dense_weights = (np.array(m, dtype=float) for m in (feature_cov, weights))
-    curve = exact_risk(
-        Problem(n, k, [float(b) for b in task], dense_cov, float(noise_var)), dense_weights, evaluation
-    )
+    curve = exact_risk(Problem(n, k, [float(b) for b in task], dense_cov, float(noise_var)), dense_weights, evaluation)
     return [
         abs(value / float(exact) - 1) if exact else abs(value)
         for value, exact in zip((curve.c0, curve.c1, curve.c2), reference, strict=True)
@@ -40,7 +38,9 @@ def relative_errors(problem: tuple, n: int, k: int, evaluation: str) -> list[flo
 
 
 @pytest.mark.parametrize("evaluation", ["fresh", "same"])
-@pytest.mark.parametrize(("d", "n", "k"), [(1, 1, 1), (1, 3, 2), (2, 1, 4), (2, 6, 1), (2, 40, 900), (3, 1, 1), (3, 4, 3)])
+@pytest.mark.parametrize(
+    ("d", "n", "k"), [(1, 1, 1), (1, 3, 2), (2, 1, 4), (2, 6, 1), (2, 40, 900), (3, 1, 1), (3, 4, 3)]
+)
 def test_exact_risk_on_random_problems(d, n, k, evaluation):
     for seed in range(8 if d < 3 else 3):
         assert max(relative_errors(random_problem(seed, d), n, k, evaluation)) < 1e-12
