@@ -2,6 +2,7 @@
 
 NAMES = (
     "proposition_3_1",
+    "pretrained_optimum",
     "lemma_b2",
     "proposition_4_1",
     "theorem_4_2",
