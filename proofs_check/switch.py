@@ -101,7 +101,7 @@ def switch_claim(
         )
         detectable = (critical + POWER) * stderr / abs(4 * slope * below / size)
         z = abs(limit / stderr)
-        return Verdict(z <= critical, f"max |z| {z:.2f} (critical {critical:.2f}), detects {detectable:.1%}")
+        return Verdict(bool(z <= critical), f"max |z| {z:.2f} (critical {critical:.2f}), detects {detectable:.1%}")
 
     return Claim(name, number, coefficients, prove, independent, empirical)
 

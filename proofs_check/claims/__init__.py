@@ -22,5 +22,6 @@ NAMES = (
     "exact_risk_same",
     "leading_order",
     "leading_order_same",
+    "several_steps",
 )
 """The modules, in the order of the report."""
