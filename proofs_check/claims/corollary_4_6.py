@@ -1,0 +1,28 @@
+"""Isotropic, noiseless, approximate: the warm start beats the cold one iff k/d < (a+1)^2/(a+2), a = n/d."""
+
+import sympy as sp
+
+from proofs_check.claim import isotropic
+from proofs_check.switch import switch_claim
+from ttt_jax.asymptotic import corollary_4_6_switch
+
+
+def ratio(c, setting):
+    a = sp.cancel(sp.sympify(setting.n) / setting.d)
+    return c[0] * (a + c[1]) ** 2 / (a + c[2])
+
+
+def scaled(size, k):
+    return isotropic(size // 2, k, size, weight=sp.Rational(1, size // 2 + size + 1))
+
+
+a, g, d = sp.Symbol("a", positive=True), sp.Symbol("g", positive=True), sp.Symbol("d")
+CLAIM = switch_claim(
+    "Warm or cold start",
+    "Corollary 4.6",
+    (1, 1, 2),
+    ratio,
+    scaled,
+    isotropic(a * d, g * d, d, weight=1 / (a * d + d + 1)),
+    lambda setting: corollary_4_6_switch(setting.n / setting.d),
+)

@@ -1,0 +1,61 @@
+"""Any Sx, W and noise, plain step, fresh context, approximate: gain = k A_1^2/D at lr* = A_1/(2 n^2 |p|^2 D).
+
+With e = R (b - n W p), V = R W R, R = Sx^(1/2): A_j = e'Sx^j e, R_j = A_j + n tau tr(Sx^j V V'),
+D = k R_2 + tr(Sx^2) (R_0 + s2); the initial risk is R_0 + s2.
+"""
+
+import sympy as sp
+
+from proofs_check.claim import leading_claim
+from proofs_check.claims.theorem_5_3 import two_halves
+from ttt_jax.asymptotic import asymptotic_risk
+
+FEATURES = sp.Rational(1, 2), sp.Rational(3, 2)
+NOISE_VAR = sp.Rational(1, 4)
+
+
+def formula(c, setting):
+    n, k, s2, groups = setting.n, setting.k, setting.noise_var, setting.groups
+    tau = sum(g.feature * g.task**2 for g in groups) + c[0] * s2
+    p2 = sum((g.feature * g.task) ** 2 for g in groups)
+
+    def misfit(j):
+        return sum(g.feature ** (j + 1) * (g.task - c[1] * n * g.weight * g.feature * g.task) ** 2 for g in groups)
+
+    def total_misfit(j):
+        return misfit(j) + c[2] * n * tau * setting.total(lambda g: g.feature ** (j + 2) * g.weight**2)
+
+    square = setting.total(lambda g: g.feature**2)
+    curvature = c[3] * k * total_misfit(2) + c[4] * square * (total_misfit(0) + c[5] * s2)
+    fresh = setting.evaluation == "fresh"
+    size = n**2 * p2 if fresh else n**2 * p2 + n * tau * setting.total(lambda g: g.feature)
+    slope = misfit(1) if fresh else total_misfit(1)
+    return {
+        "initial": c[6] * total_misfit(0) + s2,
+        "optimal_lr": c[7] * slope / (size * curvature),
+        "gain": c[8] * k * slope**2 / curvature,
+    }
+
+
+def claim_for(evaluation, number):
+    def scaled(size):
+        return two_halves(size // 2, 2 * size, size, features=FEATURES, noise_var=NOISE_VAR, evaluation=evaluation)
+
+    def package(problem, weights):
+        curve = asymptotic_risk(problem, weights, evaluation)
+        return {"initial": curve.initial, "optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
+
+    a, g = sp.symbols("a g", positive=True)
+    d = sp.Symbol("d")
+    return leading_claim(
+        f"Any start, plain step, {evaluation} context",
+        number,
+        (1, 1, 1, 1, 1, 1, 1, sp.Rational(1, 2), 1),
+        formula,
+        scaled,
+        two_halves(a * d, g * d, d, features=FEATURES, noise_var=NOISE_VAR, evaluation=evaluation),
+        package,
+    )
+
+
+CLAIM = claim_for("fresh", "this project, for Theorem C.4")

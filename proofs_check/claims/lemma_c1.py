@@ -1,0 +1,47 @@
+"""The best one-layer W for one task, Sx = I, noiseless: risk 2B/(n+2), at W = bb'/[(n+2) B], exact.
+
+L is a convex quadratic in W, so a point where its gradient vanishes is a minimum.
+"""
+
+from dataclasses import replace
+
+import sympy as sp
+
+from proofs_check.claim import Setting, both, exact_claim, identities
+from proofs_check.oracle import Group
+from ttt_jax.asymptotic import lemma_c1
+
+
+def formula(c, setting):
+    return {"initial": c[0] * setting.norm2 / (setting.n + c[1])}
+
+
+def package(problem, weights):
+    return {"initial": lemma_c1(problem.n, problem.task)[0]}
+
+
+def at_optimum(n, k, rest, task):
+    return Setting(n, k, (Group(1, 1, 1 / sp.sympify(n + 2), task), Group(rest, 1, 0, 0)))
+
+
+def stationary():
+    """The gradient of Lemma B.2, 2 [W C - n b b'] with C = n(n+1) bb' + n B I, at the claimed W; d = 2."""
+    n = sp.Symbol("n", positive=True)
+    b = sp.Matrix(sp.symbols("b0 b1", real=True))
+    norm2 = (b.T * b)[0]
+    second = n * (n + 1) * b * b.T + n * norm2 * sp.eye(2)
+    gradient = b * b.T / ((n + 2) * norm2) * second - n * b * b.T
+    return identities({f"gradient {i}": (entry, 0) for i, entry in enumerate(gradient)})
+
+
+n, k, rest, task = sp.symbols("n k rest beta", positive=True)
+value = exact_claim(
+    "Best one-layer attention",
+    "Lemma C.1",
+    (2, 2),
+    formula,
+    at_optimum(n, k, rest, task),
+    [at_optimum(rows, 2, 2, task) for rows, task in ((1, 1), (6, sp.Rational(3, 2)))],
+    package,
+)
+CLAIM = replace(value, symbolic=lambda c: both(stationary(), value.symbolic(c)))

@@ -1,0 +1,82 @@
+"""The pretrained optimum, any noise, exact: W* = Sb [(n+1) Sx Sb + (tr(Sx Sb) + s2) I]^-1 for nonsingular Sx.
+
+The averaged risk is a convex quadratic in W, so a point where its gradient vanishes is a minimum.
+"""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import sympy as sp
+from sympy import QQ
+
+from proofs_check import oracle
+from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, Verdict, both, identities, same_numbers
+from ttt_jax.check import POWER
+from ttt_jax.pretrain import pretrained_weights
+from ttt_jax.problem import Pretraining
+
+FEATURE_COV = sp.Matrix([[2, sp.Rational(1, 2)], [sp.Rational(1, 2), 1]])
+TASK_ROOT = sp.Matrix([[1, 0], [1, sp.Rational(1, 2)]])
+TASK_COV = TASK_ROOT * TASK_ROOT.T
+NOISE_VAR, N = sp.Rational(1, 3), 4
+
+
+def formula(c, sx, sb, s2, n):
+    total = c[1] * (sx * sb).trace() + c[2] * s2
+    return sb * ((n + c[0]) * sx * sb + total * sp.eye(sx.rows)).inv()
+
+
+def symbolic(c):
+    """The gradient of Lemma B.2 averaged over b ~ N(0, Sb), n and s2 symbols."""
+    n, s2 = sp.symbols("n s2", positive=True)
+    sx, sb = FEATURE_COV, TASK_COV
+    w = formula(c, sx, sb, s2, n)
+    spread = ((sx * sb).trace() + s2) * sx * w * sx
+    gradient = (n + 1) * sx * w * sx * sb * sx + spread - sx * sb * sx
+    return identities({f"gradient {i}": (entry, 0) for i, entry in enumerate(gradient)})
+
+
+def independent(c):
+    """Central differences of the oracle's risk; E b'H b = sum over the columns r of a root of Sb of r'H r."""
+    w = formula(c, FEATURE_COV, TASK_COV, NOISE_VAR, N)
+
+    def averaged(weights):
+        columns = [TASK_ROOT.col(j) for j in range(2)]
+        at = [risk(list(column), weights) for column in columns]
+        nothing = risk([0, 0], weights)
+        return sum(value - nothing for value in at) + nothing
+
+    def risk(task, weights):
+        return oracle.risk_coefficients(task, FEATURE_COV.tolist(), NOISE_VAR, weights.tolist(), N, 1)[0]
+
+    def derivative(i, j):
+        unit = sp.Matrix(2, 2, lambda a, b: int((a, b) == (i, j)))
+        return QQ.to_sympy(averaged(w + unit) - averaged(w - unit))
+
+    stationary = same_numbers((derivative(i, j), 0) for i in range(2) for j in range(2))
+    pretraining = Pretraining(N, np.array(FEATURE_COV, float), np.array(TASK_COV, float), float(NOISE_VAR))
+    package = same_numbers(zip(pretrained_weights(pretraining).ravel(), w, strict=True), tolerance=FLOAT64)
+    return both(stationary, package)
+
+
+def empirical(c, effort):
+    """At a minimum a change of scale changes nothing: E (y - x'W u) x'W u = 0, on sampled data."""
+    rng = np.random.default_rng(effort.seed)
+    count = 4 * effort.num_small
+    sx, task_root = np.array(FEATURE_COV, float), np.array(TASK_ROOT, float)
+    x = rng.standard_normal((count, N + 1, 2)) @ np.linalg.cholesky(sx).T
+    task = rng.standard_normal((count, 2)) @ task_root.T
+    y = np.einsum("cnd,cd->cn", x, task) + math.sqrt(NOISE_VAR) * rng.standard_normal((count, N + 1))
+    u = np.einsum("cnd,cn->cd", x[:, :N], y[:, :N])
+    prediction = np.einsum("cd,de,ce->c", x[:, N], np.array(formula(c, FEATURE_COV, TASK_COV, NOISE_VAR, N), float), u)
+    slope = (y[:, N] - prediction) * prediction
+    stderr = slope.std() / math.sqrt(count)
+    critical = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    z, detectable = slope.mean() / stderr, (critical + POWER) * stderr / np.mean(prediction**2)
+    return Verdict(
+        bool(abs(z) <= critical), f"max |z| {abs(z):.2f} (critical {critical:.2f}), detects {detectable:.1%}"
+    )
+
+
+CLAIM = Claim("Pretrained optimum", "Li, Rawat, Oymak (2024), Cor. 1", (1, 1, 1), symbolic, independent, empirical)

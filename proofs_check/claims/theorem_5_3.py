@@ -1,0 +1,60 @@
+"""Diagonal W, Sx = I, noiseless, approximate, with A = b'(I - nW)^2 b and spread S = n B |W|_F^2.
+
+lr* = A/[2 (k+d) n^2 B (A+S)] and gain = k/(k+d) A^2/(A+S).
+"""
+
+import sympy as sp
+
+from proofs_check.claim import Setting, leading_claim
+from proofs_check.oracle import Group
+from ttt_jax.asymptotic import theorem_5_3
+
+WEIGHTS = sp.Rational(6, 5), sp.Rational(2, 5)
+TASK = sp.Rational(3, 5), sp.Rational(4, 5)
+
+
+def misalignment(c, setting):
+    """A and the spread."""
+    n = setting.n
+    a = sum(group.task**2 * (1 - c[0] * n * group.weight) ** 2 for group in setting.groups)
+    return a, c[1] * n * setting.norm2 * setting.total(lambda group: group.weight**2)
+
+
+def formula(c, setting):
+    n, k, d, b = setting.n, setting.k, setting.d, setting.norm2
+    a, spread = misalignment(c, setting)
+    return {
+        "optimal_lr": c[2] * a / ((k + c[3] * d) * n**2 * b * (a + spread)),
+        "gain": c[4] * k / (k + c[5] * d) * a**2 / (a + spread),
+    }
+
+
+def two_halves(n, k, d, weights=WEIGHTS, features=(1, 1), noise_var=0, evaluation="fresh"):
+    """Two halves of the coordinates, with weights of order 1/d and a part of the task in each."""
+    groups = tuple(Group(d / sp.Integer(2), s, w / d, b) for s, w, b in zip(features, weights, TASK, strict=True))
+    if isinstance(d, int):
+        groups = tuple(group._replace(multiplicity=d // 2) for group in groups)
+    return Setting(n, k, groups, noise_var, evaluation)
+
+
+def scaled(size):
+    return two_halves(size // 2, 2 * size, size)
+
+
+def package(problem, weights):
+    curve = theorem_5_3(problem, weights)
+    return {"optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
+
+
+a, g = sp.symbols("a g", positive=True)
+d = sp.Symbol("d")
+CLAIM_SYMBOLS = two_halves(a * d, g * d, d)
+CLAIM = leading_claim(
+    "Any diagonal start",
+    "Theorem 5.3",
+    (1, 1, sp.Rational(1, 2), 1, 1, 1),
+    formula,
+    scaled,
+    CLAIM_SYMBOLS,
+    package,
+)

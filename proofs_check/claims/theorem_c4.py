@@ -1,0 +1,54 @@
+"""Commuting Sx and W, noiseless, approximate: Theorem 5.3 with b~ = Sx^(1/2) b, W~ = Sx^(1/2) W Sx^(1/2), for one step.
+
+The step is W - lr Sx^-1 grad Sx^-1, for which whitening the features turns it into the plain step. The paper states the
+result for the plain step, of which it is not true: see `leading_order`.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import sympy as sp
+from sympy import QQ
+
+from proofs_check import oracle
+from proofs_check.claim import both, leading_claim, same_numbers
+from proofs_check.claims import theorem_5_3
+from ttt_jax import asymptotic
+from ttt_jax.problem import Problem
+
+FEATURE_VARIANCES = 4, sp.Rational(1, 4)
+
+
+def package(problem, weights):
+    """The theorem for features of variance 4 and 1/4 whose whitened problem is the given one."""
+    sx = np.repeat([float(x) for x in FEATURE_VARIANCES], problem.d // 2)
+    coloured = Problem(problem.n, problem.k, problem.task / np.sqrt(sx), sx)
+    curve = asymptotic.theorem_c4(coloured, weights / sx)
+    return {"optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
+
+
+def whitening():
+    """The preconditioned step on coloured features has the coefficients of the plain step on white ones."""
+    n, k, s2 = 3, 2, QQ(1, 3)
+    white = oracle.risk_coefficients([1, QQ(1, 2)], [[1, 0], [0, 1]], s2, [[QQ(1, 5), 0], [0, QQ(1, 9)]], n, k)
+    coloured = oracle.risk_coefficients(
+        [QQ(1, 2), 1], [[4, 0], [0, QQ(1, 4)]], s2, [[QQ(1, 20), 0], [0, QQ(4, 9)]], n, k,
+        preconditioner=[[QQ(1, 4), 0], [0, 4]],
+    )  # fmt: skip
+    return same_numbers((QQ.to_sympy(x), QQ.to_sympy(y)) for x, y in zip(coloured, white, strict=True))
+
+
+def independent(c):
+    return both(whitening(), leading.independent(c))
+
+
+leading = leading_claim(
+    "Any start, preconditioned step",
+    "Theorem C.4",
+    theorem_5_3.CLAIM.coefficients,
+    theorem_5_3.formula,
+    theorem_5_3.scaled,
+    theorem_5_3.CLAIM_SYMBOLS,
+    package,
+)
+CLAIM = replace(leading, independent=independent)

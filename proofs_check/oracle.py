@@ -1,0 +1,181 @@
+"""The risk of one TTT step in exact rational arithmetic, from the Gaussian entries of the data by Wick pairings.
+
+Nothing here knows the law of u = X'y, Stein's lemma or chi-squared moments. A moment of one row (x, y) is the sum
+over all pairings of its Gaussian entries; rows are independent, so moments of a sum of n rows follow by the binomial
+theorem; the risk is a polynomial in the entries, and its expectation replaces each monomial by its moment.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import comb, prod
+from typing import NamedTuple
+
+from sympy import QQ
+from sympy.polys.rings import ring
+
+Vector = Sequence
+Matrix = Sequence[Sequence]
+Exponents = tuple[int, ...]
+DEGREE = 6  # the risk has degree 6 in the context: |u|^4 times a square of W u
+DIMENSION_DEGREE = 4  # |u|^4 r'r tr(Sx^2) is a sum over four free coordinates, no coefficient over more
+
+
+class Group(NamedTuple):
+    """Coordinates that share one feature variance and one weight; the task lies along the first of them."""
+
+    multiplicity: int
+    feature: object
+    weight: object
+    task: object
+
+
+def risk_coefficients(
+    task: Vector,
+    feature_cov: Matrix,
+    noise_var,
+    weights: Matrix,
+    n: int,
+    k: int,
+    evaluation: str = "fresh",
+    preconditioner: Matrix | None = None,
+) -> tuple:
+    """The exact (c0, c1, c2) of risk(lr) = c0 - c1 lr + c2 lr^2 after the step W - lr K grad K, all rational.
+
+    Args:
+        task, feature_cov, noise_var, weights: b, Sx, s2 and W as (nested) sequences of rationals.
+        n, k: numbers of context pairs and training queries.
+        evaluation: "fresh" or "same".
+        preconditioner: K, symmetric; the plain gradient step by default.
+
+    Example:
+        >>> [int(c) for c in risk_coefficients([1], [[1]], 0, [[0]], n=2, k=1)]      # Theorem 4.5 at B = d = 1
+        [1, 16, 768]
+    """
+    d = len(task)
+    b, s2 = [QQ.convert(x) for x in task], QQ.convert(noise_var)
+    sx, w = _rational(feature_cov), _rational(weights)
+    identity = [[QQ(int(i == j)) for j in range(d)] for i in range(d)]
+    metric = identity if preconditioner is None else _rational(preconditioner)
+    _, *symbols = ring([f"u{i}" for i in range(d)] + [f"e{i}" for i in range(d)], QQ)
+    u, e = symbols[:d], symbols[d:] if evaluation == "fresh" else symbols[:d]
+
+    residual, error = ([b[i] - _dot(w[i], z) for i in range(d)] for z in (u, e))
+    entries = _pairings(sx)
+    first = [k * _dot(sx[i], residual) for i in range(d)]  # E v given u, for v = sum of k rows x (x'r + xi)
+
+    def second(i, j):  # E v_i v_j given u: k terms of one row, k (k-1) of two
+        one_row = s2 * sx[i][j] + sum(
+            entries(tuple(sorted((i, j, a, c)))) * residual[a] * residual[c] for a in range(d) for c in range(d)
+        )
+        return k * one_row + k * (k - 1) * _dot(sx[i], residual) * _dot(sx[j], residual)
+
+    pairs = list(itertools.product(range(d), repeat=2))
+    km = [[_dot(metric[i], [row[j] for row in sx]) for j in range(d)] for i in range(d)]  # K Sx
+    size = [[_dot(km[i], [row[j] for row in metric]) for j in range(d)] for i in range(d)]  # K Sx K
+    overlap = sum(metric[i][j] * u[i] * e[j] for i, j in pairs)
+    c0 = s2 + sum(sx[i][j] * error[i] * error[j] for i, j in pairs)
+    c1 = 4 * overlap * sum(km[i][j] * first[i] * error[j] for i, j in pairs)
+    c2 = 4 * overlap**2 * sum(size[i][j] * second(i, j) for i, j in pairs if size[i][j])
+
+    moments = context_moments(b, sx, s2, n)
+
+    def expectation(polynomial):
+        return sum((c * moments.get(a[:d], 0) * moments.get(a[d:], 0) for a, c in polynomial.terms()), QQ(0))
+
+    return tuple(expectation(c) for c in (c0, c1, c2))
+
+
+def context_moments(task: Vector, feature_cov: Matrix, noise_var, n: int) -> dict[Exponents, object]:
+    """E[u^a] for the exponents a of degree <= 6, zeros left out, with u = X'y a sum of n independent rows."""
+    d = len(task)
+    sx = _rational(feature_cov)
+    p = [_dot(row, task) for row in sx]
+    joint = [[*row, p_i] for row, p_i in zip(sx, p, strict=True)] + [[*p, _dot(task, p) + noise_var]]  # of (x, y)
+    pairings = _pairings(joint)
+    factors = [c for m in range(DEGREE + 1) for c in itertools.combinations_with_replacement(range(d), m)]
+    row = {tuple(map(c.count, range(d))): pairings((*c, *(d,) * len(c))) for c in factors}
+    total, power = {(0,) * d: QQ(1)}, row
+    while n:  # moments of a sum of n rows by repeated doubling
+        if n % 2:
+            total = _sum_moments(total, power)
+        n //= 2
+        if n:
+            power = _sum_moments(power, power)
+    return total
+
+
+def grouped_coefficients(groups: Sequence[Group], noise_var, n: int, k: int, evaluation: str = "fresh") -> tuple:
+    """The exact (c0, c1, c2) for diagonal Sx and W with repeated entries, at any multiplicities.
+
+    The coefficients are polynomials in the multiplicities, of total degree <= 4: each is a sum over at most four
+    free coordinates. So their values at small multiplicities fix them, by Newton's forward differences.
+
+    Example:
+        >>> c0, c1, c2 = grouped_coefficients([Group(1000, 1, 0, 1)], 0, n=2, k=1)
+        >>> int(c0), int(c1), int(c2) == 16 * 1002 * 1015     # 4 k n^2 (k+d+1) (n^2+4n+3+d)
+        (1, 16, True)
+    """
+    grid = itertools.product(range(DIMENSION_DEGREE + 1), repeat=len(groups))
+    steps = [step for step in grid if sum(step) <= DIMENSION_DEGREE]
+    values = {}
+    for step in steps:
+        diagonals = [
+            [value for group, i in zip(groups, step, strict=True) for value in column(group, i)]
+            for column in (
+                lambda group, i: [group.feature] * (1 + i),
+                lambda group, i: [group.weight] * (1 + i),
+            )
+        ]
+        task = [value for group, i in zip(groups, step, strict=True) for value in [group.task] + [0] * i]
+        sx, w = (_diagonal(values) for values in diagonals)
+        values[step] = risk_coefficients(task, sx, noise_var, w, n, k, evaluation)
+
+    def newton(c):
+        total = QQ(0)
+        for step in steps:
+            below = itertools.product(*(range(i + 1) for i in step))
+            difference = sum((-1) ** (sum(step) - sum(j)) * prod(map(comb, step, j)) * values[j][c] for j in below)
+            total += difference * prod(comb(group.multiplicity - 1, i) for group, i in zip(groups, step, strict=True))
+        return total
+
+    return tuple(newton(c) for c in range(3))
+
+
+def _pairings(covariance: Matrix) -> Callable:
+    """The function E[z_i z_j ...] of sorted indices, z ~ N(0, covariance): pair the first factor with each other."""
+
+    @lru_cache(None)
+    def moment(indices: tuple[int, ...]):
+        if not indices:
+            return QQ(1)
+        first, *rest = indices
+        partners = ((j, covariance[first][partner]) for j, partner in enumerate(rest))
+        return sum((c * moment((*rest[:j], *rest[j + 1 :])) for j, c in partners if c), QQ(0))
+
+    return moment
+
+
+def _sum_moments(one: dict, other: dict) -> dict:
+    """Moments of the sum of two independent vectors: E (x+y)^a = sum over i of binomial(a, i) E x^i E y^(a-i)."""
+    one, other = ({a: m for a, m in moments.items() if m} for moments in (one, other))
+    total: dict = {}
+    for (a, x), (b, y) in itertools.product(one.items(), other.items()):
+        if sum(a) + sum(b) <= DEGREE:
+            exponent = tuple(i + j for i, j in zip(a, b, strict=True))
+            total[exponent] = total.get(exponent, QQ(0)) + prod(map(comb, exponent, a)) * x * y
+    return total
+
+
+def _rational(matrix: Matrix) -> list[list]:
+    return [[QQ.convert(x) for x in row] for row in matrix]
+
+
+def _diagonal(values: Vector) -> list[list]:
+    return [[value if i == j else 0 for j in range(len(values))] for i, value in enumerate(values)]
+
+
+def _dot(a: Vector, b: Vector):
+    return sum((x * y for x, y in zip(a, b, strict=True)), QQ(0))
