@@ -1,6 +1,7 @@
 """Test-time training of linear transformers: expected risk exactly, asymptotically and by Monte Carlo, in JAX."""
 
 from ttt_jax.asymptotic import asymptotic_risk
+from ttt_jax.check import check
 from ttt_jax.compare import Comparison, agreement_table, compare, family_verdict
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
@@ -24,6 +25,7 @@ __all__ = [
     "TokenLinearAttention",
     "agreement_table",
     "asymptotic_risk",
+    "check",
     "compare",
     "estimate_risk",
     "exact_risk",

@@ -59,5 +59,7 @@ class RiskCurve:
 
     def stderr(self, lr: float) -> float:
         """Standard error of at(lr), from the sampling of random tasks; 0 for a fixed task."""
+        if not self.covariance.any():
+            return 0.0
         direction = np.array([1.0, -lr, lr**2])
         return math.sqrt(max(float(direction @ self.covariance @ direction), 0.0))

@@ -135,7 +135,8 @@ def estimate_risk(
     positive_integer("block_size", block_size)
 
     with jax.enable_x64(x64), jax.default_matmul_precision("highest"):
-        setting, scale = make_setting(problem, weights, lr, sampler, jnp.float64 if x64 else jnp.float32)
+        with np.errstate(over="ignore"):
+            setting, scale = make_setting(problem, weights, lr, sampler, jnp.float64 if x64 else jnp.float32)
         key = jax.random.key(seed_integer(seed), impl="threefry2x32")
         moments, num_nonfinite, done = Moments(), 0, 0
         total = -(-num_tasks // block_size)
