@@ -1,0 +1,116 @@
+"""From a raw table to the numbers that the network embeds: parameter-free, differentiable in the features.
+
+Letters: R rows of which the first N are context, G column groups of g features, F features.
+
+Tables may be padded: `context` and `real` mark the context rows and the rows that exist. Row 0 is always a context row.
+Every statistic is over marked rows alone, so padding changes nothing.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+_CLIP = 100.0  # standard deviations; the value the network was trained with
+
+
+def encode_features(
+    x: Float[Array, "R F"],
+    context: Bool[Array, " R"],
+    real: Bool[Array, " R"],
+    features_per_group: int,
+    outlier_sigma: float | None = None,
+) -> Float[Array, "R G 2g"]:
+    """Standardised values and missingness indicators of each column group."""
+    rows, features = x.shape
+    x = jnp.pad(x, ((0, 0), (0, -features % features_per_group)))
+    x = x.reshape(rows, -1, features_per_group)
+    x = _varying_features_first(x, real)
+    indicators = missing_indicator(x)
+    context = context[:, None, None]
+    x = _impute(x, context)
+    if outlier_sigma is not None:
+        x = _clip_outliers(x, context, outlier_sigma)
+    x = _standardise(x, context)
+    used = jnp.maximum(_varies(x, real).sum(-1, keepdims=True), 1)
+    x = x * jnp.sqrt(features_per_group / used).astype(x.dtype)
+    return jnp.concatenate([x, indicators], axis=-1)
+
+
+def encode_target(y: Float[Array, " N"], context: Bool[Array, " N"]) -> tuple[Float[Array, "N 2"], Float[Array, " 2"]]:
+    """The context rows' class ranks and missingness indicators, and the pair that every query row gets.
+
+    A label's rank is the number of distinct labels below it. Query rows rank as the mean label, and missing labels as well.
+    """
+    indicators = missing_indicator(y)
+    y = _impute(y, context)
+    mean = _mean(y, context)
+    ordered = jnp.sort(jnp.where(context, y, jnp.inf))
+    is_new = jnp.concatenate([jnp.ones(1, bool), ordered[1:] != ordered[:-1]])
+    distinct_before = jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(is_new)])
+
+    def rank(value: Array) -> Array:
+        return distinct_before[jnp.searchsorted(ordered, value)].astype(y.dtype)
+
+    query = jnp.stack([rank(mean), missing_indicator(jnp.full((), jnp.nan, y.dtype))])
+    return jnp.stack([rank(y), indicators], axis=-1), query
+
+
+def missing_indicator(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """-2 for NaN, 2 for +inf, 4 for -inf and 0 for a number."""
+    kinds = [jnp.isnan(x), jnp.isposinf(x), jnp.isneginf(x)]
+    return jnp.select(kinds, [jnp.full_like(x, -2), jnp.full_like(x, 2), jnp.full_like(x, 4)], jnp.zeros_like(x))
+
+
+def _varies(x: Float[Array, "R G g"], real: Bool[Array, " R"]) -> Bool[Array, "G g"]:
+    """Whether a feature differs anywhere from its row 0; NaN differs from everything."""
+    return ((x[1:] != x[0]) & real[1:, None, None]).any(0)
+
+
+def _varying_features_first(x: Float[Array, "R G g"], real: Bool[Array, " R"]) -> Float[Array, "R G g"]:
+    """Constant features zeroed and moved to the end of their group."""
+    varies = _varies(x, real)
+    order = jnp.argsort(~varies, axis=-1, stable=True)[None]
+    return jnp.take_along_axis(jnp.where(varies, x, 0), order, axis=-1)
+
+
+def _sum(x: Float[Array, "R *rest"], rows: Bool[Array, "R *rest"]) -> Float[Array, " *rest"]:
+    return jnp.where(rows, x, 0).sum(0)
+
+
+def _mean(x: Float[Array, "R *rest"], rows: Bool[Array, "R *rest"]) -> Float[Array, " *rest"]:
+    """Mean over the marked rows, 0 if there are none."""
+    return _sum(x, rows) / jnp.maximum(_sum(jnp.ones_like(x), rows), 1)
+
+
+def _std(x: Float[Array, "R *rest"], mean: Float[Array, " *rest"], rows: Bool[Array, "R *rest"]) -> Float[Array, " *rest"]:
+    """Unbiased standard deviation over the marked rows, 0 where there is no variation (and a zero gradient there)."""
+    variance = _sum((x - mean) ** 2, rows) / jnp.maximum(_sum(jnp.ones_like(x), rows) - 1, 1)
+    positive = variance > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
+
+
+def _impute(x: Float[Array, "R *rest"], context: Bool[Array, "R *rest"]) -> Float[Array, "R *rest"]:
+    """NaN and infinities replaced by the mean of the finite context values."""
+    finite = jnp.isfinite(x)
+    x = jnp.where(finite, x, 0)
+    return jnp.where(finite, x, _mean(x, context & finite))
+
+
+def _clip_outliers(x: Float[Array, "R G g"], context: Bool[Array, "R 1 1"], sigma: float) -> Float[Array, "R G g"]:
+    """Values beyond `sigma` standard deviations of the outlier-free context are pulled back logarithmically."""
+    mean = _mean(x, context)
+    reach = sigma * _std(x, mean, context)
+    inliers = context & (x >= mean - reach) & (x <= mean + reach)
+    mean = _mean(x, inliers)
+    reach = sigma * _std(x, mean, inliers)
+    x = jnp.maximum(x, mean - reach - jnp.log(1 + jnp.abs(x)))
+    return jnp.minimum(x, mean + reach + jnp.log(1 + jnp.abs(x)))
+
+
+def _standardise(x: Float[Array, "R G g"], context: Bool[Array, "R 1 1"]) -> Float[Array, "R G g"]:
+    mean = _mean(x, context)
+    std = _std(x, mean, context)
+    std = jnp.where((std == 0) | (context.sum() == 1), 1, std)
+    return jnp.clip((x - mean) / (std + 1e-16), -_CLIP, _CLIP)
