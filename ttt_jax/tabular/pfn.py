@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
+from ttt_jax.tabular.blocks import map_in_blocks
 from ttt_jax.tabular.columns import column_draws
 from ttt_jax.tabular.config import PFNConfig
 from ttt_jax.tabular.network import Network, Table
@@ -125,12 +126,19 @@ def _require_shapes(x_context: tuple, y_context: tuple, x_query: tuple) -> None:
 def _apply(config, params, x_context, y_context, x_query):
     dtype = jnp.result_type(jnp.float32, x_context, x_query, *jax.tree.leaves(params))
     x_context, y_context, x_query = (jnp.asarray(a, dtype) for a in (x_context, y_context, x_query))
-    graph = nnx.graphdef(nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0))))
-    groups = -(-x_context.shape[-1] // config.features_per_group)
+    (*batch, n, features), m = x_context.shape, x_query.shape[-2]
+    groups = -(-features // config.features_per_group)
     draws = jnp.asarray(column_draws(config.column_seed, groups, config.column_size, config.column_dtype), dtype)
-    network = nnx.merge(graph, params)
+    marks = jnp.ones(n, bool), jnp.ones(m, bool), jnp.ones(groups, bool)
+    network = nnx.merge(_graph(config), params)
 
-    def one_table(x_context, y_context, x_query):
-        return network(Table(x_context, y_context, x_query), draws)
+    def one_table(table):
+        return network(Table(*table, *marks, draws))
 
-    return jnp.vectorize(one_table, signature="(n,f),(n),(m,f)->(m,k)")(x_context, y_context, x_query)
+    tables = x_context.reshape(-1, n, features), y_context.reshape(-1, n), x_query.reshape(-1, m, features)
+    elements = (groups + 1) * (n + m) * (n * config.num_heads + config.hidden_size)
+    return map_in_blocks(one_table, tables, elements).reshape(*batch, m, config.num_classes)
+
+
+def _graph(config: PFNConfig) -> Any:
+    return nnx.graphdef(nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0))))
