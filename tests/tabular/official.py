@@ -52,3 +52,11 @@ def logits(model, x_context: np.ndarray, y_context: np.ndarray, x_query: np.ndar
     y = torch.from_numpy(np.asarray(y_context)).to(dtype)
     out = model(x.transpose(0, 1) if batched else x[:, None], y.T if batched else y[:, None])
     return out.transpose(0, 1) if batched else out[:, 0]
+
+
+def loss_and_gradients(model, x_context, y_context, x_query) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The sum of squared logits, which every output enters, and its gradient by parameter name."""
+    loss = (logits(model, x_context, y_context, x_query) ** 2).sum()
+    loss.backward()
+    gradients = {name: p.grad.numpy() for name, p in model.named_parameters()}
+    return loss.detach().numpy(), gradients

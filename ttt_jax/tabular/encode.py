@@ -34,7 +34,8 @@ def encode_features(
         x = _clip_outliers(x, context, outlier_sigma)
     x = _standardise(x, context)
     used = jnp.maximum(_varies(x, real).sum(-1, keepdims=True), 1)
-    x = x * jnp.sqrt(features_per_group / used).astype(x.dtype)
+    scale = jnp.sqrt(features_per_group / used.astype(jnp.float32))  # float32 whatever x is, as in the official package
+    x = x * scale.astype(x.dtype)
     return jnp.concatenate([x, indicators], axis=-1)
 
 
