@@ -8,9 +8,13 @@ Every statistic is over marked rows alone, so padding changes nothing.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+from ttt_jax.tabular.torch_sum import sum_rows
 
 _CLIP = 100.0  # standard deviations; the value the network was trained with
 
@@ -21,18 +25,19 @@ def encode_features(
     real: Bool[Array, " R"],
     features_per_group: int,
     outlier_sigma: float | None = None,
+    num_groups: int | Int[Array, ""] | None = None,
 ) -> Float[Array, "R G 2g"]:
-    """Standardised values and missingness indicators of each column group."""
+    """Standardised values and missingness indicators of each column group, of which `num_groups` are real."""
     rows, features = x.shape
     x = jnp.pad(x, ((0, 0), (0, -features % features_per_group)))
     x = x.reshape(rows, -1, features_per_group)
     x = _varying_features_first(x, real)
     indicators = missing_indicator(x)
-    context = context[:, None, None]
-    x = _impute(x, context)
+    moments = _ContextMoments(context, features_per_group * (x.shape[1] if num_groups is None else num_groups))
+    x = _impute(x, moments)
     if outlier_sigma is not None:
-        x = _clip_outliers(x, context, outlier_sigma)
-    x = _standardise(x, context)
+        x = _clip_outliers(x, moments, outlier_sigma)
+    x = _standardise(x, moments)
     used = jnp.maximum(_varies(x, real).sum(-1, keepdims=True), 1)
     scale = jnp.sqrt(features_per_group / used.astype(jnp.float32))  # float32 whatever x is, as in the official package
     x = x * scale.astype(x.dtype)
@@ -45,8 +50,9 @@ def encode_target(y: Float[Array, " N"], context: Bool[Array, " N"]) -> tuple[Fl
     A label's rank is the number of distinct labels below it. Query rows rank as the mean label, and missing labels as well.
     """
     indicators = missing_indicator(y)
-    y = _impute(y, context)
-    mean = _mean(y, context)
+    moments = _ContextMoments(context, num_columns=1)
+    y = _impute(y, moments)
+    mean = moments.mean(y)
     ordered = jnp.sort(jnp.where(context, y, jnp.inf))
     is_new = jnp.concatenate([jnp.ones(1, bool), ordered[1:] != ordered[:-1]])
     distinct_before = jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(is_new)])
@@ -76,42 +82,54 @@ def _varying_features_first(x: Float[Array, "R G g"], real: Bool[Array, " R"]) -
     return jnp.take_along_axis(jnp.where(varies, x, 0), order, axis=-1)
 
 
-def _sum(x: Float[Array, "R *rest"], rows: Bool[Array, "R *rest"]) -> Float[Array, " *rest"]:
-    return jnp.where(rows, x, 0).sum(0)
+class _ContextMoments(NamedTuple):
+    """Mean and standard deviation per column over context rows, bit for bit those of the official package."""
+
+    context: Bool[Array, " R"]
+    num_columns: int | Int[Array, ""]
+
+    def mean(self, x: Float[Array, "R *rest"], chosen: Bool[Array, "R *rest"] | bool = True) -> Float[Array, " *rest"]:
+        """Mean over the chosen context values, 0 if there are none."""
+        # The barriers keep XLA from multiplying by a reciprocal, and from fusing the division into what uses the mean.
+        terms = jax.lax.optimization_barrier((self._sum(x, chosen), jnp.maximum(self._count(x, chosen), 1)))
+        return jax.lax.optimization_barrier(terms[0] / terms[1])
+
+    def std(
+        self, x: Float[Array, "R *rest"], mean: Float[Array, " *rest"], chosen: Bool[Array, "R *rest"] | bool = True
+    ) -> Float[Array, " *rest"]:
+        """Unbiased standard deviation, 0 where there is no variation (and a zero gradient there)."""
+        variance = self._sum((x - mean) ** 2, chosen) / jnp.maximum(self._count(x, chosen) - 1, 1)
+        positive = variance > 0
+        return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
+
+    def _sum(self, x, chosen):
+        return sum_rows(jnp.where(chosen, x, 0), self.context.sum(), self.num_columns)
+
+    def _count(self, x, chosen):
+        context = self.context.reshape(-1, *[1] * (x.ndim - 1))
+        return jnp.broadcast_to(context & chosen, x.shape).sum(0).astype(x.dtype)
 
 
-def _mean(x: Float[Array, "R *rest"], rows: Bool[Array, "R *rest"]) -> Float[Array, " *rest"]:
-    """Mean over the marked rows, 0 if there are none."""
-    return _sum(x, rows) / jnp.maximum(_sum(jnp.ones_like(x), rows), 1)
-
-
-def _std(x: Float[Array, "R *rest"], mean: Float[Array, " *rest"], rows: Bool[Array, "R *rest"]) -> Float[Array, " *rest"]:
-    """Unbiased standard deviation over the marked rows, 0 where there is no variation (and a zero gradient there)."""
-    variance = _sum((x - mean) ** 2, rows) / jnp.maximum(_sum(jnp.ones_like(x), rows) - 1, 1)
-    positive = variance > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
-
-
-def _impute(x: Float[Array, "R *rest"], context: Bool[Array, "R *rest"]) -> Float[Array, "R *rest"]:
+def _impute(x: Float[Array, "R *rest"], moments: _ContextMoments) -> Float[Array, "R *rest"]:
     """NaN and infinities replaced by the mean of the finite context values."""
     finite = jnp.isfinite(x)
     x = jnp.where(finite, x, 0)
-    return jnp.where(finite, x, _mean(x, context & finite))
+    return jnp.where(finite, x, moments.mean(x, finite))
 
 
-def _clip_outliers(x: Float[Array, "R G g"], context: Bool[Array, "R 1 1"], sigma: float) -> Float[Array, "R G g"]:
+def _clip_outliers(x: Float[Array, "R G g"], moments: _ContextMoments, sigma: float) -> Float[Array, "R G g"]:
     """Values beyond `sigma` standard deviations of the outlier-free context are pulled back logarithmically."""
-    mean = _mean(x, context)
-    reach = sigma * _std(x, mean, context)
-    inliers = context & (x >= mean - reach) & (x <= mean + reach)
-    mean = _mean(x, inliers)
-    reach = sigma * _std(x, mean, inliers)
+    mean = moments.mean(x)
+    reach = sigma * moments.std(x, mean)
+    inlier = (x >= mean - reach) & (x <= mean + reach)
+    mean = moments.mean(x, inlier)
+    reach = sigma * moments.std(x, mean, inlier)
     x = jnp.maximum(x, mean - reach - jnp.log(1 + jnp.abs(x)))
     return jnp.minimum(x, mean + reach + jnp.log(1 + jnp.abs(x)))
 
 
-def _standardise(x: Float[Array, "R G g"], context: Bool[Array, "R 1 1"]) -> Float[Array, "R G g"]:
-    mean = _mean(x, context)
-    std = _std(x, mean, context)
-    std = jnp.where((std == 0) | (context.sum() == 1), 1, std)
+def _standardise(x: Float[Array, "R G g"], moments: _ContextMoments) -> Float[Array, "R G g"]:
+    mean = moments.mean(x)
+    std = moments.std(x, mean)
+    std = jnp.where((std == 0) | (moments.context.sum() == 1), 1, std)
     return jnp.clip((x - mean) / (std + 1e-16), -_CLIP, _CLIP)

@@ -125,6 +125,7 @@ class Network(nnx.Module):
             real=jnp.concatenate([table.is_context, table.is_query]),
             features_per_group=self.config.features_per_group,
             outlier_sigma=self.config.outlier_sigma,
+            num_groups=table.is_group.sum(),
         )
         groups = self.features(features.swapaxes(0, 1)) + self.column(table.column_draws)[:, None]
         known, unknown = encode_target(table.y_context, table.is_context)
