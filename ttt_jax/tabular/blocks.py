@@ -1,4 +1,4 @@
-"""vmap in blocks: temporary arrays stay in the cache, and memory does not grow with the table."""
+"""The sizes that arrays are computed in: blocks that fit the cache, and buckets that share a compilation."""
 
 from __future__ import annotations
 
@@ -29,6 +29,17 @@ def map_in_blocks(f: Callable[..., Any], xs: Any, elements_per_item: int) -> Any
         return jax.vmap(f)(xs)
     blocks = -(-items // limit)
     return jax.lax.map(jax.checkpoint(f), xs, batch_size=-(-items // blocks))
+
+
+def bucket(size: int) -> int:
+    """The smallest of 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, ... that is at least `size`.
+
+    Example:
+        >>> [bucket(size) for size in (1, 9, 100, 1000)]
+        [4, 10, 112, 1024]
+    """
+    step = 2 ** max(0, (max(size, 1) - 1).bit_length() - 3)
+    return max(4, -(-size // step) * step)
 
 
 def _elements_at_once() -> int:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
-from ttt_jax.tabular.blocks import map_in_blocks
+from ttt_jax.tabular.blocks import bucket, map_in_blocks
 from ttt_jax.tabular.columns import column_draws
 from ttt_jax.tabular.config import PFNConfig
 from ttt_jax.tabular.network import Network, Table
@@ -69,6 +69,43 @@ class PFN:
         _require_shapes(jnp.shape(x_context), jnp.shape(y_context), jnp.shape(x_query))
         return _apply(self.config, params, x_context, y_context, x_query)
 
+    def pad(
+        self, x_context: Float[np.ndarray, "N F"], y_context: Float[np.ndarray, " N"], x_query: Float[np.ndarray, "M F"]
+    ) -> Table:
+        """The table with its rows and columns padded to one of few sizes, so that tables share compilations.
+
+        Sizes are 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...: at most a quarter is padding beyond the smallest.
+        """
+        _require_shapes(np.shape(x_context), np.shape(y_context), np.shape(x_query))
+        dtype = np.result_type(np.float32, jnp.result_type(x_context, x_query))
+        (n, features), m = np.shape(x_context), np.shape(x_query)[0]
+        groups = -(-features // self.config.features_per_group)
+        n_padded, m_padded, groups_padded = bucket(n), bucket(m), bucket(groups)
+        columns = (0, groups_padded * self.config.features_per_group - features)
+        draws = column_draws(
+            self.config.column_seed, groups, self.config.column_size, self.config.column_dtype
+        ).astype(dtype)
+        return Table(
+            x_context=np.pad(np.asarray(x_context, dtype), ((0, n_padded - n), columns)),
+            y_context=np.pad(np.asarray(y_context, dtype), (0, n_padded - n)),
+            x_query=np.pad(np.asarray(x_query, dtype), ((0, m_padded - m), columns)),
+            is_context=np.arange(n_padded) < n,
+            is_query=np.arange(m_padded) < m,
+            is_group=np.arange(groups_padded) < groups,
+            column_draws=np.pad(draws, ((0, groups_padded - groups), (0, 0))),
+        )
+
+    def apply_table(self, params: Params, table: Table) -> Float[Array, "M classes"]:
+        """As `apply`, on a table of `pad`; the logits of padding rows mean nothing.
+
+        Example:
+            >>> pfn = PFN.init(PFNConfig(embedding_size=16, num_layers=2, num_heads=2, num_classes=3), seed=0)
+            >>> table = pfn.pad(np.ones((5, 2)), np.arange(5) % 3, np.ones((9, 2)))
+            >>> pfn.apply_table(pfn.params, table)[:9].shape
+            (9, 3)
+        """
+        return _apply_table(self.config, params, table)
+
     def save(self, path: str | Path) -> None:
         """Write the parameters and the configuration to a safetensors file."""
         tensors = {".".join(name): jnp.asarray(value) for name, value in traverse_util.flatten_dict(self.params).items()}
@@ -98,7 +135,7 @@ class PFN:
 
 def fit_params(config: PFNConfig, tensors: Mapping[str, Any], source: str) -> Params:
     """Named tensors as the parameters of a network, once names and shapes are checked."""
-    expected = {".".join(name): leaf.shape for name, leaf in traverse_util.flatten_dict(_shapes(config)).items()}
+    expected = {".".join(name): leaf.shape for name, leaf in traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(_abstract(config)))).items()}
     if missing := sorted(expected.keys() - tensors.keys()):
         raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing ({len(missing)} in all)")
     if unknown := sorted(tensors.keys() - expected.keys()):
@@ -107,10 +144,6 @@ def fit_params(config: PFNConfig, tensors: Mapping[str, Any], source: str) -> Pa
         if tensors[name].shape != shape:
             raise CheckpointError(f"{source}: {name}: shape {tensors[name].shape} where its configuration needs {shape}")
     return traverse_util.unflatten_dict({tuple(name.split(".")): jnp.asarray(tensors[name]) for name in expected})
-
-
-def _shapes(config: PFNConfig) -> Params:
-    return nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0)))))
 
 
 def _require_shapes(x_context: tuple, y_context: tuple, x_query: tuple) -> None:
@@ -130,15 +163,22 @@ def _apply(config, params, x_context, y_context, x_query):
     groups = -(-features // config.features_per_group)
     draws = jnp.asarray(column_draws(config.column_seed, groups, config.column_size, config.column_dtype), dtype)
     marks = jnp.ones(n, bool), jnp.ones(m, bool), jnp.ones(groups, bool)
-    network = nnx.merge(_graph(config), params)
 
     def one_table(table):
-        return network(Table(*table, *marks, draws))
+        return _apply_table(config, params, Table(*table, *marks, draws))
 
     tables = x_context.reshape(-1, n, features), y_context.reshape(-1, n), x_query.reshape(-1, m, features)
     elements = (groups + 1) * (n + m) * (n * config.num_heads + config.hidden_size)
     return map_in_blocks(one_table, tables, elements).reshape(*batch, m, config.num_classes)
 
 
-def _graph(config: PFNConfig) -> Any:
-    return nnx.graphdef(nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0))))
+@partial(jax.jit, static_argnames="config")
+def _apply_table(config, params, table):
+    network = nnx.merge(nnx.graphdef(_abstract(config)), params)
+    # Accelerators would otherwise multiply float32 in lower precision.
+    with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):
+        return network(table)
+
+
+def _abstract(config: PFNConfig) -> Network:
+    return nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0)))
