@@ -16,7 +16,7 @@ import optax
 
 from ttt_jax.tabular import PFN, PFNConfig
 
-STEPS, BATCH, ROWS = 3000, 32, 64
+STEPS, BATCH, ROWS = 3000, 8, 64
 
 
 def tables(rng: np.random.Generator, context: int, features: int):
@@ -48,7 +48,7 @@ def main() -> None:
 
     params, state, rng = pfn.params, optimiser.init(pfn.params), np.random.default_rng(0)
     for i in range(STEPS):
-        context, features = int(rng.choice([12, 24, 48])), int(rng.choice([1, 2, 4, 10]))
+        context, features = int(rng.choice([12, 40])), int(rng.choice([2, 4, 10]))
         params, state, value = step(params, state, *map(jnp.asarray, tables(rng, context, features)))
         if i % 500 == 0:
             print(i, float(value), flush=True)

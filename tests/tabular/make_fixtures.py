@@ -15,7 +15,7 @@ import tables
 import torch
 
 FIXTURES = Path(__file__).parent / "fixtures"
-SMALL = {"max_num_classes": 10, "num_buckets": 1000, "emsize": 32, "nhead": 4, "nlayers": 3, "nhid_factor": 2}
+SMALL = {"max_num_classes": 10, "num_buckets": 1000, "emsize": 16, "nhead": 4, "nlayers": 3, "nhid_factor": 2}
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     case = tables.cases()["NaN and infinities"]
     loss, gradients = official.loss_and_gradients(official.load(checkpoint), *case[:3])
     answers["loss"] = loss
-    answers |= {f"gradient/{name}": gradient for name, gradient in gradients.items() if gradient.size < 5000}
+    answers |= {f"gradient/{name}": gradient for name, gradient in gradients.items()}
     np.savez_compressed(FIXTURES / "answers.npz", **answers)
 
 

@@ -73,6 +73,8 @@ def _rename(state: Mapping[Any, Any], config: PFNConfig, source: str) -> dict[st
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, np.ndarray) or tensor.dtype.kind not in "fV":
             raise CheckpointError(f"{source}: state_dict: {str(name)[:100]!r} is no tensor of real numbers")
+    if len(encoders := [name for name in state if _FEATURE_ENCODER.fullmatch(name)]) > 1:
+        raise CheckpointError(f"{source}: {encoders[1]}: a second feature encoder; the v2 classifier has one")
     tensors = {"features" if _FEATURE_ENCODER.fullmatch(name) else name: tensor for name, tensor in state.items()}
     renamed = {}
     for theirs, (ours, transpose) in _OUTER.items():

@@ -102,7 +102,8 @@ class Network(nnx.Module):
         self.features = nnx.Linear(2 * config.features_per_group, width, use_bias=False, rngs=rngs)
         self.target = nnx.Linear(2, width, rngs=rngs)
         self.column = nnx.Linear(config.column_size, width, rngs=rngs)
-        self.layers = nnx.vmap(lambda rngs: Layer(config, rngs=rngs))(rngs.fork(split=config.num_layers))
+        layer_keys = jax.random.split(rngs.params(), config.num_layers)
+        self.layers = nnx.vmap(lambda key: Layer(config, rngs=nnx.Rngs(key)))(layer_keys)
         self.decoder_hidden = nnx.Linear(width, config.hidden_size, rngs=rngs)
         self.decoder_output = nnx.Linear(config.hidden_size, config.num_classes, rngs=rngs)
 
