@@ -126,7 +126,8 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each row."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        best = self.predict_proba(X).argmax(1)
+        return self.classes_[best]
 
     def _predict_block(self, X: Float[np.ndarray, "M F"]) -> Float[np.ndarray, "M classes"]:
         filler = np.repeat(self.context_[:1], max(0, _FEWEST_QUERY_ROWS - len(X)), axis=0)

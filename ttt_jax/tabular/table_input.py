@@ -34,7 +34,7 @@ def numbers(X: Any, categories: dict[int, list[str]]) -> Any:
 def _codes(column: pd.Series, categories: list[str] | None) -> np.ndarray:
     if categories is None:
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    codes = pd.Categorical(column.astype(str).where(column.notna()), categories=categories).codes
+    codes = pd.Index(categories, dtype=object).get_indexer(column.astype(str).where(column.notna()).astype(object))
     return np.where(codes < 0, np.nan, codes)
 
 
