@@ -28,7 +28,12 @@ def tables(rng: np.random.Generator, context: int, features: int):
     x = np.take_along_axis(centres, y[..., None], axis=1) + rng.normal(size=(BATCH, ROWS, features))
     noisy = rng.random(y.shape) < 0.03
     y = np.where(noisy & (np.arange(ROWS) >= classes), rng.integers(0, classes, y.shape), y)
-    return x[:, :context].astype(np.float32), y[:, :context].astype(np.float32), x[:, context:].astype(np.float32), y[:, context:]
+    return (
+        x[:, :context].astype(np.float32),
+        y[:, :context].astype(np.float32),
+        x[:, context:].astype(np.float32),
+        y[:, context:],
+    )
 
 
 def main() -> None:

@@ -161,7 +161,7 @@ def test_damaged_storages_are_refused(tmp_path):
     data = bytearray(SMALL.read_bytes())
     data[len(data) // 2] ^= 255
     (tmp_path / "damaged.ckpt").write_bytes(data)
-    with pytest.raises(CheckpointError, match="damaged.ckpt"):
+    with pytest.raises(CheckpointError, match=r"damaged\.ckpt"):
         load_tabpfn_checkpoint(tmp_path / "damaged.ckpt")
 
 
@@ -212,7 +212,9 @@ def test_contents_that_do_not_fit_are_refused(tmp_path, monkeypatch, change, mes
 
 
 def test_unknown_keys_are_ignored_and_none_is_the_default(tmp_path, monkeypatch):
-    pfn = with_contents(tmp_path, monkeypatch, lambda c: c["config"].update(lr=1e-4, attention_init_gain=None, seed=None))
+    pfn = with_contents(
+        tmp_path, monkeypatch, lambda c: c["config"].update(lr=1e-4, attention_init_gain=None, seed=None)
+    )
     assert pfn.config == load_tabpfn_checkpoint(SMALL).config
 
 

@@ -57,7 +57,9 @@ def load_tabpfn_checkpoint(path: str | Path, **options: Any) -> PFN:
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path}: holds no dictionary, so it is not a TabPFN checkpoint")
     if "architecture_name" in contents:
-        raise CheckpointError(f"{path}: architecture_name: set, so this is TabPFN v2.5 or later; a v2 classifier is needed")
+        raise CheckpointError(
+            f"{path}: architecture_name: set, so this is TabPFN v2.5 or later; a v2 classifier is needed"
+        )
     for key in ("state_dict", "config"):
         if not isinstance(contents.get(key), dict):
             raise CheckpointError(f"{path}: {key}: missing or no dictionary, so it is not a TabPFN checkpoint")

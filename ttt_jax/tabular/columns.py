@@ -32,7 +32,7 @@ def column_draws(seed: int, groups: int, size: int, dtype: str = "float32") -> F
     count = groups * size
     normal = _torch_normal(seed, count, np.dtype(dtype))
     if seed == 0 and dtype == "float32" and count >= _BLOCK:
-        # Only whole blocks are the same in a longer draw: PyTorch draws the last 16 again when the count is not a multiple.
+        # If the count is no multiple of 16, PyTorch draws the last 16 again.
         shared = count if count % _BLOCK == 0 else count - _BLOCK
         table = _seed_zero_table()[:shared]
         normal[: table.size] = table
@@ -46,7 +46,7 @@ def _seed_zero_table() -> np.ndarray:
 
 
 def _torch_normal(seed: int, count: int, dtype: np.dtype) -> np.ndarray:
-    generator = np.random.RandomState(seed)  # noqa: NPY002 (the same Mersenne twister and seeding as PyTorch)
+    generator = np.random.RandomState(seed)  # PyTorch seeds the same Mersenne twister
     if count < _BLOCK:
         return _one_by_one(generator, count).astype(dtype)
     normal = np.empty(count, dtype)

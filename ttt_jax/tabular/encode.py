@@ -47,7 +47,7 @@ def encode_features(
 def encode_target(y: Float[Array, " N"], context: Bool[Array, " N"]) -> tuple[Float[Array, "N 2"], Float[Array, " 2"]]:
     """The context rows' class ranks and missingness indicators, and the pair that every query row gets.
 
-    A label's rank is the number of distinct labels below it. Query rows rank as the mean label, and missing labels as well.
+    A label's rank is the number of distinct labels below it. Query rows and missing labels rank as the mean label.
     """
     indicators = missing_indicator(y)
     moments = _ContextMoments(context, num_columns=1)
@@ -88,14 +88,14 @@ class _ContextMoments(NamedTuple):
     context: Bool[Array, " R"]
     num_columns: int | Int[Array, ""]
 
-    def mean(self, x: Float[Array, "R *rest"], chosen: Bool[Array, "R *rest"] | bool = True) -> Float[Array, " *rest"]:
+    def mean(self, x: Float[Array, "R ..."], chosen: Bool[Array, "R ..."] | bool = True) -> Float[Array, " *rest"]:
         """Mean over the chosen context values, 0 if there are none."""
         # The barriers keep XLA from multiplying by a reciprocal, and from fusing the division into what uses the mean.
         terms = jax.lax.optimization_barrier((self._sum(x, chosen), jnp.maximum(self._count(x, chosen), 1)))
         return jax.lax.optimization_barrier(terms[0] / terms[1])
 
     def std(
-        self, x: Float[Array, "R *rest"], mean: Float[Array, " *rest"], chosen: Bool[Array, "R *rest"] | bool = True
+        self, x: Float[Array, "R ..."], mean: Float[Array, " *rest"], chosen: Bool[Array, "R ..."] | bool = True
     ) -> Float[Array, " *rest"]:
         """Unbiased standard deviation, 0 where there is no variation (and a zero gradient there)."""
         variance = self._sum((x - mean) ** 2, chosen) / jnp.maximum(self._count(x, chosen) - 1, 1)
@@ -110,7 +110,7 @@ class _ContextMoments(NamedTuple):
         return jnp.broadcast_to(context & chosen, x.shape).sum(0).astype(x.dtype)
 
 
-def _impute(x: Float[Array, "R *rest"], moments: _ContextMoments) -> Float[Array, "R *rest"]:
+def _impute(x: Float[Array, "R ..."], moments: _ContextMoments) -> Float[Array, "R ..."]:
     """NaN and infinities replaced by the mean of the finite context values."""
     finite = jnp.isfinite(x)
     x = jnp.where(finite, x, 0)

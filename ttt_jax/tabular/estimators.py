@@ -27,12 +27,12 @@ _FEWEST_QUERY_ROWS = 64  # fewer are padded to this, so that a row's prediction 
 class PFNClassifier(ClassifierMixin, BaseEstimator):
     """Classify rows of a table by one forward pass of a PFN whose context is the training table.
 
-    Numbers, strings, categories and booleans are accepted, in NumPy arrays or pandas data frames; NaN, None and infinities
-    are missing values. Columns that are constant in the training table are dropped.
+    Numbers, strings, categories and booleans are accepted, in NumPy arrays or pandas data frames; NaN, None and
+    infinities are missing values. Columns that are constant in the training table are dropped.
 
     Args:
-        weights: `"default"` for the bundled weights, the path of an official TabPFN v2 classifier checkpoint or of a file
-            of `PFN.save`, or a `PFN`.
+        weights: `"default"` for the bundled weights, the path of an official TabPFN v2 classifier checkpoint or of a
+            file of `PFN.save`, or a `PFN`.
         n_estimators: number of forward passes, each with its own order of columns and of classes; their probabilities
             are averaged.
         softmax_temperature: logits are divided by this.
@@ -93,7 +93,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(X) > self.max_context_rows:
             raise ValueError(
-                f"X: {len(X)} rows exceed max_context_rows={self.max_context_rows}; subsample the rows or raise the limit"
+                f"X: {len(X)} rows exceed max_context_rows={self.max_context_rows}; subsample, or raise the limit"
             )
         pfn = load_weights(self.weights)
         if len(self.classes_) > pfn.config.num_classes:

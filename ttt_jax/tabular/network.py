@@ -6,10 +6,11 @@ size D. Vectors are held column by column, (C, R, E): the costly part, attention
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
@@ -20,16 +21,19 @@ from ttt_jax.tabular.encode import encode_features, encode_target
 _LAYER_NORM_EPSILON = 1e-5
 
 
+ArrayLike: TypeAlias = Array | np.ndarray
+
+
 class Table(NamedTuple):
     """Context and query rows, perhaps padded, with marks on what is real. Context row 0 is real."""
 
-    x_context: Float[Array, "N F"]
-    y_context: Float[Array, " N"]
-    x_query: Float[Array, "M F"]
-    is_context: Bool[Array, " N"]
-    is_query: Bool[Array, " M"]
-    is_group: Bool[Array, " G"]
-    column_draws: Float[Array, "G E/4"]
+    x_context: Float[ArrayLike, "N F"]
+    y_context: Float[ArrayLike, " N"]
+    x_query: Float[ArrayLike, "M F"]
+    is_context: Bool[ArrayLike, " N"]
+    is_query: Bool[ArrayLike, " M"]
+    is_group: Bool[ArrayLike, " G"]
+    column_draws: Float[ArrayLike, "G E/4"]
 
 
 class Attention(nnx.Module):
@@ -76,11 +80,13 @@ class Layer(nnx.Module):
         hidden = self.mlp.hidden.out_features
 
         def mix_columns(row: Float[Array, "C E"]) -> Float[Array, "C E"]:
-            heads = _attend(*self.between_columns.project(row), is_column)
+            q, k, v = self.between_columns.project(row)
+            heads = _attend(q, k, v, is_column)
             return _layer_norm(row + self.between_columns.merge(heads))
 
         def mix_rows(column: Float[Array, "R E"]) -> Float[Array, "R E"]:
-            heads = _attend_to_context(*self.between_rows.project(column), is_context)
+            q, k, v = self.between_rows.project(column)
+            heads = _attend_to_context(q, k, v, is_context)
             column = _layer_norm(column + self.between_rows.merge(heads))
             return _layer_norm(column + self.mlp(column))
 
@@ -128,8 +134,9 @@ class Network(nnx.Module):
             outlier_sigma=self.config.outlier_sigma,
             num_groups=table.is_group.sum(),
         )
-        groups = self.features(features.swapaxes(0, 1)) + self.column(table.column_draws)[:, None]
-        known, unknown = encode_target(table.y_context, table.is_context)
+        draws = jnp.asarray(table.column_draws)
+        groups = self.features(features.swapaxes(0, 1)) + self.column(draws)[:, None]
+        known, unknown = encode_target(jnp.asarray(table.y_context), jnp.asarray(table.is_context))
         unknown = jnp.broadcast_to(unknown, (table.is_query.size, unknown.size))
         target = self.target(jnp.concatenate([known, unknown]))
         return jnp.concatenate([groups, target[None]])

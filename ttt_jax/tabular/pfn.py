@@ -58,9 +58,10 @@ class PFN:
         y_context: Float[Array, "*batch N"],
         x_query: Float[Array, "*batch M F"],
     ) -> Float[Array, "*batch M classes"]:
-        """The logits of the query rows given the context rows: a pure, jitted, differentiable function of its arguments.
+        """The logits of the query rows given the context rows, as a pure, jitted, differentiable function.
 
-        NaN and infinities are missing values. Labels are ranked, so any numbers do: logit j is the j-th smallest label's.
+        NaN and infinities are missing values. Labels are ranked, so any numbers do: logit j is the j-th smallest
+        label's.
         Computed in float32, or in float64 if an argument is (which takes JAX's x64 mode).
 
         Raises:
@@ -82,9 +83,9 @@ class PFN:
         groups = -(-features // self.config.features_per_group)
         n_padded, m_padded, groups_padded = bucket(n), bucket(m), bucket(groups)
         columns = (0, groups_padded * self.config.features_per_group - features)
-        draws = column_draws(
-            self.config.column_seed, groups, self.config.column_size, self.config.column_dtype
-        ).astype(dtype)
+        draws = column_draws(self.config.column_seed, groups, self.config.column_size, self.config.column_dtype).astype(
+            dtype
+        )
         return Table(
             x_context=np.pad(np.asarray(x_context, dtype), ((0, n_padded - n), columns)),
             y_context=np.pad(np.asarray(y_context, dtype), (0, n_padded - n)),
@@ -108,7 +109,9 @@ class PFN:
 
     def save(self, path: str | Path) -> None:
         """Write the parameters and the configuration to a safetensors file."""
-        tensors = {".".join(name): jnp.asarray(value) for name, value in traverse_util.flatten_dict(self.params).items()}
+        tensors = {
+            ".".join(name): jnp.asarray(value) for name, value in traverse_util.flatten_dict(self.params).items()
+        }
         save_file(tensors, path, metadata={"format": _FORMAT, "config": json.dumps(asdict(self.config))})
 
     @classmethod
@@ -125,7 +128,9 @@ class PFN:
         except SafetensorError as error:
             raise CheckpointError(f"{path}: not a safetensors file ({str(error).splitlines()[0]})") from None
         if metadata.get("format") != _FORMAT:
-            raise CheckpointError(f"{path}: format {metadata.get('format')!r} is not {_FORMAT!r}; use a file of PFN.save")
+            raise CheckpointError(
+                f"{path}: format {metadata.get('format')!r} is not {_FORMAT!r}; use a file of PFN.save"
+            )
         try:
             config = PFNConfig(**json.loads(metadata["config"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -135,14 +140,19 @@ class PFN:
 
 def fit_params(config: PFNConfig, tensors: Mapping[str, Any], source: str) -> Params:
     """Named tensors as the parameters of a network, once names and shapes are checked."""
-    expected = {".".join(name): leaf.shape for name, leaf in traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(_abstract(config)))).items()}
+    leaves = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(_abstract(config))))
+    expected = {".".join(name): leaf.shape for name, leaf in leaves.items()}
     if missing := sorted(expected.keys() - tensors.keys()):
         raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing ({len(missing)} in all)")
     if unknown := sorted(tensors.keys() - expected.keys()):
-        raise CheckpointError(f"{source}: tensor {unknown[0][:100]!r} is no part of the network ({len(unknown)} in all)")
+        raise CheckpointError(
+            f"{source}: tensor {unknown[0][:100]!r} is no part of the network ({len(unknown)} in all)"
+        )
     for name, shape in expected.items():
         if tensors[name].shape != shape:
-            raise CheckpointError(f"{source}: {name}: shape {tensors[name].shape} where its configuration needs {shape}")
+            raise CheckpointError(
+                f"{source}: {name}: shape {tensors[name].shape} where its configuration needs {shape}"
+            )
     return traverse_util.unflatten_dict({tuple(name.split(".")): jnp.asarray(tensors[name]) for name in expected})
 
 
@@ -152,7 +162,9 @@ def _require_shapes(x_context: tuple, y_context: tuple, x_query: tuple) -> None:
     if y_context != x_context[:-1]:
         raise ValueError(f"y_context: shape {y_context} must be {x_context[:-1]}, a label per row of x_context")
     if len(x_query) != len(x_context) or x_query[:-2] != x_context[:-2] or x_query[-1] != x_context[-1]:
-        raise ValueError(f"x_query: shape {x_query} must be {(*x_context[:-2], 'rows', x_context[-1])}, as x_context has")
+        raise ValueError(
+            f"x_query: shape {x_query} must be {(*x_context[:-2], 'rows', x_context[-1])}, as x_context has"
+        )
 
 
 @partial(jax.jit, static_argnames="config")

@@ -37,8 +37,8 @@ def read_torch_file(path: str | Path) -> Any:
     """The object in a `torch.save` file, with NumPy arrays for tensors.
 
     Raises:
-        CheckpointError: the file is truncated, is no such file, or holds anything but dictionaries, lists, numbers, strings
-            and tensors.
+        CheckpointError: the file is truncated, is no such file, or holds anything but dictionaries, lists, numbers,
+            strings and tensors.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -79,7 +79,9 @@ class _Reader(pickle.Unpickler):
             return _Function(_tensor)
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
-        raise CheckpointError(f"refused: the pickle names {f'{module}.{name}'[:100]!r}, which is no part of a checkpoint")
+        raise CheckpointError(
+            f"refused: the pickle names {f'{module}.{name}'[:100]!r}, which is no part of a checkpoint"
+        )
 
     def persistent_load(self, reference: Any) -> np.ndarray:
         kind, dtype, key, _location, size = reference
@@ -105,6 +107,7 @@ class _Function:
     """A callable whose behaviour the pickle cannot change: it has no writable attribute."""
 
     __slots__ = ("_call",)
+    _call: Any
 
     def __init__(self, call: Any):
         object.__setattr__(self, "_call", call)

@@ -18,7 +18,7 @@ _ACCUMULATORS = 4
 
 
 def sum_rows(
-    x: Float[Array, "R *columns"], num_rows: int | Int[Array, ""], num_columns: int | Int[Array, ""]
+    x: Float[Array, "R ..."], num_rows: int | Int[Array, ""], num_columns: int | Int[Array, ""]
 ) -> Float[Array, " *columns"]:
     """Sum over the first `num_rows` rows, added as in a table of `num_columns` columns (the rest are padding).
 
@@ -44,16 +44,16 @@ def sum_rows(
     return jnp.where(in_blocks, by_sixteens, by_fours).reshape(x.shape[1:])
 
 
-def _by_sixteens(x: Float[Array, "R *rest"]) -> Float[Array, " *rest"]:
+def _by_sixteens(x: Float[Array, "R ..."]) -> Float[Array, " *rest"]:
     for _ in range(3):
         x = _pad_rows(x, 16)
         x = _in_order(x.reshape(-1, 16, *x.shape[1:]).swapaxes(0, 1))
     return _in_order(x)
 
 
-def _pad_rows(x: Float[Array, "R *rest"], multiple: int) -> Float[Array, "R2 *rest"]:
+def _pad_rows(x: Float[Array, "R ..."], multiple: int) -> Float[Array, "R2 ..."]:
     return jnp.pad(x, [(0, -x.shape[0] % multiple), *[(0, 0)] * (x.ndim - 1)])
 
 
-def _in_order(x: Float[Array, "terms *rest"]) -> Float[Array, " *rest"]:
+def _in_order(x: Float[Array, "terms ..."]) -> Float[Array, " *rest"]:
     return jax.lax.scan(lambda total, term: (total + term, None), jnp.zeros_like(x[0]), x)[0]
