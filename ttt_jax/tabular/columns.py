@@ -27,7 +27,7 @@ def column_draws(seed: int, groups: int, size: int, dtype: str = "float32") -> F
     Example:
         >>> column_draws(seed=0, groups=2, size=16).round(3)[:, :3]
         array([[-1.126, -1.152, -0.251],
-               [ 0.35 ,  0.308,  0.12 ]], dtype=float32)
+               [-1.353, -1.696,  0.567]], dtype=float32)
     """
     count = groups * size
     normal = _torch_normal(seed, count, np.dtype(dtype))

@@ -101,8 +101,8 @@ class PFNConfig:
             ValueError: the file describes a network other than the v2 classifier.
 
         Example:
-            >>> PFNConfig.from_tabpfn({"emsize": 64, "nlayers": 3, "nhead": 4, "max_num_classes": 10})  # doctest: +ELLIPSIS
-            PFNConfig(embedding_size=64, num_layers=3, num_heads=4, ...)
+            >>> PFNConfig.from_tabpfn({"emsize": 64, "nhead": 4, "max_num_classes": 10, "seed": None}).num_layers
+            12
         """
         given = {key: value for key, value in config.items() if value is not None}
         for shared in ("feature_attention_type", "item_attention_type"):

@@ -49,7 +49,8 @@ class PFN:
     @classmethod
     def init(cls, config: PFNConfig, seed: int = 0) -> PFN:
         """A network with TabPFN's initialisation: Xavier-uniform attention, layers that start as the identity."""
-        return cls(config, nnx.to_pure_dict(nnx.state(Network(config, rngs=nnx.Rngs(seed)))))
+        draw = jax.jit(lambda: nnx.to_pure_dict(nnx.state(Network(config, rngs=nnx.Rngs(seed)))))
+        return cls(config, draw())
 
     def apply(
         self,

@@ -9,6 +9,9 @@ then by sixteens of these sums, and so on. The columns left over are first dealt
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -46,8 +49,9 @@ def sum_rows(
 
 def _by_sixteens(x: Float[Array, "R ..."]) -> Float[Array, " *rest"]:
     for _ in range(3):
-        x = _pad_rows(x, 16)
-        x = _in_order(x.reshape(-1, 16, *x.shape[1:]).swapaxes(0, 1))
+        if x.shape[0] > 16:
+            x = _pad_rows(x, 16)
+            x = _in_order(x.reshape(-1, 16, *x.shape[1:]).swapaxes(0, 1))
     return _in_order(x)
 
 
@@ -56,4 +60,6 @@ def _pad_rows(x: Float[Array, "R ..."], multiple: int) -> Float[Array, "R2 ..."]
 
 
 def _in_order(x: Float[Array, "terms ..."]) -> Float[Array, " *rest"]:
+    if x.shape[0] <= 16:
+        return reduce(add, x)
     return jax.lax.scan(lambda total, term: (total + term, None), jnp.zeros_like(x[0]), x)[0]
