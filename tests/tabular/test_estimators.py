@@ -1,0 +1,117 @@
+"""The scikit-learn classifier, on a tiny PFN that knows Gaussian blobs."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from ttt_jax.tabular import PFN, PFNClassifier, PFNConfig, estimators
+
+BLOBS = Path(__file__).parent / "fixtures" / "blobs.safetensors"
+OFFICIAL = Path(__file__).parent / "fixtures" / "small.ckpt"
+
+
+def classifier(**options) -> PFNClassifier:
+    return PFNClassifier(**({"weights": BLOBS, "n_estimators": 2} | options))
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    X, y = make_blobs(n_samples=120, centers=3, n_features=4, random_state=1, cluster_std=2.0)
+    return X[:60], y[:60], X[60:], y[60:]
+
+
+@parametrize_with_checks([PFNClassifier(weights=str(BLOBS), n_estimators=1)])
+def test_scikit_learn_conventions(estimator, check):
+    check(estimator)
+
+
+def test_blobs_are_classified(blobs):
+    X, y, X_test, y_test = blobs
+    model = classifier().fit(X, y)
+    assert model.score(X_test, y_test) > 0.9
+    np.testing.assert_allclose(model.predict_proba(X_test).sum(1), 1)
+
+
+def test_strings_categories_and_missing_values(blobs):
+    X, y, X_test, _ = blobs
+    labels = np.array(["low", "middle", "high"])[y]
+
+    def frame(X):
+        size = pd.Categorical(np.where(X[:, 0] > 0, "big", "small"))
+        colour = np.where(X[:, 1] > 0, "red", "blue").astype(object)
+        colour[::7] = None
+        return pd.DataFrame({"a": X[:, 2], "size": size, "colour": colour, "flag": X[:, 3] > 0})
+
+    model = classifier().fit(frame(X), labels)
+    assert list(model.classes_) == ["high", "low", "middle"]
+    assert model.categories_ == {1: ["big", "small"], 2: ["blue", "red"]}
+    unseen = frame(X_test).assign(colour="green", a=np.nan)
+    assert set(model.predict(unseen)) <= set(model.classes_)
+    as_objects = classifier().fit(frame(X).to_numpy(dtype=object), labels)
+    np.testing.assert_array_equal(
+        as_objects.predict_proba(frame(X_test).to_numpy(dtype=object)), model.predict_proba(frame(X_test))
+    )
+
+
+def test_rows_do_not_affect_each_other(blobs, monkeypatch):
+    X, y, X_test, _ = blobs
+    model = classifier().fit(X, y)
+    together = model.predict_proba(X_test)
+    monkeypatch.setattr(estimators, "_QUERY_ROWS", 7)
+    np.testing.assert_allclose(model.predict_proba(X_test), together, atol=1e-6)
+    X_test = X_test.copy()
+    X_test[1:] = 1e3
+    np.testing.assert_allclose(model.predict_proba(X_test)[0], together[0], atol=1e-6)
+
+
+def test_order_of_classes_is_undone(blobs):
+    """Each member permutes columns and classes; the answer must not depend on which permutation was drawn."""
+    X, y, X_test, y_test = blobs
+    for seed in range(3):
+        assert classifier(n_estimators=3, random_state=seed).fit(X, y).score(X_test, y_test) > 0.9
+
+
+def test_fitted_models_pickle_and_clone(blobs):
+    X, y, X_test, _ = blobs
+    model = classifier().fit(X, y)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(X_test), model.predict_proba(X_test))
+    assert clone(model).get_params()["weights"] == BLOBS
+
+
+@pytest.mark.parametrize("weights", [OFFICIAL, BLOBS, PFN.init(PFNConfig(16, 1, 2))], ids=["official", "ours", "PFN"])
+def test_weights_can_be_a_file_or_a_network(blobs, weights):
+    X, y, X_test, _ = blobs
+    assert classifier(weights=weights, device="cpu").fit(X, y).predict_proba(X_test).shape == (60, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_estimators": 0}, "n_estimators: 0"),
+        ({"softmax_temperature": 0.0}, "softmax_temperature: 0.0"),
+        ({"outlier_sigma": -1.0}, "outlier_sigma: -1.0"),
+        ({"max_context_rows": 10}, "60 rows exceed max_context_rows=10"),
+    ],
+)
+def test_parameters_are_refused_by_name(blobs, options, message):
+    with pytest.raises(ValueError, match=message):
+        classifier(**options).fit(*blobs[:2])
+
+
+def test_too_many_classes_are_refused():
+    with pytest.raises(ValueError, match="12 classes, but this network has 10"):
+        classifier().fit(np.random.default_rng(0).normal(size=(24, 2)), np.arange(24) % 12)
+
+
+def test_default_weights_say_how_to_get_some(blobs):
+    if (Path(estimators.__file__).parent / "default.safetensors").is_file():
+        pytest.skip("the weights are bundled")
+    with pytest.raises(ValueError, match="give the path of a TabPFN v2 classifier checkpoint"):
+        PFNClassifier().fit(*blobs[:2])

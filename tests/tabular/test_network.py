@@ -1,0 +1,180 @@
+"""The network against the official package's answers, and its properties."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tables
+
+from ttt_jax.tabular import PFN, PFNConfig, load_tabpfn_checkpoint
+from ttt_jax.tabular import pfn as pfn_module
+from ttt_jax.tabular.blocks import map_in_blocks
+
+FIXTURES = Path(__file__).parent / "fixtures"
+CASES = tables.cases()
+SINGLE = {name: case for name, case in CASES.items() if case.x_context.ndim == 2}
+
+
+@pytest.fixture(scope="module")
+def answers():
+    with np.load(FIXTURES / "answers.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_tabpfn_checkpoint(FIXTURES / "small.ckpt")
+
+
+def with_options(pfn: PFN, case: tables.Case, dtype: str) -> PFN:
+    return replace(pfn, config=replace(pfn.config, outlier_sigma=case.outlier_sigma, column_dtype=dtype))
+
+
+def arrays(case: tables.Case, dtype=np.float32):
+    return tuple(a.astype(dtype) for a in case[:3])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits_equal_the_official_ones_in_float32(small, answers, name):
+    pfn = with_options(small, CASES[name], "float32")
+    logits = pfn.apply(pfn.params, *arrays(CASES[name]))
+    np.testing.assert_allclose(logits, answers[f"{name}/float32"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_logits_equal_the_official_ones_in_float64_and_padded(small, answers, name):
+    case = CASES[name]
+    pfn = with_options(small, case, "float64")
+    with jax.enable_x64(True):
+        if name in SINGLE:
+            logits = np.asarray(pfn.apply_table(pfn.params, pfn.pad(*case[:3])))[: len(case.x_query)]
+        else:
+            logits = np.asarray(pfn.apply(pfn.params, *case[:3]))
+    assert logits.dtype == np.float64
+    np.testing.assert_allclose(logits, answers[f"{name}/float64"], atol=1e-9, rtol=0)
+
+
+def test_parameter_gradients_equal_those_of_autograd(small, answers):
+    """Every parameter, to 1e-4 of its gradient's largest entry; read through the names of the checkpoint."""
+    case = arrays(CASES["NaN and infinities"])
+    loss, gradients = jax.value_and_grad(lambda params: (small.apply(params, *case) ** 2).sum())(small.params)
+    np.testing.assert_allclose(loss, answers["loss"], rtol=1e-5)
+    ours = {
+        "encoder.5.layer.weight": gradients["features"]["kernel"].T,
+        "y_encoder.2.layer.bias": gradients["target"]["bias"],
+        "feature_positional_embedding_embeddings.weight": gradients["column"]["kernel"].T,
+        "decoder_dict.standard.2.weight": gradients["decoder_output"]["kernel"].T,
+    }
+    layers = gradients["layers"]
+    for i in range(small.config.num_layers):
+        prefix = f"transformer_encoder.layers.{i}"
+        for theirs, attention in (("features", "between_columns"), ("items", "between_rows")):
+            ours[f"{prefix}.self_attn_between_{theirs}._w_qkv"] = layers[attention]["qkv"][i]
+            ours[f"{prefix}.self_attn_between_{theirs}._w_out"] = layers[attention]["out"][i]
+        ours[f"{prefix}.mlp.linear1.weight"] = layers["mlp"]["hidden"]["kernel"][i].T
+        ours[f"{prefix}.mlp.linear2.weight"] = layers["mlp"]["output"]["kernel"][i].T
+    for name, gradient in ours.items():
+        expected = answers[f"gradient/{name}"]
+        np.testing.assert_allclose(gradient, expected, atol=1e-4 * np.abs(expected).max(), rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["NaN and infinities", "constant columns", "all-NaN column", "one context row"])
+def test_input_gradients_are_finite(small, name):
+    case = arrays(CASES[name])
+    gradients = jax.grad(lambda x, q: (small.apply(small.params, x, case[1], q) ** 2).sum(), argnums=(0, 1))(
+        case[0], case[2]
+    )
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+def test_input_gradient_is_the_slope(small):
+    x_context, y_context, x_query = arrays(CASES["even features"], np.float64)
+    with jax.enable_x64(True):
+        direction = np.random.default_rng(0).normal(size=x_query.shape) * np.abs(x_query)
+
+        def loss(step):
+            return (small.apply(small.params, x_context, y_context, x_query + step * direction) ** 2).sum()
+
+        slope = (loss(1e-5) - loss(-1e-5)) / 2e-5
+        np.testing.assert_allclose(jax.grad(loss)(0.0), slope, rtol=1e-6)
+
+
+def test_padding_changes_nothing(small):
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(70, 9)), rng.integers(0, 3, 70), rng.normal(size=(20, 9))
+    table[0][:, 2] = 0.1  # a mean that does not round to the constant
+    logits = small.apply(small.params, *table)
+    padded = small.apply_table(small.params, small.pad(*table))
+    assert padded.shape == (20, 10)
+    assert small.pad(*table).x_context.shape == (80, 10)
+    np.testing.assert_allclose(padded, logits, atol=1e-5, rtol=0)
+
+
+def test_padding_receives_no_gradient(small):
+    table = small.pad(*arrays(CASES["odd features"]))
+    m = int(table.is_query.sum())
+
+    def loss(x_context, x_query):
+        logits = small.apply_table(small.params, table._replace(x_context=x_context, x_query=x_query))
+        return (logits[:m] ** 2).sum()
+
+    context, query = jax.grad(loss, argnums=(0, 1))(table.x_context, table.x_query)
+    assert not np.asarray(query[m:]).any()
+    assert not np.asarray(context[~table.is_context]).any()
+    assert np.asarray(context[table.is_context]).any()
+
+
+def test_tables_of_different_shapes_share_a_compilation(small):
+    rng = np.random.default_rng(0)
+    pfn_module._apply_table.clear_cache()
+    for n, m, features in ((57, 50, 9), (61, 49, 10), (64, 56, 8)):
+        table = small.pad(rng.normal(size=(n, features)), rng.integers(0, 3, n), rng.normal(size=(m, features)))
+        small.apply_table(small.params, table)
+    assert pfn_module._apply_table._cache_size() == 2  # 8 features are 4 groups, 9 and 10 are 5
+
+
+def test_query_rows_do_not_see_each_other(small):
+    x_context, y_context, x_query = arrays(CASES["even features"])
+    together = small.apply(small.params, x_context, y_context, x_query)
+    alone = [small.apply(small.params, x_context, y_context, row[None])[0] for row in x_query]
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+def test_a_batch_is_its_tables(small):
+    case = arrays(CASES["batch"])
+    batch = small.apply(small.params, *case)
+    for i, logits in enumerate(batch):
+        np.testing.assert_allclose(small.apply(small.params, *(a[i] for a in case)), logits, atol=1e-5)
+
+
+def test_blocks_are_only_a_matter_of_memory():
+    x = jnp.arange(24.0).reshape(8, 3)
+    in_blocks = jax.grad(lambda x: map_in_blocks(jnp.tanh, x, elements_per_item=2**21).sum())(x)
+    np.testing.assert_allclose(in_blocks, jax.grad(lambda x: jnp.tanh(x).sum())(x), rtol=1e-6)
+
+
+def test_initial_layers_are_the_identity():
+    """TabPFN starts with zero output projections, so the number of layers does not matter at first."""
+    case = arrays(CASES["even features"])
+    sizes = {"embedding_size": 16, "num_heads": 2}
+    one, two = (PFN.init(PFNConfig(num_layers=layers, **sizes), seed=0) for layers in (1, 2))
+    two.params.update({name: one.params[name] for name in one.params if name != "layers"})
+    np.testing.assert_allclose(one.apply(one.params, *case), two.apply(two.params, *case), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((0, 3), (0,), (2, 3)), "x_context: shape"),
+        (((4, 0), (4,), (2, 0)), "x_context: shape"),
+        (((4, 3), (5,), (2, 3)), "y_context: shape"),
+        (((4, 3), (4,), (2, 2)), "x_query: shape"),
+        (((2, 4, 3), (2, 4), (2, 3)), "x_query: shape"),
+    ],
+)
+def test_wrong_shapes_are_refused(small, shapes, message):
+    with pytest.raises(ValueError, match=message):
+        small.apply(small.params, *map(np.ones, shapes))

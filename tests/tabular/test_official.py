@@ -1,0 +1,90 @@
+"""Live parity with the official package, where PyTorch and tabpfn are installed (docs/tabular.md)."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+import tables
+
+pytest.importorskip("torch")
+pytest.importorskip("tabpfn")
+
+import official
+import torch
+
+from ttt_jax.tabular import load_tabpfn_checkpoint
+
+CASES = tables.cases()
+
+
+@pytest.fixture(scope="module", params=[{}, {"emsize": 96, "nhead": 3, "nlayers": 4, "features_per_group": 1}], ids=str)
+def checkpoint(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("official") / "random.ckpt"
+    official.write_random_checkpoint(path, official.FULL_SIZE | request.param, seed=3)
+    return path
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float32(checkpoint, name):
+    case = CASES[name]
+    pfn = load_tabpfn_checkpoint(checkpoint, outlier_sigma=case.outlier_sigma)
+    with torch.inference_mode():
+        expected = official.logits(official.load(checkpoint, case.outlier_sigma), *case[:3]).numpy()
+    logits = pfn.apply(pfn.params, *(a.astype(np.float32) for a in case[:3]))
+    np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("draws", ["float32", "float64"])
+@pytest.mark.parametrize("name", CASES)
+def test_float64(checkpoint, name, draws, monkeypatch):
+    """With the draws that the package makes in float64, and with those that the weights were trained with."""
+    case = CASES[name]
+    pfn = load_tabpfn_checkpoint(checkpoint, outlier_sigma=case.outlier_sigma, column_dtype=draws)
+    model = official.load(checkpoint, case.outlier_sigma, torch.float64)
+    if draws == "float32":
+        randn = torch.randn
+        monkeypatch.setattr(torch, "randn", lambda *shape, dtype, **other: randn(*shape, **other).to(dtype))
+    with torch.inference_mode():
+        expected = official.logits(model, *case[:3]).numpy()
+    with jax.enable_x64(True):
+        logits = np.asarray(pfn.apply(pfn.params, *case[:3]))
+    np.testing.assert_allclose(logits, expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [5, 37, 300])
+@pytest.mark.parametrize("features", [2, 4, 7, 20])
+def test_columns_constant_in_the_context(checkpoint, rows, features):
+    """Whether the mean rounds to the constant depends on the order of additions; see `ttt_jax.tabular.torch_sum`."""
+    rng = np.random.default_rng(rows * features)
+    x, y = rng.normal(size=(rows + 4, features)).astype(np.float32), rng.integers(0, 3, rows).astype(np.float32)
+    x[:rows, 1::2] = rng.normal(size=features // 2)
+    pfn = load_tabpfn_checkpoint(checkpoint)
+    with torch.inference_mode():
+        expected = official.logits(official.load(checkpoint), x[:rows], y, x[rows:]).numpy()
+    np.testing.assert_allclose(pfn.apply(pfn.params, x[:rows], y, x[rows:]), expected, atol=1e-5, rtol=0)
+
+
+def test_gradients(checkpoint):
+    case = CASES["NaN and infinities"]
+    _, expected = official.loss_and_gradients(official.load(checkpoint), *case[:3])
+    pfn = load_tabpfn_checkpoint(checkpoint)
+    x = tuple(a.astype(np.float32) for a in case[:3])
+    layers = jax.grad(lambda params: (pfn.apply(params, *x) ** 2).sum())(pfn.params)["layers"]
+    for i in range(pfn.config.num_layers):
+        gradient = expected[f"transformer_encoder.layers.{i}.self_attn_between_items._w_qkv"]
+        scale = np.abs(gradient).max()
+        np.testing.assert_allclose(layers["between_rows"]["qkv"][i], gradient, atol=1e-4 * scale, rtol=0)
+
+
+def test_the_seed_of_the_configuration_counts(tmp_path):
+    case = CASES["odd features"]
+    official.write_random_checkpoint(tmp_path / "seed.ckpt", official.FULL_SIZE | {"nlayers": 2, "seed": 5})
+    pfn = load_tabpfn_checkpoint(tmp_path / "seed.ckpt")
+    with torch.inference_mode():
+        expected = official.logits(official.load(tmp_path / "seed.ckpt"), *case[:3]).numpy()
+    np.testing.assert_allclose(
+        pfn.apply(pfn.params, *(a.astype(np.float32) for a in case[:3])), expected, atol=1e-5, rtol=0
+    )
+    unseeded = replace(pfn, config=replace(pfn.config, column_seed=0))
+    assert np.abs(unseeded.apply(pfn.params, *case[:3]) - expected).max() > 1e-3

@@ -1,0 +1,135 @@
+"""The sizes and options of a PFN, read from a checkpoint's own description of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# What the v2 classifier fixes. A checkpoint that says otherwise is another network.
+_FIXED: dict[str, Any] = {
+    "feature_positional_embedding": "subspace",
+    "feature_attention_type": "full",
+    "item_attention_type": "full",
+    "multiquery_item_attention": False,
+    "multiquery_item_attention_for_test_set": True,
+    "nan_handling_enabled": True,
+    "nan_handling_y_encoder": True,
+    "normalize_x": True,
+    "normalize_on_train_only": True,
+    "normalize_by_used_features": True,
+    "normalize_to_ranking": False,
+    "remove_empty_features": True,
+    "remove_outliers": False,
+    "use_separate_decoder": False,
+    "encoder_use_bias": False,
+    "canonical_y_encoder": False,
+    "bias": False,
+    "two_sets_of_queries": False,
+    "dag_pos_enc_dim": None,
+}
+
+
+@dataclass(frozen=True)
+class PFNConfig:
+    """What determines a PFN's network; the defaults are the sizes of the TabPFN v2 classifier.
+
+    Attributes:
+        embedding_size: width E of every cell's vector.
+        num_layers: number L of layers.
+        num_heads: number H of attention heads; the head size is E / H.
+        features_per_group: number g of features that share one column of vectors.
+        mlp_factor: the MLP's hidden width is this times E.
+        num_classes: the largest number of classes, and the number of logits.
+        column_seed: seed of the draws that tell columns apart (`ttt_jax.tabular.columns`).
+        column_dtype: precision of these draws; `"float64"` gives those of the official package after `model.double()`.
+        outlier_sigma: soft clipping of values further than this many standard deviations from the context mean, as the
+            official classifier does with 12; None for no clipping.
+
+    Example:
+        >>> PFNConfig(embedding_size=64, num_heads=4).head_size
+        16
+        >>> PFNConfig(embedding_size=64, num_heads=6)
+        Traceback (most recent call last):
+        ValueError: num_heads: 6 does not divide embedding_size 64; choose a divisor
+    """
+
+    embedding_size: int = 192
+    num_layers: int = 12
+    num_heads: int = 6
+    features_per_group: int = 2
+    mlp_factor: int = 4
+    num_classes: int = 10
+    column_seed: int = 0
+    column_dtype: str = "float32"
+    outlier_sigma: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_size", "num_layers", "num_heads", "features_per_group", "mlp_factor", "num_classes"):
+            smallest = {"embedding_size": 4, "num_classes": 2}.get(name, 1)
+            _require_int(name, getattr(self, name), smallest)
+        _require_int("column_seed", self.column_seed, 0, 2**32 - 1)
+        if self.embedding_size % self.num_heads:
+            raise ValueError(
+                f"num_heads: {self.num_heads} does not divide embedding_size {self.embedding_size}; choose a divisor"
+            )
+        if self.column_dtype not in ("float32", "float64"):
+            raise ValueError(f"column_dtype: {self.column_dtype!r} is neither 'float32' nor 'float64'")
+        if self.outlier_sigma is not None and not self.outlier_sigma > 1:
+            raise ValueError(f"outlier_sigma: {self.outlier_sigma!r} must be a number above 1, or None for no clipping")
+
+    @property
+    def head_size(self) -> int:
+        return self.embedding_size // self.num_heads
+
+    @property
+    def hidden_size(self) -> int:
+        return self.embedding_size * self.mlp_factor
+
+    @property
+    def column_size(self) -> int:
+        """Length of a column's random vector."""
+        return self.embedding_size // 4
+
+    @classmethod
+    def from_tabpfn(cls, config: Mapping[str, Any], **options: Any) -> PFNConfig:
+        """The configuration stored in an official checkpoint; `options` are fields that the file does not decide.
+
+        Keys that do not concern the network are ignored, absent keys and None mean the default.
+
+        Raises:
+            ValueError: the file describes a network other than the v2 classifier.
+
+        Example:
+            >>> PFNConfig.from_tabpfn({"emsize": 64, "nhead": 4, "max_num_classes": 10, "seed": None}).num_layers
+            12
+        """
+        given = {key: value for key, value in config.items() if value is not None}
+        for shared in ("feature_attention_type", "item_attention_type"):
+            given.setdefault(shared, given.get("attention_type", "full"))
+        for key, expected in _FIXED.items():
+            if key in given and given[key] != expected:
+                raise ValueError(f"{key}: {given[key]!r} is not the v2 classifier, which has {expected!r}")
+        classes = given.get("max_num_classes")
+        if not isinstance(classes, int) or classes <= 2:
+            raise ValueError(f"max_num_classes: {classes!r} is not a classifier of more than 2 classes; v2 has 10")
+        names = {
+            "emsize": "embedding_size",
+            "nlayers": "num_layers",
+            "nhead": "num_heads",
+            "features_per_group": "features_per_group",
+            "nhid_factor": "mlp_factor",
+            "max_num_classes": "num_classes",
+            "seed": "column_seed",
+        }
+        return cls(**{ours: given[theirs] for theirs, ours in names.items() if theirs in given}, **options)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _require_int(name: str, value: Any, low: int, high: int | None = None) -> None:
+    if not _is_int(value) or value < low or (high is not None and value > high):
+        limit = f"of at least {low}" if high is None else f"between {low} and {high}"
+        raise ValueError(f"{name}: {value!r} must be an integer {limit}")

@@ -1,0 +1,177 @@
+"""A scikit-learn classifier around a PFN: prediction in context, no training."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ttt_jax.tabular.checkpoint import load_tabpfn_checkpoint
+from ttt_jax.tabular.pfn import PFN
+from ttt_jax.tabular.table_input import as_frame, categories_of, numbers
+
+_QUERY_ROWS = 2048  # predicted at once
+_FEWEST_QUERY_ROWS = 64  # fewer are padded to this, so that a row's prediction does not depend on how many there are
+
+
+class PFNClassifier(ClassifierMixin, BaseEstimator):
+    """Classify rows of a table by one forward pass of a PFN whose context is the training table.
+
+    Numbers, strings, categories and booleans are accepted, in NumPy arrays or pandas data frames; NaN, None and
+    infinities are missing values. Columns that are constant in the training table are dropped.
+
+    Args:
+        weights: `"default"` for the bundled weights, the path of an official TabPFN v2 classifier checkpoint or of a
+            file of `PFN.save`, or a `PFN`.
+        n_estimators: number of forward passes, each with its own order of columns and of classes; their probabilities
+            are averaged.
+        softmax_temperature: logits are divided by this.
+        outlier_sigma: soft clipping in standard deviations, None for none.
+        max_context_rows: refuse a larger training table; memory and time grow with its square.
+        device: a platform of JAX, `"cpu"`, `"gpu"` or `"tpu"`; None for JAX's default.
+        random_state: seed of the orders.
+
+    Attributes:
+        classes_: the labels, sorted.
+        n_features_in_: number of columns of the training table.
+        pfn_: the network in use.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> pfn = PFNClassifier(weights="tabpfn-v2-classifier.ckpt").fit(X[::2], y[::2])  # doctest: +SKIP
+        >>> pfn.score(X[1::2], y[1::2])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | PFN = "default",
+        *,
+        n_estimators: int = 4,
+        softmax_temperature: float = 0.9,
+        outlier_sigma: float | None = 12.0,
+        max_context_rows: int = 10_000,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+    ):
+        self.weights = weights
+        self.n_estimators = n_estimators
+        self.softmax_temperature = softmax_temperature
+        self.outlier_sigma = outlier_sigma
+        self.max_context_rows = max_context_rows
+        self.device = device
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+    def fit(self, X: Any, y: Any) -> PFNClassifier:
+        """Keep the table as the context of later predictions.
+
+        Raises:
+            ValueError: a parameter or the table cannot be used, in one line that says what would be right.
+        """
+        self._require_parameters()
+        X = as_frame(X)
+        self.categories_ = categories_of(X)
+        X, y = validate_data(self, numbers(X, self.categories_), y, dtype=np.float64, ensure_all_finite=False)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(X) > self.max_context_rows:
+            raise ValueError(
+                f"X: {len(X)} rows exceed max_context_rows={self.max_context_rows}; subsample, or raise the limit"
+            )
+        pfn = load_weights(self.weights)
+        if len(self.classes_) > pfn.config.num_classes:
+            raise ValueError(
+                f"y: {len(self.classes_)} classes, but this network has {pfn.config.num_classes}; "
+                "merge rare classes, or wrap it in sklearn.multiclass.OneVsRestClassifier"
+            )
+        config = {**vars(pfn.config), "outlier_sigma": self.outlier_sigma}
+        with self._on_device():
+            self.pfn_ = PFN(type(pfn.config)(**config), jax.tree.map(jnp.asarray, pfn.params))
+        with np.errstate(over="ignore"):
+            X = X.astype(np.float32)
+        varies = (X[1:] != X[0]).any(0) & np.isfinite(X).any(0)
+        self.columns_ = np.flatnonzero(varies) if varies.any() else np.arange(1)
+        self.context_ = X[:, self.columns_]
+        self.labels_ = labels
+        self.orders_ = self._draw_orders()
+        return self
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "rows classes"]:
+        """Class probabilities, columns in the order of `classes_`."""
+        check_is_fitted(self)
+        X = numbers(as_frame(X), self.categories_)
+        X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite=False)
+        with np.errstate(over="ignore"):
+            X = X.astype(np.float32)[:, self.columns_]
+        blocks = [X[start : start + _QUERY_ROWS] for start in range(0, len(X), _QUERY_ROWS)]
+        with self._on_device():
+            return np.concatenate([self._predict_block(block) for block in blocks])
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row."""
+        best = self.predict_proba(X).argmax(1)
+        return self.classes_[best]
+
+    def _predict_block(self, X: Float[np.ndarray, "M F"]) -> Float[np.ndarray, "M classes"]:
+        filler = np.repeat(self.context_[:1], max(0, _FEWEST_QUERY_ROWS - len(X)), axis=0)
+        queries = np.concatenate([X, filler])
+        total = np.zeros((len(X), len(self.classes_)))
+        for columns, ranks in self.orders_:
+            table = self.pfn_.pad(self.context_[:, columns], ranks[self.labels_], queries[:, columns])
+            logits = np.asarray(self.pfn_.apply_table(self.pfn_.params, table), np.float64)[: len(X), ranks]
+            scores = np.exp((logits - logits.max(1, keepdims=True)) / self.softmax_temperature)
+            total += scores / scores.sum(1, keepdims=True)
+        return total / len(self.orders_)
+
+    def _draw_orders(self) -> list[tuple[Int[np.ndarray, " F"], Int[np.ndarray, " classes"]]]:
+        """Per member an order of the columns and the rank that each class takes; the first member changes nothing."""
+        rng = check_random_state(self.random_state)
+        columns, classes = len(self.columns_), len(self.classes_)
+        drawn = [(rng.permutation(columns), rng.permutation(classes)) for _ in range(self.n_estimators - 1)]
+        return [(np.arange(columns), np.arange(classes)), *drawn]
+
+    def _on_device(self):
+        return nullcontext() if self.device is None else jax.default_device(jax.devices(self.device)[0])
+
+    def _require_parameters(self) -> None:
+        for name in ("n_estimators", "max_context_rows"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name}: {value!r} must be an integer of at least 1")
+        if not self.softmax_temperature > 0:
+            raise ValueError(f"softmax_temperature: {self.softmax_temperature!r} must be positive")
+
+
+def load_weights(weights: str | Path | PFN) -> PFN:
+    """The network that `PFNClassifier(weights=...)` names."""
+    if isinstance(weights, PFN):
+        return weights
+    if weights == "default":
+        bundled = resources.files(__package__).joinpath("default.safetensors")
+        if not bundled.is_file():
+            raise ValueError(
+                "weights: 'default' needs bundled weights, which this version does not have yet; "
+                "give the path of a TabPFN v2 classifier checkpoint (docs/tabular.md) or a PFN"
+            )
+        with resources.as_file(bundled) as path:
+            return PFN.load(path)
+    with open(weights, "rb") as file:
+        is_zip = file.read(2) == b"PK"
+    return load_tabpfn_checkpoint(weights) if is_zip else PFN.load(weights)
