@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -75,7 +74,7 @@ def asymptotic_risk(
     means = [task.mean, *linalg.sqrt(linalg.dense(task.cov, task.d))] if isinstance(task, GaussianTasks) else [task]
     if not any(np.any(linalg.apply(sx, b)) for b in means):
         raise ValueError("asymptotic_risk needs a task with signal, but b'Sx b = 0")
-    return average_over_tasks(_coefficients, problem, weights, evaluation, num_tasks, seed)
+    return average_over_tasks(asymptotic_coefficients, problem, weights, evaluation, num_tasks, seed)
 
 
 def asymptotic_coefficients(
@@ -112,9 +111,6 @@ def asymptotic_coefficients(
     else:
         slope, size = r1, n**2 * (p @ p) + n * tau * trace(sx)
     return r0 + noise_var, 4 * k * size * slope, 4 * k * size**2 * curvature
-
-
-_coefficients = jax.jit(asymptotic_coefficients, static_argnames="evaluation")
 
 
 def lemma_b2(problem: Problem, weights: ArrayLike) -> float:

@@ -12,8 +12,8 @@ Deviations are taken about n p and n, so no digits are lost to cancellation when
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -66,7 +66,7 @@ def exact_risk(
     general formula is this project's.
     """
     choice("evaluation", evaluation, EVALUATIONS)
-    return average_over_tasks(_exact_coefficients, problem, weights, evaluation, num_tasks, seed)
+    return average_over_tasks(risk_coefficients, problem, weights, evaluation, num_tasks, seed)
 
 
 def average_over_tasks(
@@ -86,11 +86,16 @@ def average_over_tasks(
             tasks = law.draw_tasks(problem.task, num_tasks, seed_integer(seed))
         else:
             tasks = jnp.asarray(problem.task, jnp.float64)[None]
-        draws = np.stack(jax.lax.map(lambda b: coefficients(b, *arguments, evaluation=evaluation), tasks), axis=1)
+        draws = np.stack(_map_over_tasks(coefficients, tasks, arguments, evaluation=evaluation), axis=1)
     if not np.isfinite(draws).all():
         raise ValueError("the risk overflows float64: scale task, noise_var, feature_cov or weights down")
     c0, c1, c2 = draws.mean(axis=0).tolist()
     return RiskCurve(c0, c1, c2, np.cov(draws, rowvar=False) / num_tasks if random_task else np.zeros((3, 3)))
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="evaluation")
+def _map_over_tasks(coefficients: Callable, tasks: Float[Array, "T d"], arguments: list, *, evaluation: str) -> tuple:
+    return jax.lax.map(lambda task: coefficients(task, *arguments, evaluation=evaluation), tasks)
 
 
 def risk_coefficients(
@@ -160,9 +165,6 @@ def risk_coefficients(
     return c0 * scale, c1 * scale**2, c2 * scale**3
 
 
-_exact_coefficients = jax.jit(risk_coefficients, static_argnames="evaluation")
-
-
 class _Factor(NamedTuple):
     """A factor f(u) with, given t and u ~ N(t p, t G), its mean and the two other terms of Stein's lemma."""
 
@@ -225,6 +227,6 @@ def _chi2_mean(polynomial: Polynomial, n: Float[Array, ""], shift: int = 0) -> F
     """
     total = jnp.zeros_like(n)
     for a, coefficient in polynomial.items():
-        moment = functools.reduce(lambda m, j: m * (n + 2 * j), range(a), jnp.ones_like(n))
+        moment = reduce(lambda m, j: m * (n + 2 * j), range(a), jnp.ones_like(n))
         total += coefficient * moment * (1.0, 2.0 * a, 2 * n + 4 * a + 4 * a**2)[shift]
     return total
