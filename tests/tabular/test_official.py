@@ -18,19 +18,29 @@ from ttt_jax.tabular import load_tabpfn_checkpoint
 CASES = tables.cases()
 
 
-@pytest.fixture(scope="module", params=[{}, {"emsize": 96, "nhead": 3, "nlayers": 4, "features_per_group": 1}], ids=str)
-def checkpoint(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("official") / "random.ckpt"
-    official.write_random_checkpoint(path, official.FULL_SIZE | request.param, seed=3)
+def random_checkpoint(folder, **sizes):
+    path = folder / "random.ckpt"
+    official.write_random_checkpoint(path, official.FULL_SIZE | sizes, seed=3)
     return path
 
 
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory):
+    return random_checkpoint(tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Other sizes than the official ones, in every respect."""
+    return random_checkpoint(tmp_path_factory.mktemp("other"), emsize=96, nhead=3, nlayers=4, features_per_group=1)
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_float32(checkpoint, name):
+def test_float32(full_size, name):
     case = CASES[name]
-    pfn = load_tabpfn_checkpoint(checkpoint, outlier_sigma=case.outlier_sigma)
+    pfn = load_tabpfn_checkpoint(full_size, outlier_sigma=case.outlier_sigma)
     with torch.inference_mode():
-        expected = official.logits(official.load(checkpoint, case.outlier_sigma), *case[:3]).numpy()
+        expected = official.logits(official.load(full_size, case.outlier_sigma), *case[:3]).numpy()
     logits = pfn.apply(pfn.params, *(a.astype(np.float32) for a in case[:3]))
     np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=0)
 
