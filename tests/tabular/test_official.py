@@ -32,7 +32,7 @@ def full_size(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """Other sizes than the official ones, in every respect."""
-    return random_checkpoint(tmp_path_factory.mktemp("other"), emsize=96, nhead=3, nlayers=4, features_per_group=1)
+    return random_checkpoint(tmp_path_factory.mktemp("other"), emsize=128, nhead=4, nlayers=4, features_per_group=1)
 
 
 @pytest.mark.parametrize("name", CASES)
