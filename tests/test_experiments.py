@@ -14,7 +14,7 @@ from ttt_jax import exact_risk
 from ttt_jax.asymptotic import corollary_4_6_switch
 
 TINY = {
-    "fig1a": (fig1a, {"n": 8, "normals": 1e6}),
+    "fig1a": (fig1a, {"n": 40, "normals": 1e7}),
     "fig1b": (fig1b, {"n": 20, "d": 40, "num_points": 3, "normals": 1e7}),
 }
 
@@ -22,7 +22,7 @@ TINY = {
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setattr(fig1a, "K_OVER_D", (1, 2))
-    monkeypatch.setattr(fig1a, "RATIOS", (0.5, 1.0, 4.0))
+    monkeypatch.setattr(fig1a, "RATIOS", (1.0, 2.0, 4.0))
     for module, preset in TINY.values():
         monkeypatch.setitem(module.PRESETS, "quick", preset)
 
@@ -44,7 +44,7 @@ def test_files_and_table(tiny, name, tmp_path, capsys):
 
 def test_disagreement_is_reported(tiny, monkeypatch, tmp_path, capsys):
     compare_module = sys.modules["ttt_jax.compare"]
-    monkeypatch.setattr(compare_module, "exact_risk", lambda p, w, e: exact_risk(p, 0.9 * np.asarray(w), e))
+    monkeypatch.setattr(compare_module, "exact_risk", lambda p, w, e, **o: exact_risk(p, 0.9 * np.asarray(w), e))
     assert command.main(["fig1b", "--out", str(tmp_path)]) == 1
     assert "DISAGREE" in capsys.readouterr().out
 
