@@ -40,7 +40,8 @@ class RiskCurve:
         """Risk after a step of size lr (a number or an array); inf or nan where it overflows."""
         with np.errstate(over="ignore", invalid="ignore"):
             lr = np.asarray(lr, dtype=np.float64)
-            return (self.c0 - self.c1 * lr + self.c2 * lr**2)[()]
+            risk = self.c0 - self.c1 * lr + self.c2 * lr**2
+        return risk if lr.ndim else float(risk)
 
     @property
     def optimal_lr(self) -> float:
@@ -50,7 +51,7 @@ class RiskCurve:
     @property
     def optimal(self) -> float:
         """The smallest risk, c0 - c1^2 / (4 c2)."""
-        return float(self.at(self.optimal_lr))
+        return self.at(self.optimal_lr)
 
     @property
     def largest_improving_lr(self) -> float:
