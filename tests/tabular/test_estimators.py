@@ -110,8 +110,7 @@ def test_too_many_classes_are_refused():
         classifier().fit(np.random.default_rng(0).normal(size=(24, 2)), np.arange(24) % 12)
 
 
-def test_default_weights_say_how_to_get_some(blobs):
-    if (Path(estimators.__file__).parent / "default.safetensors").is_file():
-        pytest.skip("the weights are bundled")
+def test_default_weights_say_how_to_get_some(blobs, monkeypatch, tmp_path):
+    monkeypatch.setattr(estimators.resources, "files", lambda package: tmp_path)  # a package without weights
     with pytest.raises(ValueError, match="give the path of a TabPFN v2 classifier checkpoint"):
         PFNClassifier().fit(*blobs[:2])
