@@ -22,6 +22,12 @@ NAMES = (
     "exact_risk_same",
     "leading_order",
     "leading_order_same",
+    "scaling",
+    "feature_shift",
     "several_steps",
+    "one_batch",
+    "one_batch_same",
+    "new_context",
+    "figure_2c",
 )
 """The modules, in the order of the report."""
