@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
 from ttt_jax.curve import RiskCurve
-from ttt_jax.exact import EVALUATIONS, average_over_tasks
+from ttt_jax.exact import EVALUATIONS
 from ttt_jax.linalg import inner, operator, trace
 from ttt_jax.problem import GaussianTasks, Problem, choice, weights_array
+from ttt_jax.task_average import average_over_tasks
 
 __all__ = [
     "asymptotic_coefficients",
