@@ -16,6 +16,7 @@ import numpy as np
 
 from ttt_jax import Problem, exact_risk
 from ttt_jax.estimate import MAX_UNSEEN_VARIANCE, make_setting, run_blocks
+from ttt_jax.law import law_risk
 from ttt_jax.tails import unseen_variance
 
 SIZES = [(1, 1, 1), (1, 1, 3), (2, 2, 2), (3, 5, 2), (3, 3, 10), (5, 5, 5), (2, 40, 20), (10, 20, 10), (20, 40, 20)]
@@ -31,7 +32,7 @@ def main():
         curve = exact_risk(problem, weights, evaluation)
         lr = fraction * curve.optimal_lr
         setting, scale = make_setting(problem, weights, lr, "law", jnp.float32)
-        options = {"sampler": "law", "evaluation": evaluation, "block_size": 4096}
+        options = {"sampler": law_risk, "evaluation": evaluation, "block_size": 4096}
         risks = [run_blocks(jax.random.key(0), 64 * i, 64, setting, **options) for i in range(CALLS)]
         risks = scale * np.concatenate([np.asarray(r, float).ravel() for r in risks])
         for length in LENGTHS:

@@ -109,7 +109,7 @@ def test_results_do_not_depend_on_the_grouping_of_blocks(monkeypatch):
 def test_longer_runs_continue_shorter_ones():
     problem = Problem(6, 9, np.ones(4) / 2)
     setting, _ = make_setting(problem, np.zeros(()), 1e-3, "law", jnp.float32)
-    options = {"sampler": "law", "evaluation": "fresh", "block_size": 32}
+    options = {"sampler": law_risk, "evaluation": "fresh", "block_size": 32}
     together = run_blocks(jax.random.key(0), 0, 5, setting, **options)[:5]
     later = run_blocks(jax.random.key(0), 3, 2, setting, **options)[:2]
     np.testing.assert_array_equal(together[3:], later)

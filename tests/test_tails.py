@@ -5,6 +5,7 @@ import pytest
 
 from ttt_jax import GaussianTasks, Problem, estimate_risk, exact_risk
 from ttt_jax.estimate import make_setting, run_blocks
+from ttt_jax.law import law_risk
 from ttt_jax.tails import unseen_variance
 
 
@@ -17,7 +18,7 @@ def share(problem, evaluation, num_tasks=20_000, lr_factor=1.0, weights=None):
 def law_risks(problem, weights, lr):
     """The per-task risks of 2^18 experiments."""
     setting, scale = make_setting(problem, weights, lr, "law", jnp.float32)
-    options = {"sampler": "law", "evaluation": "fresh", "block_size": 4096}
+    options = {"sampler": law_risk, "evaluation": "fresh", "block_size": 4096}
     return scale * np.asarray(run_blocks(jax.random.key(0), 0, 64, setting, **options), float).ravel()
 
 

@@ -61,21 +61,22 @@ def step(key: Key[Array, ""], u: Float[Array, " d"], task: Float[Array, " d"], s
 
 
 def sum_over_rows(
-    function: Callable[..., Float[Array, " d"]],
+    function: Callable[..., Float[Array, ...]],
     key: Key[Array, ""],
     rows: Int[Array, ""],
     task: Float[Array, " d"],
     setting: Setting,
-) -> Float[Array, " d"]:
+) -> Float[Array, ...]:
     """The sum of function(x, y, live) over blocks of ROW_BLOCK rows; rows beyond `rows` are drawn, but not live."""
     d, dtype = len(task), task.dtype
 
-    def add_block(i, total):
+    def block(i):
         key_x, key_y = jax.random.split(jax.random.fold_in(key, i))
         x = linalg.apply(setting.feature_root, jax.random.normal(key_x, (ROW_BLOCK, d), dtype))
         y = x @ task + jnp.sqrt(setting.noise_var) * jax.random.normal(key_y, (ROW_BLOCK,), dtype)
         live = i * ROW_BLOCK + jnp.arange(ROW_BLOCK) < rows
-        return total + function(x, y, live)
+        return function(x, y, live)
 
     num_blocks = (rows + ROW_BLOCK - 1) // ROW_BLOCK
-    return jax.lax.fori_loop(0, num_blocks, add_block, jnp.zeros(d, dtype))
+    zero = jnp.zeros(jax.eval_shape(block, 0).shape, dtype)
+    return jax.lax.fori_loop(0, num_blocks, lambda i, total: total + block(i), zero)

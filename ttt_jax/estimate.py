@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,7 +39,10 @@ from ttt_jax.tails import unseen_variance
 
 __all__ = ["Estimate", "estimate_risk"]
 
-SAMPLERS = {"data": data_risk, "law": law_risk}
+Sampler = Callable[..., Float[Array, "..."]]
+"""(key, setting=, evaluation=) -> what one experiment gives, an array of any shape."""
+
+SAMPLERS: dict[str, Sampler] = {"data": data_risk, "law": law_risk}
 CACHE_BYTES = 2 * 2**20
 MAX_BLOCK_SIZE = 4096
 MAX_STEPPED_WEIGHTS_BYTES = 2**28
@@ -137,26 +141,14 @@ def estimate_risk(
     with jax.enable_x64(x64), jax.default_matmul_precision("highest"):
         with np.errstate(over="ignore"):
             setting, scale = make_setting(problem, weights, lr, sampler, jnp.float64 if x64 else jnp.float32)
-        key = jax.random.key(seed_integer(seed), impl="threefry2x32")
-        moments, num_nonfinite, done = Moments(), 0, 0
-        total = -(-num_tasks // block_size)
-        count = 1
-        with Progress(f"{sampler} Monte Carlo, tasks", num_tasks, enabled=progress) as bar:
-            while done < total:
-                started = time.perf_counter()
-                count = min(count, total - done, BLOCKS_PER_CALL)
-                risks = run_blocks(
-                    key, done, count, setting, sampler=sampler, evaluation=evaluation, block_size=block_size
-                )
-                for block in np.asarray(risks, np.float64)[:count]:
-                    block = scale * block[: num_tasks - done * block_size]
-                    finite = np.isfinite(block)
-                    moments = moments.merge(Moments.of(block[finite]))
-                    num_nonfinite += len(block) - int(finite.sum())
-                    done += 1
-                    bar.advance(len(block))
-                if time.perf_counter() - started < SECONDS_PER_CALL:
-                    count *= 2
+        moments, num_nonfinite = Moments(), 0
+        blocks = simulate_blocks(
+            SAMPLERS[sampler], setting, evaluation, num_tasks, seed_integer(seed), block_size, sampler, progress
+        )
+        for block in blocks:
+            finite = np.isfinite(scale * block)
+            moments = moments.merge(Moments.of(scale * block[finite]))
+            num_nonfinite += len(block) - int(finite.sum())
     if num_nonfinite:
         message = f"the risk of {num_nonfinite} of {num_tasks} tasks is not finite: try a smaller lr, or x64"
         warnings.warn(message, stacklevel=2)
@@ -184,6 +176,33 @@ def default_block_size(d: int, num_tasks: int, sampler: str) -> int:
     return max(1, min(fitting, 2 ** math.ceil(math.log2(num_tasks))))
 
 
+def simulate_blocks(
+    sampler: Sampler,
+    setting: Setting,
+    evaluation: str,
+    num_tasks: int,
+    seed: int,
+    block_size: int,
+    name: str,
+    progress: bool,
+) -> Iterator[np.ndarray]:
+    """What sampler(key, setting, evaluation=) gives for num_tasks tasks, a float64 array for every block of them."""
+    key = jax.random.key(seed, impl="threefry2x32")
+    total, done, count = -(-num_tasks // block_size), 0, 1
+    with Progress(f"{name} Monte Carlo, tasks", num_tasks, enabled=progress) as bar:
+        while done < total:
+            started = time.perf_counter()
+            count = min(count, total - done, BLOCKS_PER_CALL)
+            draws = run_blocks(key, done, count, setting, sampler=sampler, evaluation=evaluation, block_size=block_size)
+            for block in np.asarray(draws, np.float64)[:count]:
+                block = block[: num_tasks - done * block_size]
+                yield block
+                done += 1
+                bar.advance(len(block))
+            if time.perf_counter() - started < SECONDS_PER_CALL:
+                count *= 2
+
+
 @partial(jax.jit, static_argnames=("sampler", "evaluation", "block_size"))
 def run_blocks(
     key: Key[Array, ""],
@@ -191,18 +210,19 @@ def run_blocks(
     count: Int[Array, ""],
     setting: Setting,
     *,
-    sampler: str,
+    sampler: Sampler,
     evaluation: str,
     block_size: int,
-) -> Float[Array, "blocks T"]:
-    """The risks of blocks first, ..., first + count - 1, in the first `count` rows of a buffer of fixed size."""
-    one_task = partial(SAMPLERS[sampler], setting=setting, evaluation=evaluation)
+) -> Float[Array, "blocks T ..."]:
+    """The draws of blocks first, ..., first + count - 1, in the first `count` rows of a buffer of fixed size."""
+    draw = partial(sampler, setting=setting, evaluation=evaluation)
 
     def block(i, buffer):
         keys = jax.random.split(jax.random.fold_in(key, first + i), block_size)
-        return buffer.at[i].set(jax.vmap(one_task)(keys))
+        return buffer.at[i].set(jax.vmap(draw)(keys))
 
-    buffer = jnp.zeros((BLOCKS_PER_CALL, block_size), setting.task_mean.dtype)
+    one = jax.eval_shape(draw, key)
+    buffer = jnp.zeros((BLOCKS_PER_CALL, block_size, *one.shape), one.dtype)
     return jax.lax.fori_loop(0, count, block, buffer)
 
 

@@ -1,0 +1,127 @@
+"""The catalogue: what each entry says, against independent statements of it."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from ttt_jax import exact_risk, linalg, pretrained_weights
+from ttt_jax.asymptotic import misalignment, proposition_4_1_risk
+from ttt_jax.shifts import SHIFTS, make_shift
+
+SIZES = {"n": 6, "k": 9, "d": 8}
+
+
+def initial(name, **parameters):
+    pretraining, problem = make_shift(name, **SIZES, **parameters)
+    return exact_risk(problem, pretrained_weights(pretraining)).initial
+
+
+def optimal(name, **parameters):
+    pretraining, problem = make_shift(name, **SIZES, **parameters)
+    return exact_risk(problem, pretrained_weights(pretraining)).optimal
+
+
+@pytest.mark.parametrize("name", SHIFTS)
+def test_every_entry_is_normalised_and_has_defaults_and_a_docstring(name):
+    pretraining, problem = make_shift(name, **SIZES, noise_var=0.25)
+    assert (pretraining.n, problem.n, problem.k, problem.d) == (6, 6, 9, 8)
+    assert np.trace(linalg.dense(pretraining.task_cov, 8)) == pytest.approx(1)
+    assert problem.task @ problem.task == pytest.approx(1)
+    assert pretraining.noise_var == 0.25
+    assert SHIFTS[name].__doc__
+    assert np.isfinite(exact_risk(problem, pretrained_weights(pretraining)).optimal)
+
+
+def test_no_shift_is_proposition_4_1():
+    """With tr Sb = 1, N = n + 1 + d (1 + s2): the noise of Proposition 4.1 in units of E|b|^2 = d."""
+    assert initial("none") == pytest.approx(proposition_4_1_risk(6, 8))
+    unit = proposition_4_1_risk(6, 8, task_norm2=8, noise_var=8 * 0.3) / 8
+    assert initial("none", noise_var=0.3) == pytest.approx(unit)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("aligned", {"ratio": 1}),
+        ("reversed", {"ratio": 1.0}),
+        ("power_law", {"exponent": 0}),
+        ("spiked", {"strength": 0}),
+        ("rotated", {"ratio": 1}),
+        ("features", {"ratio": 1}),
+        ("scale", {"factor": 1}),
+        ("noise", {"test_noise_var": 0}),
+    ],
+)
+def test_the_neutral_value_of_a_parameter_is_no_shift(name, parameters):
+    assert initial(name, **parameters) == pytest.approx(initial("none"))
+    assert optimal(name, **parameters) == pytest.approx(optimal("none"))
+
+
+def test_misalignment_grows_with_the_angle():
+    risks = [initial("rotated", angle=angle) for angle in (0, 30, 60, 90)]
+    assert (np.diff(risks) > 0).all()
+    assert initial("rotated", angle=180) == pytest.approx(risks[0])
+    at_zero, _ = make_shift("rotated", **SIZES, angle=0)
+    np.testing.assert_allclose(np.diag(at_zero.task_cov), make_shift("aligned", **SIZES)[0].task_cov)
+
+
+def test_alignment_orders_the_low_rank_cases():
+    pairs = {name: make_shift(name, **SIZES) for name in ("low_rank", "none", "orthogonal")}
+    values = [misalignment(q, pretrained_weights(p))[0] for p, q in pairs.values()]
+    assert (np.diff(values) > 0).all()
+    assert values[-1] == pytest.approx(1)  # W does not see the task at all
+    assert initial("spiked", angle=0, strength=1e9) == pytest.approx(initial("low_rank"), rel=1e-6)
+    assert initial("power_law", exponent=200.0, test_exponent=200.0) == pytest.approx(initial("low_rank"))
+
+
+def test_scale_of_features_is_a_change_of_units_for_the_cold_start():
+    """From W = 0 and without noise the best risk scales like the labels; the pretrained W does not fit any more."""
+    one, two = (exact_risk(make_shift("scale", **SIZES, factor=f)[1], 0.0).optimal for f in (1, 2))
+    assert two == pytest.approx(4 * one)
+    assert initial("scale", factor=2) > 4 * initial("scale", factor=1)
+
+
+def test_shifts_of_the_test_law_leave_pretraining_alone():
+    reference = pretrained_weights(make_shift("none", **SIZES, noise_var=0.1)[0])
+    for name in ("features", "scale", "noise"):
+        pretraining, problem = make_shift(name, **SIZES, noise_var=0.1)
+        np.testing.assert_array_equal(pretrained_weights(pretraining), reference)
+        assert problem.noise_var == (1.0 if name == "noise" else 0.1)
+    assert np.mean(problem.feature_cov) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("aligned ", {}, "shift must be one of none, aligned, .*, got 'aligned '"),
+        ("none", {"ratio": 1}, "shift 'none' takes no parameters, got ratio"),
+        ("spiked", {"ratio": 1}, "shift 'spiked' takes strength, angle, got ratio"),
+        ("aligned", {"ratio": -1}, "ratio must be a finite number >= 0, got -1"),
+        ("reversed", {"ratio": "half"}, "ratio must be a finite number >= 0, got 'half'"),
+        ("low_rank", {"rank": 8}, "rank must be below d = 8, got 8"),
+        ("orthogonal", {"rank": 1.5}, "rank must be an integer >= 1, got 1.5"),
+        ("rotated", {"angle": np.inf}, "angle must be a finite number, got inf"),
+        ("noise", {"test_noise_var": -0.1}, "test_noise_var must be a finite number >= 0, got -0.1"),
+        ("scale", {"factor": 0}, "factor must be a number other than 0"),
+        ("none", {"d": 0}, "d must be an integer >= 1, got 0"),
+        ("spiked", {"d": 1}, "d must be at least 2 for the shift 'spiked', got 1"),
+        ("none", {"noise_var": -1}, "noise_var must be a finite number >= 0, got -1"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(name, parameters, message):
+    with pytest.raises(ValueError, match=message) as error:
+        make_shift(name, **(SIZES | parameters))
+    assert "\n" not in str(error.value)
+
+
+def test_sizes_of_one_and_odd_sizes():
+    for name in SHIFTS:
+        for d in (2, 3):
+            make_shift(name, n=1, k=1, d=d)
+    assert all(
+        p.default is not p.empty
+        for shift in SHIFTS.values()
+        for p in inspect.signature(shift).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    )
