@@ -9,11 +9,14 @@ from ttt_jax.exact import exact_risk
 from ttt_jax.models import LinearAttention, Prompt, TokenLinearAttention, functional
 from ttt_jax.pretrain import pretrain, pretrained_weights
 from ttt_jax.problem import GaussianTasks, Pretraining, Problem
-from ttt_jax.ttt import ttt_loss, ttt_step
+from ttt_jax.shifts import SHIFTS, make_shift
+from ttt_jax.trajectory import Trajectory, estimate_trajectory
+from ttt_jax.ttt import ttt_loss, ttt_step, ttt_train
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "SHIFTS",
     "Comparison",
     "Estimate",
     "GaussianTasks",
@@ -23,16 +26,20 @@ __all__ = [
     "Prompt",
     "RiskCurve",
     "TokenLinearAttention",
+    "Trajectory",
     "agreement_table",
     "asymptotic_risk",
     "check",
     "compare",
     "estimate_risk",
+    "estimate_trajectory",
     "exact_risk",
     "family_verdict",
     "functional",
+    "make_shift",
     "pretrain",
     "pretrained_weights",
     "ttt_loss",
     "ttt_step",
+    "ttt_train",
 ]

@@ -26,7 +26,7 @@ def data_risk(key: Key[Array, ""], setting: Setting, *, evaluation: str) -> Floa
     key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
     task = draw_task(key_task, setting)
     u = summarize(key_context, task, setting)
-    weights = step(key_train, u, task, setting)
+    weights = setting.weights - setting.lr * gradient(key_train, u, task, setting)
     u_eval = u if evaluation == "same" else summarize(key_fresh, task, setting)
     error = linalg.apply(setting.feature_root, task - encode(weights, u_eval))
     return error @ error + setting.noise_var
@@ -46,8 +46,10 @@ def encode(weights: Float[Array, "d d"], u: Float[Array, " d"]) -> Float[Array, 
     return LinearAttention(weights).encode(u)
 
 
-def step(key: Key[Array, ""], u: Float[Array, " d"], task: Float[Array, " d"], setting: Setting) -> Float[Array, "d d"]:
-    """The weights after one gradient step on k new queries, with u as the context of each."""
+def gradient(
+    key: Key[Array, ""], u: Float[Array, " d"], task: Float[Array, " d"], setting: Setting
+) -> Float[Array, "d d"]:
+    """The gradient of the TTT loss of the setting's weights on k new queries, with u as the context of each."""
     h, pull_back = jax.vjp(lambda weights: encode(weights, u), setting.weights)
 
     def loss(h, x, y, live):
@@ -56,8 +58,8 @@ def step(key: Key[Array, ""], u: Float[Array, " d"], task: Float[Array, " d"], s
     def gradient_in_h(x, y, live):
         return jax.grad(loss)(h, x, y, live)
 
-    (gradient,) = pull_back(sum_over_rows(gradient_in_h, key, setting.k, task, setting))
-    return setting.weights - setting.lr * gradient
+    (total,) = pull_back(sum_over_rows(gradient_in_h, key, setting.k, task, setting))
+    return total
 
 
 def sum_over_rows(

@@ -16,7 +16,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PyTree
 from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
@@ -178,7 +178,7 @@ def default_block_size(d: int, num_tasks: int, sampler: str) -> int:
 
 def simulate_blocks(
     sampler: Sampler,
-    setting: Setting,
+    setting: PyTree,
     evaluation: str,
     num_tasks: int,
     seed: int,
@@ -208,7 +208,7 @@ def run_blocks(
     key: Key[Array, ""],
     first: Int[Array, ""],
     count: Int[Array, ""],
-    setting: Setting,
+    setting: PyTree,
     *,
     sampler: Sampler,
     evaluation: str,
@@ -226,14 +226,19 @@ def run_blocks(
     return jax.lax.fori_loop(0, count, block, buffer)
 
 
-def make_setting(problem: Problem, weights: np.ndarray, lr: float, sampler: str, dtype) -> tuple[Setting, float]:
+def feature_unit(problem: Problem) -> float:
+    """The mean variance of the features, tr(Sx)/d; 1 if it is 0."""
+    return float(np.mean(problem.feature_cov if problem.feature_cov.ndim < 2 else np.diag(problem.feature_cov))) or 1.0
+
+
+def make_setting(problem: Problem, weights: np.ndarray, lr: ArrayLike, sampler: str, dtype) -> tuple[Setting, float]:
     """The cell as arrays of the given precision, and the unit of the risk.
 
     Float32 would overflow or underflow in other units than these: features with tr(Sx) = d, labels with a variance of
     order one. With x = sqrt(m) x' and y = sqrt(scale) y' the same experiment has b' = sqrt(m / scale) b, W' = m W and
     lr' = m^2 scale lr.
     """
-    m = float(np.mean(problem.feature_cov if problem.feature_cov.ndim < 2 else np.diag(problem.feature_cov))) or 1.0
+    m = feature_unit(problem)
     scale = m * mean_square(problem) + problem.noise_var or 1.0
     unit = math.sqrt(m / scale)
     task, task_root = problem.task, None
@@ -245,7 +250,7 @@ def make_setting(problem: Problem, weights: np.ndarray, lr: float, sampler: str,
     setting = Setting(
         n=jnp.int32(problem.n),
         k=jnp.int32(problem.k),
-        lr=jnp.asarray(lr * m**2 * scale, dtype),
+        lr=jnp.asarray(np.asarray(lr) * m**2 * scale, dtype),
         noise_var=jnp.asarray(problem.noise_var / scale, dtype),
         feature_root=jnp.asarray(linalg.sqrt(problem.feature_cov) / math.sqrt(m), dtype),
         weights=jnp.asarray(m * weights, dtype),

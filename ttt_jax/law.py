@@ -26,7 +26,7 @@ class Setting(NamedTuple):
 
     n: Int[Array, ""]
     k: Int[Array, ""]
-    lr: Float[Array, ""]
+    lr: Float[Array, ...]  # one step size, or one for every step
     noise_var: Float[Array, ""]
     feature_root: Float[Array, ...]
     weights: Float[Array, ...]

@@ -1,14 +1,17 @@
-"""The test-time training step: one gradient step on the labelled pairs of the prompt, for any model."""
+"""Test-time training on the labelled pairs of a prompt: one gradient step, or several, of any model."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+import optax
+from jaxtyping import Array, Float, Int, PyTree
 
 from ttt_jax.models import Model, Prompt
 
-__all__ = ["ttt_loss", "ttt_step"]
+__all__ = ["ttt_loss", "ttt_step", "ttt_train"]
 
 
 def ttt_loss(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, ""]:
@@ -49,3 +52,53 @@ def ttt_step(model: Model, params: PyTree, prompt: Prompt, lr: float) -> PyTree:
             )
     gradient = jax.grad(ttt_loss, argnums=1)(model, params, prompt)
     return jax.tree.map(lambda p, g: p - lr * g, params, gradient)
+
+
+def ttt_train(
+    model: Model,
+    params: PyTree,
+    prompt: Prompt | Callable[[Int[Array, ""]], Prompt],
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    *,
+    held_out: Prompt | None = None,
+) -> PyTree:
+    """Several steps of test-time training on `ttt_loss` by any optax optimiser.
+
+    Args:
+        model: a pure function (params, prompt) -> predictions (k,).
+        params: its parameters, any pytree of arrays.
+        prompt: the one prompt of every step, or a function of the step i = 0, 1, ... that gives a new one.
+        optimizer: any optax optimiser or chain.
+        num_steps: number of steps, static.
+        held_out: a prompt whose queries decide when to stop.
+
+    Returns:
+        The parameters after the last step; with held_out, those of the step, 0 included, of smallest loss on it.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from ttt_jax.models import LinearAttention, functional
+        >>> model, params = functional(LinearAttention(jnp.zeros((1, 1))))
+        >>> prompt = Prompt(jnp.ones((2, 1)), jnp.ones(2), jnp.ones((1, 1)), jnp.ones(1))
+        >>> trained = ttt_train(model, params, prompt, optax.sgd(0.05), 20)
+        >>> round(float(trained.weights[0, 0]), 3)        # x'W u = 1 at W = 1/2
+        0.5
+    """
+
+    def loss(params: PyTree) -> Float[Array, ""]:
+        return jnp.zeros(()) if held_out is None else ttt_loss(model, params, held_out)
+
+    def step(carry, i):
+        params, state, best, best_loss = carry
+        gradient = jax.grad(ttt_loss, argnums=1)(model, params, prompt(i) if callable(prompt) else prompt)
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        after = loss(params)
+        better = (after < best_loss) | (held_out is None)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, best)
+        return (params, state, best, jnp.minimum(after, best_loss)), None
+
+    start = params, optimizer.init(params), params, loss(params)
+    (_, _, best, _), _ = jax.lax.scan(step, start, jnp.arange(num_steps))
+    return best
