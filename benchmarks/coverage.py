@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ttt_jax import Problem, exact_risk
-from ttt_jax.estimate import MAX_UNSEEN_VARIANCE, make_setting, run_blocks
+from ttt_jax.blocks import simulate_blocks
+from ttt_jax.estimate import MAX_UNSEEN_VARIANCE
 from ttt_jax.law import law_risk
+from ttt_jax.setting import make_setting
 from ttt_jax.tails import unseen_variance
 
 SIZES = [(1, 1, 1), (1, 1, 3), (2, 2, 2), (3, 5, 2), (3, 3, 10), (5, 5, 5), (2, 40, 20), (10, 20, 10), (20, 40, 20)]
 LENGTHS = (1_000, 20_000)
-CALLS = 8
+NUM_TASKS = 2**21
 
 
 def main():
@@ -31,10 +32,9 @@ def main():
         problem, weights = Problem(n, k, np.ones(d) / np.sqrt(d)), np.asarray(1 / (n + d + 1))
         curve = exact_risk(problem, weights, evaluation)
         lr = fraction * curve.optimal_lr
-        setting, scale = make_setting(problem, weights, lr, "law", jnp.float32)
-        options = {"sampler": law_risk, "evaluation": evaluation, "block_size": 4096}
-        risks = [run_blocks(jax.random.key(0), 64 * i, 64, setting, **options) for i in range(CALLS)]
-        risks = scale * np.concatenate([np.asarray(r, float).ravel() for r in risks])
+        setting, scale = make_setting(problem, weights, lr, "law", evaluation, jnp.float32)
+        blocks = simulate_blocks(law_risk, setting, num_tasks=NUM_TASKS, seed=0, block_size=4096)
+        risks = scale * np.concatenate(list(blocks))
         for length in LENGTHS:
             runs = risks[: len(risks) // length * length].reshape(-1, length)
             z = (runs.mean(axis=1) - curve.at(lr)) / (runs.std(axis=1, ddof=1) / np.sqrt(length))

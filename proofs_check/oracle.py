@@ -97,13 +97,11 @@ def context_moments(task: Vector, feature_cov: Matrix, noise_var, n: int) -> dic
     pairings = _pairings(joint)
     factors = [c for m in range(DEGREE + 1) for c in itertools.combinations_with_replacement(range(d), m)]
     row = {tuple(map(c.count, range(d))): pairings((*c, *(d,) * len(c))) for c in factors}
-    total, power = {(0,) * d: QQ(1)}, row
-    while n:  # moments of a sum of n rows by repeated doubling
-        if n % 2:
-            total = _sum_moments(total, power)
-        n //= 2
-        if n:
-            power = _sum_moments(power, power)
+    one = (0,) * d
+    rest, power, total = {a: m for a, m in row.items() if a != one}, {one: QQ(1)}, {one: QQ(1)}
+    for j in range(1, DEGREE + 1):  # row^n = sum over j of binomial(n, j) (row - 1)^j, where row - 1 has no degree 0
+        power = _product(power, rest)
+        total = {a: total.get(a, QQ(0)) + comb(n, j) * power.get(a, QQ(0)) for a in total | power}
     return total
 
 
@@ -158,8 +156,11 @@ def _pairings(covariance: Matrix) -> Callable:
     return moment
 
 
-def _sum_moments(one: dict, other: dict) -> dict:
-    """Moments of the sum of two independent vectors: E (x+y)^a = sum over i of binomial(a, i) E x^i E y^(a-i)."""
+def _product(one: dict, other: dict) -> dict:
+    """The product of two moment generating series: sum over i of binomial(a, i) x_i y_(a-i), to degree 6.
+
+    That of the moments of two independent vectors holds the moments of their sum.
+    """
     one, other = ({a: m for a, m in moments.items() if m} for moments in (one, other))
     total: dict = {}
     for (a, x), (b, y) in itertools.product(one.items(), other.items()):

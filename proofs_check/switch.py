@@ -13,7 +13,6 @@ from proofs_check import symbolic
 from proofs_check.claim import (
     CONFIDENCE,
     ORACLE_SIZES,
-    SIZES,
     Claim,
     Setting,
     Verdict,
@@ -80,7 +79,7 @@ def switch_claim(
 
     def empirical(c, effort):
         values, stderrs = [], []
-        for size in SIZES:
+        for size in effort.sizes:
             below, fraction = real_k(c, size)
             value, variance = 0.0, 0.0
             for k, share in ((below, 1 - float(fraction)), (below + 1, float(fraction))):
@@ -91,7 +90,7 @@ def switch_claim(
                         variance += (share * estimate.stderr) ** 2
             values.append(value)
             stderrs.append(math.sqrt(variance))
-        limit, stderr = value_at_infinity(SIZES, values, stderrs)
+        limit, stderr = value_at_infinity(effort.sizes, values, stderrs)
         critical = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
         slope = (
             best_risk(scaled(size, below + size // 4), effort).mean - best_risk(scaled(size, below), effort).mean

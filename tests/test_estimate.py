@@ -12,7 +12,7 @@ from ttt_jax import (
     Problem,
     Prompt,
     RiskCurve,
-    estimate,
+    blocks,
     estimate_risk,
     exact_risk,
     family_verdict,
@@ -20,9 +20,10 @@ from ttt_jax import (
     linalg,
     ttt_step,
 )
-from ttt_jax.data import ROW_BLOCK, data_risk
-from ttt_jax.estimate import make_setting, run_blocks
+from ttt_jax.blocks import ROW_BLOCK, run_blocks, simulate_blocks
+from ttt_jax.data import data_risk
 from ttt_jax.law import law_risk
+from ttt_jax.setting import make_setting
 
 
 def z_score(problem, weights, *, evaluation, sampler, lr_factor=0.5, num_tasks=40_000, **options):
@@ -61,9 +62,9 @@ def test_streamed_step_is_the_step_of_the_flax_model(evaluation):
     problem, weights = random_problem(4)
     lr = exact_risk(problem, weights, evaluation).optimal_lr
     with jax.enable_x64(True):
-        setting, _ = make_setting(problem, weights, lr, "data", jnp.float64)
+        setting, _ = make_setting(problem, weights, lr, "data", evaluation, jnp.float64)
         key = jax.random.key(5)
-        streamed = data_risk(key, setting, evaluation=evaluation)
+        streamed = data_risk(key, setting)
         _, key_context, key_train, key_fresh = jax.random.split(key, 4)
 
         def rows(key, count):
@@ -90,9 +91,9 @@ def test_both_samplers_draw_the_same_distribution():
     size = 8192
     samples = []
     for sampler, function in (("data", data_risk), ("law", law_risk)):
-        setting, _ = make_setting(problem, weights, lr, sampler, jnp.float32)
+        setting, _ = make_setting(problem, weights, lr, sampler, "same", jnp.float32)
         keys = jax.random.split(jax.random.key(11), size)
-        draw = jax.jit(jax.vmap(lambda key, s=setting, f=function: f(key, s, evaluation="same")))
+        draw = jax.jit(jax.vmap(lambda key, s=setting, f=function: f(key, s)))
         samples.append(np.sort(np.asarray(draw(keys))))
     grid = np.concatenate(samples)
     distance = max(abs(np.searchsorted(samples[0], grid) - np.searchsorted(samples[1], grid))) / size
@@ -102,17 +103,18 @@ def test_both_samplers_draw_the_same_distribution():
 def test_results_do_not_depend_on_the_grouping_of_blocks(monkeypatch):
     problem = Problem(6, 9, np.ones(4) / 2)
     first = estimate_risk(problem, 0.1, 1e-3, num_tasks=1000, block_size=64)
-    monkeypatch.setattr(estimate, "SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr(blocks, "SECONDS_PER_CALL", 0.0)
     assert estimate_risk(problem, 0.1, 1e-3, num_tasks=1000, block_size=64) == first
 
 
 def test_longer_runs_continue_shorter_ones():
     problem = Problem(6, 9, np.ones(4) / 2)
-    setting, _ = make_setting(problem, np.zeros(()), 1e-3, "law", jnp.float32)
-    options = {"sampler": law_risk, "evaluation": "fresh", "block_size": 32}
-    together = run_blocks(jax.random.key(0), 0, 5, setting, **options)[:5]
-    later = run_blocks(jax.random.key(0), 3, 2, setting, **options)[:2]
-    np.testing.assert_array_equal(together[3:], later)
+    setting, _ = make_setting(problem, np.zeros(()), 1e-3, "law", "fresh", jnp.float32)
+    options = {"num_tasks": 150, "seed": 0, "block_size": 32}
+    together = list(simulate_blocks(law_risk, setting, **options))
+    later = list(simulate_blocks(law_risk, setting, first=3, **options))
+    assert [len(block) for block in together] == [32, 32, 32, 32, 22]
+    np.testing.assert_array_equal(np.concatenate(together[3:]), np.concatenate(later))
 
 
 def test_one_compilation_serves_every_n_and_k():

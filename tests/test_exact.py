@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import random_problem
-from ttt_jax import GaussianTasks, Problem, exact_risk
+from ttt_jax import Problem, exact_risk
 from ttt_jax.asymptotic import lemma_b2, lemma_c1, proposition_4_1_risk, theorem_4_5
 from ttt_jax.exact import EVALUATIONS, risk_coefficients
 
@@ -137,21 +137,6 @@ def test_vmap_over_problems():
 def test_global_precision_is_untouched():
     exact_risk(Problem(3, 4, np.ones(3)), 0.1)
     assert jnp.ones(1).dtype == jnp.float32
-
-
-def test_random_tasks_average_the_conditional_risk():
-    cov = np.array([[1.0, 0.3], [0.3, 0.5]])
-    tasks = GaussianTasks(mean=[0.5, -0.2], cov=cov)
-    curve = exact_risk(Problem(6, 8, tasks, noise_var=0.1), 0.05, num_tasks=4000)
-    # c0 is quadratic in the task, so its mean needs only second moments
-    second = np.outer(tasks.mean, tasks.mean) + cov
-    values, vectors = np.linalg.eigh(second)
-    parts = [lemma_b2(Problem(6, 8, v), 0.05) for v in (vectors * np.sqrt(values)).T]
-    noise = lemma_b2(Problem(6, 8, [0.0, 0.0], noise_var=0.1), 0.05)
-    assert abs(curve.c0 - sum(parts) - noise) < 4 * max(curve.stderr(0.0), 1e-12)
-    one_task = exact_risk(Problem(6, 8, GaussianTasks(mean=[0.5, -0.2], cov=0.0)), 0.05, num_tasks=50)
-    assert one_task.optimal == pytest.approx(exact_risk(Problem(6, 8, [0.5, -0.2]), 0.05).optimal)
-    assert one_task.stderr(one_task.optimal_lr) < 1e-9
 
 
 def test_bad_arguments_are_named():

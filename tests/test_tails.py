@@ -1,11 +1,11 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ttt_jax import GaussianTasks, Problem, estimate_risk, exact_risk
-from ttt_jax.estimate import make_setting, run_blocks
+from ttt_jax.blocks import simulate_blocks
 from ttt_jax.law import law_risk
+from ttt_jax.setting import make_setting
 from ttt_jax.tails import unseen_variance
 
 
@@ -17,9 +17,8 @@ def share(problem, evaluation, num_tasks=20_000, lr_factor=1.0, weights=None):
 
 def law_risks(problem, weights, lr):
     """The per-task risks of 2^18 experiments."""
-    setting, scale = make_setting(problem, weights, lr, "law", jnp.float32)
-    options = {"sampler": law_risk, "evaluation": "fresh", "block_size": 4096}
-    return scale * np.asarray(run_blocks(jax.random.key(0), 0, 64, setting, **options), float).ravel()
+    setting, scale = make_setting(problem, weights, lr, "law", "fresh", jnp.float32)
+    return scale * np.concatenate(list(simulate_blocks(law_risk, setting, num_tasks=2**18, seed=0, block_size=4096)))
 
 
 def test_heavy_and_light_tails():

@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
 from ttt_jax.curve import RiskCurve
-from ttt_jax.exact import EVALUATIONS, average_over_tasks
+from ttt_jax.exact import EVALUATIONS
 from ttt_jax.linalg import inner, operator, trace
 from ttt_jax.problem import GaussianTasks, Problem, choice, weights_array
+from ttt_jax.task_average import average_over_tasks
 
 __all__ = [
     "asymptotic_coefficients",
@@ -159,6 +160,9 @@ def theorem_4_2(n: float, k: float, d: float, task_norm2: float = 1.0, *, simpli
 
     Both start from the exact risk of Proposition 4.1. The two and the exact optimum are three different step sizes.
 
+    Raises:
+        ValueError: unless task_norm2 > 0.
+
     Example:
         >>> curve = theorem_4_2(n=40, k=80, d=80), theorem_4_2(n=40, k=80, d=80, simplified=False)
         >>> [round(c.optimal, 4) for c in curve]      # the exact value is .5456
@@ -166,6 +170,8 @@ def theorem_4_2(n: float, k: float, d: float, task_norm2: float = 1.0, *, simpli
 
     Reference: Theorem 4.2; the unsimplified form is the one that the paper's Figure 1 draws.
     """
+    if not task_norm2 > 0:
+        raise ValueError(f"task_norm2 must be positive for Theorem 4.2, got {task_norm2}")
     initial = proposition_4_1_risk(n, d, task_norm2)
     if simplified:
         lr = d / (2 * (k + d) * n**2 * (n + d) * task_norm2)
@@ -234,12 +240,10 @@ def misalignment(problem: Problem, weights: ArrayLike) -> tuple[float, float]:
     Reference: Definition 5.1.
     """
     b, n = _fixed_task(problem), problem.n
-    w = weights_array(weights, problem.d)
+    w, feature_cov = linalg.simplest(weights_array(weights, problem.d)), linalg.simplest(problem.feature_cov)
     if w.ndim == 2:
-        if np.any(w != np.diag(np.diag(w))):
-            raise ValueError("weights must be diagonal for Definition 5.1, but has off-diagonal entries")
-        w = np.diag(w)
-    if np.any(linalg.dense(problem.feature_cov, problem.d) != np.eye(problem.d)):
+        raise ValueError("weights must be diagonal for Definition 5.1, but has off-diagonal entries")
+    if feature_cov.ndim or feature_cov != 1:
         raise ValueError("feature_cov must be the identity for Definition 5.1; see asymptotic_risk for other features")
     if problem.noise_var:
         raise ValueError(f"noise_var must be 0 for Definition 5.1, got {problem.noise_var}; see asymptotic_risk")
@@ -296,8 +300,7 @@ def theorem_5_3(problem: Problem, weights: ArrayLike) -> RiskCurve:
     Reference: Theorem 5.3.
     """
     a, spread = misalignment(problem, weights)
-    w = weights_array(weights, problem.d)
-    eigenvalues = np.diag(w) if w.ndim == 2 else w
+    eigenvalues = linalg.simplest(weights_array(weights, problem.d))
     bound = 1 / (problem.n + 1)
     if np.min(eigenvalues) < 0 or np.max(eigenvalues) > bound * (1 + 1e-12):
         raise ValueError(f"weights must have eigenvalues in [0, 1/(n+1)] = [0, {bound:.4g}] for Theorem 5.3")
@@ -326,7 +329,7 @@ def theorem_c4(problem: Problem, weights: ArrayLike) -> RiskCurve:
     b = _fixed_task(problem)
     if problem.noise_var:
         raise ValueError(f"noise_var must be 0 for Theorem C.4, got {problem.noise_var}; see asymptotic_risk")
-    sx, w = problem.feature_cov, weights_array(weights, problem.d)
+    sx, w = linalg.simplest(problem.feature_cov), linalg.simplest(weights_array(weights, problem.d))
     if sx.ndim == 2 or w.ndim == 2:
         sx, w = linalg.dense(sx, problem.d), linalg.dense(w, problem.d)
         if np.abs(sx @ w - w @ sx).max() > 1e-9 * np.abs(sx).max() * np.abs(w).max():
@@ -374,6 +377,9 @@ def lemma_c1(n: float, task: ArrayLike) -> tuple[float, np.ndarray]:
 
         risk = 2 B / (n+2)   at   W = b b' / [(n+2) B]
 
+    Raises:
+        ValueError: for the task 0.
+
     Example:
         >>> risk, weights = lemma_c1(8, [1.0, 0.0])
         >>> risk, weights.tolist()
@@ -383,6 +389,8 @@ def lemma_c1(n: float, task: ArrayLike) -> tuple[float, np.ndarray]:
     """
     b = np.asarray(task, dtype=np.float64)
     norm2 = float(b @ b)
+    if not norm2 > 0:
+        raise ValueError("task must not be 0 for Lemma C.1")
     return 2 * norm2 / (n + 2), np.outer(b, b) / ((n + 2) * norm2)
 
 

@@ -15,19 +15,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from ttt_jax import linalg
-from ttt_jax.law import Setting, draw_task
+from ttt_jax.blocks import ROW_BLOCK
 from ttt_jax.models import LinearAttention
+from ttt_jax.setting import Setting, draw_task
 
-ROW_BLOCK = 8
 
-
-def data_risk(key: Key[Array, ""], setting: Setting, *, evaluation: str) -> Float[Array, ""]:
+def data_risk(key: Key[Array, ""], setting: Setting) -> Float[Array, ""]:
     """The risk after TTT in one experiment, the query integrated out: |R (b - h)|^2 + s2, h = encode(W_TT, u)."""
     key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
     task = draw_task(key_task, setting)
     u = summarize(key_context, task, setting)
     weights = setting.weights - setting.lr * gradient(key_train, u, task, setting)
-    u_eval = u if evaluation == "same" else summarize(key_fresh, task, setting)
+    u_eval = jax.lax.cond(setting.same, lambda: u, lambda: summarize(key_fresh, task, setting))
     error = linalg.apply(setting.feature_root, task - encode(weights, u_eval))
     return error @ error + setting.noise_var
 

@@ -1,54 +1,36 @@
 """Monte Carlo estimates of the expected risk after one TTT step.
 
-Tasks are cut into fixed blocks; block i draws from fold_in(key, i), and its risks reach the host, where streaming
-moments are merged in float64 in block order. So the result does not depend on how blocks are grouped into calls.
+Blocks of tasks arrive in a fixed order (see `ttt_jax.blocks`) and are added one by one, in float64, to a tally. So an
+estimate depends on the seed and the block size alone, and a run can go on where another stopped.
 """
 
 from __future__ import annotations
 
 import math
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree
 from numpy.typing import ArrayLike
 
-from ttt_jax import linalg
-from ttt_jax.data import ROW_BLOCK, data_risk
+from ttt_jax.blocks import ROW_BLOCK, default_block_size, simulate_blocks
+from ttt_jax.data import data_risk
 from ttt_jax.exact import EVALUATIONS
-from ttt_jax.law import Setting, law_risk
-from ttt_jax.moments import Moments
-from ttt_jax.problem import (
-    GaussianTasks,
-    Problem,
-    choice,
-    finite_number,
-    mean_square,
-    positive_integer,
-    seed_integer,
-    weights_array,
-)
+from ttt_jax.law import law_risk
+from ttt_jax.problem import Problem, choice, finite_number, positive_integer, seed_integer, weights_array
 from ttt_jax.progress import Progress
+from ttt_jax.setting import make_setting
 from ttt_jax.tails import unseen_variance
+from ttt_jax.tally import Tally
 
 __all__ = ["Estimate", "estimate_risk"]
 
-Sampler = Callable[..., Float[Array, "..."]]
-"""(key, setting=, evaluation=) -> what one experiment gives, an array of any shape."""
-
-SAMPLERS: dict[str, Sampler] = {"data": data_risk, "law": law_risk}
-CACHE_BYTES = 2 * 2**20
-MAX_BLOCK_SIZE = 4096
-MAX_STEPPED_WEIGHTS_BYTES = 2**28
+SAMPLERS = {"data": data_risk, "law": law_risk}
+ROWS_AT_ONCE = {"data": ROW_BLOCK, "law": 1}
 MAX_ROWS = 2**31 - 1 - ROW_BLOCK  # row counts are int32 on the device
-BLOCKS_PER_CALL = 64
-SECONDS_PER_CALL = 0.25
 MAX_UNSEEN_VARIANCE = 0.1  # calibrated by benchmarks/coverage.py
 
 
@@ -69,6 +51,7 @@ class Estimate:
         evaluation: "fresh" or "same".
         seed: of the random key.
         block_size: tasks per block; part of what fixes the random numbers.
+        history: (number of tasks, mean, standard error) so far, at log-spaced numbers of tasks: a convergence curve.
     """
 
     mean: float
@@ -82,6 +65,48 @@ class Estimate:
     evaluation: str
     seed: int
     block_size: int
+    history: tuple[tuple[int, float, float], ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What fixes a run besides its problem; see `make_plan`."""
+
+    num_tasks: int
+    seed: int
+    evaluation: str
+    sampler: str
+    x64: bool
+    block_size: int
+    target_relative_stderr: float | None
+
+    def fulfilled(self, tally: Tally) -> bool:
+        """Whether a run may stop here."""
+        target = self.target_relative_stderr
+        return tally.num_tasks >= self.num_tasks or (target is not None and tally.reached(target))
+
+
+def make_plan(
+    d: int,
+    num_tasks: int,
+    seed: int = 0,
+    evaluation: str = "fresh",
+    sampler: str = "data",
+    x64: bool = False,
+    block_size: int | None = None,
+    target_relative_stderr: float | None = None,
+) -> Plan:
+    """The plan of a run with d features, from the arguments of `estimate_risk` of these names, checked."""
+    positive_integer("num_tasks", num_tasks)
+    choice("evaluation", evaluation, EVALUATIONS)
+    choice("sampler", sampler, tuple(SAMPLERS))
+    target = target_relative_stderr
+    if target is not None and not 0 < finite_number("target_relative_stderr", target) < 1:
+        raise ValueError(f"target_relative_stderr must be between 0 and 1, got {target}")
+    if block_size is None:
+        block_size = default_block_size(d, num_tasks, ROWS_AT_ONCE[sampler])
+    block_size = positive_integer("block_size", block_size)
+    return Plan(num_tasks, seed_integer(seed), evaluation, sampler, x64, block_size, target)
 
 
 def estimate_risk(
@@ -94,6 +119,7 @@ def estimate_risk(
     evaluation: str = "fresh",
     sampler: str = "data",
     x64: bool = False,
+    target_relative_stderr: float | None = None,
     block_size: int | None = None,
     progress: bool = False,
 ) -> Estimate:
@@ -103,12 +129,14 @@ def estimate_risk(
         problem: the test-time problem.
         weights: W before the step, a scalar (times the identity), (d,) or (d, d).
         lr: step size of the one gradient step.
-        num_tasks: number of independent experiments.
+        num_tasks: number of independent experiments; the most, if there is a target.
         seed: an integer in [0, 2^32).
         evaluation: "fresh" evaluates with a new context, as the paper does; "same" with the context of TTT.
         sampler: "data" samples every row and takes a jax.grad step of the Flax model; "law" draws u and v from their
             law, see `ttt_jax.law`.
         x64: simulate in float64 in place of float32.
+        target_relative_stderr: stop once the standard error is at most this times the mean; asked at four numbers of
+            blocks per octave, the same in every run.
         block_size: tasks per block; by default what fits the cache. Results are reproducible for equal block sizes.
         progress: show a progress bar where standard error is a terminal and the work takes over two seconds.
 
@@ -126,135 +154,62 @@ def estimate_risk(
         >>> abs(estimate.mean - exact.optimal) < 4 * estimate.stderr
         True
     """
-    positive_integer("num_tasks", num_tasks)
-    choice("evaluation", evaluation, EVALUATIONS)
-    choice("sampler", sampler, tuple(SAMPLERS))
     weights = weights_array(weights, problem.d)
     lr = finite_number("lr", lr)
-    for field, rows in (("n", problem.n), ("k", problem.k)):
+    for name, rows in (("n", problem.n), ("k", problem.k)):
         if rows > MAX_ROWS:
-            raise ValueError(f"{field} must be at most {MAX_ROWS} to be simulated, got {rows}")
-    if block_size is None:
-        block_size = default_block_size(problem.d, num_tasks, sampler)
-    positive_integer("block_size", block_size)
+            raise ValueError(f"{name} must be at most {MAX_ROWS} to be simulated, got {rows}")
+    plan = make_plan(problem.d, num_tasks, seed, evaluation, sampler, x64, block_size, target_relative_stderr)
+    tally = Tally()
+    with Progress(f"{sampler} Monte Carlo, tasks", num_tasks, enabled=progress) as bar:
+        for tally in simulate(problem, weights, lr, plan):
+            bar.advance(tally.num_tasks - bar.done)
+    estimate = estimate_of(problem, weights, lr, plan, tally)
+    if estimate.num_nonfinite:
+        message = f"the risk of {estimate.num_nonfinite} of {estimate.num_tasks} tasks is not finite"
+        warnings.warn(f"{message}: try a smaller lr, or x64", stacklevel=2)
+    return estimate
 
-    with jax.enable_x64(x64), jax.default_matmul_precision("highest"):
+
+def simulate(
+    problem: Problem, weights: np.ndarray, lr: float, plan: Plan, tally: Tally | None = None
+) -> Iterator[Tally]:
+    """The tally after every block, from the given one on, until the plan is fulfilled."""
+    tally = tally or Tally()
+    with jax.enable_x64(plan.x64), jax.default_matmul_precision("highest"):
         with np.errstate(over="ignore"):
-            setting, scale = make_setting(problem, weights, lr, sampler, jnp.float64 if x64 else jnp.float32)
-        moments, num_nonfinite = Moments(), 0
+            dtype = jnp.float64 if plan.x64 else jnp.float32
+            setting, scale = make_setting(problem, weights, lr, plan.sampler, plan.evaluation, dtype)
         blocks = simulate_blocks(
-            SAMPLERS[sampler], setting, evaluation, num_tasks, seed_integer(seed), block_size, sampler, progress
+            SAMPLERS[plan.sampler],
+            setting,
+            num_tasks=plan.num_tasks,
+            seed=plan.seed,
+            block_size=plan.block_size,
+            first=tally.num_blocks,
         )
-        for block in blocks:
-            finite = np.isfinite(scale * block)
-            moments = moments.merge(Moments.of(scale * block[finite]))
-            num_nonfinite += len(block) - int(finite.sum())
-    if num_nonfinite:
-        message = f"the risk of {num_nonfinite} of {num_tasks} tasks is not finite: try a smaller lr, or x64"
-        warnings.warn(message, stacklevel=2)
+        while not plan.fulfilled(tally):
+            tally = tally.add(scale * next(blocks))
+            yield tally
+
+
+def estimate_of(problem: Problem, weights: np.ndarray, lr: float, plan: Plan, tally: Tally) -> Estimate:
+    """The estimate that a finished run amounts to."""
+    moments, broken = tally.moments, tally.num_nonfinite > 0
+    history = tally.history if tally.at_mark else (*tally.history, tally.point())
     return Estimate(
-        mean=math.nan if num_nonfinite else moments.mean,
-        stderr=math.nan if num_nonfinite else moments.stderr,
-        num_tasks=num_tasks,
-        stderr_reliable=not num_nonfinite
-        and num_tasks > 1
-        and unseen_variance(problem, weights, lr, evaluation, num_tasks) <= MAX_UNSEEN_VARIANCE,
+        mean=math.nan if broken else moments.mean,
+        stderr=math.nan if broken else moments.stderr,
+        num_tasks=tally.num_tasks,
+        stderr_reliable=not broken
+        and tally.num_tasks > 1
+        and unseen_variance(problem, weights, lr, plan.evaluation, tally.num_tasks) <= MAX_UNSEEN_VARIANCE,
         skewness=moments.skewness,
         kurtosis=moments.kurtosis,
-        num_nonfinite=num_nonfinite,
-        sampler=sampler,
-        evaluation=evaluation,
-        seed=int(seed),
-        block_size=int(block_size),
+        num_nonfinite=tally.num_nonfinite,
+        sampler=plan.sampler,
+        evaluation=plan.evaluation,
+        seed=plan.seed,
+        block_size=plan.block_size,
+        history=history,
     )
-
-
-def default_block_size(d: int, num_tasks: int, sampler: str) -> int:
-    """Tasks per block: their normals fit the cache, their stepped weights fit memory, and short runs are one block."""
-    rows = ROW_BLOCK if sampler == "data" else 1
-    fitting = min(CACHE_BYTES // (4 * rows * d), MAX_STEPPED_WEIGHTS_BYTES // (4 * d * d), MAX_BLOCK_SIZE)
-    return max(1, min(fitting, 2 ** math.ceil(math.log2(num_tasks))))
-
-
-def simulate_blocks(
-    sampler: Sampler,
-    setting: PyTree,
-    evaluation: str,
-    num_tasks: int,
-    seed: int,
-    block_size: int,
-    name: str,
-    progress: bool,
-) -> Iterator[np.ndarray]:
-    """What sampler(key, setting, evaluation=) gives for num_tasks tasks, a float64 array for every block of them."""
-    key = jax.random.key(seed, impl="threefry2x32")
-    total, done, count = -(-num_tasks // block_size), 0, 1
-    with Progress(f"{name} Monte Carlo, tasks", num_tasks, enabled=progress) as bar:
-        while done < total:
-            started = time.perf_counter()
-            count = min(count, total - done, BLOCKS_PER_CALL)
-            draws = run_blocks(key, done, count, setting, sampler=sampler, evaluation=evaluation, block_size=block_size)
-            for block in np.asarray(draws, np.float64)[:count]:
-                block = block[: num_tasks - done * block_size]
-                yield block
-                done += 1
-                bar.advance(len(block))
-            if time.perf_counter() - started < SECONDS_PER_CALL:
-                count *= 2
-
-
-@partial(jax.jit, static_argnames=("sampler", "evaluation", "block_size"))
-def run_blocks(
-    key: Key[Array, ""],
-    first: Int[Array, ""],
-    count: Int[Array, ""],
-    setting: PyTree,
-    *,
-    sampler: Sampler,
-    evaluation: str,
-    block_size: int,
-) -> Float[Array, "blocks T ..."]:
-    """The draws of blocks first, ..., first + count - 1, in the first `count` rows of a buffer of fixed size."""
-    draw = partial(sampler, setting=setting, evaluation=evaluation)
-
-    def block(i, buffer):
-        keys = jax.random.split(jax.random.fold_in(key, first + i), block_size)
-        return buffer.at[i].set(jax.vmap(draw)(keys))
-
-    one = jax.eval_shape(draw, key)
-    buffer = jnp.zeros((BLOCKS_PER_CALL, block_size, *one.shape), one.dtype)
-    return jax.lax.fori_loop(0, count, block, buffer)
-
-
-def feature_unit(problem: Problem) -> float:
-    """The mean variance of the features, tr(Sx)/d; 1 if it is 0."""
-    return float(np.mean(problem.feature_cov if problem.feature_cov.ndim < 2 else np.diag(problem.feature_cov))) or 1.0
-
-
-def make_setting(problem: Problem, weights: np.ndarray, lr: ArrayLike, sampler: str, dtype) -> tuple[Setting, float]:
-    """The cell as arrays of the given precision, and the unit of the risk.
-
-    Float32 would overflow or underflow in other units than these: features with tr(Sx) = d, labels with a variance of
-    order one. With x = sqrt(m) x' and y = sqrt(scale) y' the same experiment has b' = sqrt(m / scale) b, W' = m W and
-    lr' = m^2 scale lr.
-    """
-    m = feature_unit(problem)
-    scale = m * mean_square(problem) + problem.noise_var or 1.0
-    unit = math.sqrt(m / scale)
-    task, task_root = problem.task, None
-    if isinstance(task, GaussianTasks):
-        task_root = jnp.asarray(unit * linalg.sqrt(task.cov), dtype)
-        task = task.mean
-    if sampler == "data":
-        weights = linalg.dense(weights, problem.d)
-    setting = Setting(
-        n=jnp.int32(problem.n),
-        k=jnp.int32(problem.k),
-        lr=jnp.asarray(np.asarray(lr) * m**2 * scale, dtype),
-        noise_var=jnp.asarray(problem.noise_var / scale, dtype),
-        feature_root=jnp.asarray(linalg.sqrt(problem.feature_cov) / math.sqrt(m), dtype),
-        weights=jnp.asarray(m * weights, dtype),
-        task_mean=jnp.asarray(unit * task, dtype),
-        task_root=task_root,
-    )
-    return setting, scale

@@ -13,7 +13,7 @@ Deviations are taken about n p and n, so no digits are lost to cancellation when
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, reduce
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -22,10 +22,10 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from ttt_jax import law
 from ttt_jax.curve import RiskCurve
 from ttt_jax.linalg import Operator, inner, operator, outer, trace
-from ttt_jax.problem import GaussianTasks, Problem, choice, positive_integer, seed_integer, weights_array
+from ttt_jax.problem import Problem, choice, weights_array
+from ttt_jax.task_average import average_over_tasks
 
 __all__ = ["exact_risk", "risk_coefficients"]
 
@@ -46,11 +46,14 @@ def exact_risk(
         problem: the test-time problem; the risk includes its label noise and is not normalised by |b|^2.
         weights: the weights W before the step, a scalar (times the identity), (d,) or (d, d), symmetric or not.
         evaluation: "fresh" draws a new context for the new query, as the paper does; "same" reuses the TTT context.
-        num_tasks: for `GaussianTasks`, how many tasks to average the exact conditional risk over.
+        num_tasks: for `GaussianTasks`, how many tasks to average c1 and c2 over where they have no closed form.
         seed: for `GaussianTasks`, the seed of these tasks.
 
     Returns:
-        A `RiskCurve`; its stderr is 0 for a fixed task.
+        A `RiskCurve`. For `GaussianTasks` it is the averaged parabola, whose optimum is the best one step size for all
+        tasks: E c1 / (2 E c2), not the average of the tasks' optima. c0 is always exact; c1 and c2 are if feature_cov
+        and W are multiples of the identity, or if 4^rank(task covariance) <= num_tasks. Else they are averages over
+        sampled tasks, and `RiskCurve.stderr` says how precise.
 
     Raises:
         ValueError: if W does not fit the problem or the evaluation is unknown.
@@ -66,36 +69,26 @@ def exact_risk(
     general formula is this project's.
     """
     choice("evaluation", evaluation, EVALUATIONS)
-    return average_over_tasks(risk_coefficients, problem, weights, evaluation, num_tasks, seed)
+    curve = average_over_tasks(risk_coefficients, problem, weights, evaluation, num_tasks, seed)
+    if not curve.covariance.any():
+        return curve
+    covariance = curve.covariance.copy()
+    covariance[0] = covariance[:, 0] = 0.0
+    return RiskCurve(_mean_initial_risk(problem, weights_array(weights, problem.d)), curve.c1, curve.c2, covariance)
 
 
-def average_over_tasks(
-    coefficients, problem: Problem, weights: ArrayLike, evaluation: str, num_tasks: int, seed: int
-) -> RiskCurve:
-    """The curve of coefficients(task, feature_cov, noise_var, weights, n, k, evaluation=), averaged over the tasks."""
-    weights = weights_array(weights, problem.d)
-    random_task = isinstance(problem.task, GaussianTasks)
+def _mean_initial_risk(problem: Problem, weights: np.ndarray) -> float:
+    """E c0 over b ~ N(mean, cov): c0 is b'A b + const, and E b'A b = mean'A mean + tr(A cov)."""
+    tasks, d, n, s2 = problem.task, problem.d, problem.n, problem.noise_var
+    is_dense = max(np.ndim(a) for a in (problem.feature_cov, weights, tasks.cov)) == 2
     with jax.enable_x64(True):
-        arguments = [jnp.asarray(a, jnp.float64) for a in (problem.feature_cov, problem.noise_var, weights)]
-        arguments += [jnp.float64(problem.n), jnp.float64(problem.k)]
-        if random_task:
-            if positive_integer("num_tasks", num_tasks) < 2:
-                raise ValueError(
-                    "num_tasks must be at least 2 to average over random tasks with a standard error, got 1"
-                )
-            tasks = law.draw_tasks(problem.task, num_tasks, seed_integer(seed))
-        else:
-            tasks = jnp.asarray(problem.task, jnp.float64)[None]
-        draws = np.stack(_map_over_tasks(coefficients, tasks, arguments, evaluation=evaluation), axis=1)
-    if not np.isfinite(draws).all():
-        raise ValueError("the risk overflows float64: scale task, noise_var, feature_cov or weights down")
-    c0, c1, c2 = draws.mean(axis=0).tolist()
-    return RiskCurve(c0, c1, c2, np.cov(draws, rowvar=False) / num_tasks if random_task else np.zeros((3, 3)))
-
-
-@partial(jax.jit, static_argnums=0, static_argnames="evaluation")
-def _map_over_tasks(coefficients: Callable, tasks: Float[Array, "T d"], arguments: list, *, evaluation: str) -> tuple:
-    return jax.lax.map(lambda task: coefficients(task, *arguments, evaluation=evaluation), tasks)
+        sx, w, cov = (operator(jnp.asarray(a), d, dense=is_dense) for a in (problem.feature_cov, weights, tasks.cov))
+        wsx = w @ sx
+        spread = n * inner(wsx, sx @ w)  # n tr(W'Sx W Sx)
+        keep = operator(jnp.ones(()), d, dense=is_dense) + (-float(n)) * wsx
+        quadratic = keep.T @ (sx @ keep) + float(n) * (wsx.T @ (sx @ wsx)) + spread * sx
+        mean = jnp.asarray(tasks.mean)
+        return float(mean @ (quadratic @ mean) + inner(quadratic, cov) + s2 * spread + s2)
 
 
 def risk_coefficients(

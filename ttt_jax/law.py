@@ -8,38 +8,13 @@ is the independent one.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from ttt_jax import linalg
 from ttt_jax.problem import GaussianTasks
-
-
-class Setting(NamedTuple):
-    """One Monte Carlo cell as arrays: a problem, the initial weights and the step size.
-
-    Matrices are scalars (), diagonals (d,) or dense (d, d); roots are symmetric square roots of covariances.
-    """
-
-    n: Int[Array, ""]
-    k: Int[Array, ""]
-    lr: Float[Array, ...]  # one step size, or one for every step
-    noise_var: Float[Array, ""]
-    feature_root: Float[Array, ...]
-    weights: Float[Array, ...]
-    task_mean: Float[Array, " d"]
-    task_root: Float[Array, ...] | None  # None: the task is task_mean in every experiment
-
-
-def draw_task(key: Key[Array, ""], setting: Setting) -> Float[Array, " d"]:
-    """The task vector of one experiment."""
-    if setting.task_root is None:
-        return setting.task_mean
-    normals = jax.random.normal(key, setting.task_mean.shape, setting.task_mean.dtype)
-    return setting.task_mean + linalg.apply(setting.task_root, normals)
+from ttt_jax.setting import Setting, draw_task
 
 
 def draw_tasks(tasks: GaussianTasks, num_tasks: int, seed: int) -> Float[Array, "T d"]:
@@ -63,7 +38,7 @@ def draw_statistic(
     return linalg.apply(root, jnp.sqrt(t * tau) * z + (t - jnp.sqrt(t * tau) * y * inverse_tau) * label)
 
 
-def law_risk(key: Key[Array, ""], setting: Setting, *, evaluation: str) -> Float[Array, ""]:
+def law_risk(key: Key[Array, ""], setting: Setting) -> Float[Array, ""]:
     """The risk after TTT in one experiment, the new query integrated out.
 
     W_TT u_e = W u_e + 2 lr v (u'u_e),     risk = |R (b - W_TT u_e)|^2 + s2
@@ -73,7 +48,7 @@ def law_risk(key: Key[Array, ""], setting: Setting, *, evaluation: str) -> Float
     u = draw_statistic(key_context, task, setting.n, setting)
     residual = task - linalg.apply(setting.weights, u)
     v = draw_statistic(key_train, residual, setting.k, setting)
-    u_eval = u if evaluation == "same" else draw_statistic(key_fresh, task, setting.n, setting)
+    u_eval = jax.lax.cond(setting.same, lambda: u, lambda: draw_statistic(key_fresh, task, setting.n, setting))
     predictor = linalg.apply(setting.weights, u_eval) + 2 * setting.lr * (u @ u_eval) * v
     error = linalg.apply(setting.feature_root, task - predictor)
     return error @ error + setting.noise_var

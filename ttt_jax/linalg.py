@@ -123,6 +123,21 @@ def apply(matrix, vector):
     return matrix * vector if np.ndim(matrix) < 2 else vector @ matrix.T
 
 
+def simplest(matrix: np.ndarray) -> np.ndarray:
+    """The same matrix as a scalar if it is a multiple of the identity, else as a diagonal if it is one.
+
+    Example:
+        >>> simplest(np.diag([2.0, 2.0])), simplest(np.diag([2.0, 3.0])), simplest(np.ones((2, 2))).shape
+        (array(2.), array([2., 3.]), (2, 2))
+    """
+    if matrix.ndim == 2:
+        entries = np.diag(matrix)
+        if np.any(matrix != np.diag(entries)):
+            return matrix
+        matrix = entries
+    return matrix if matrix.ndim == 0 or np.any(matrix != matrix[0]) else np.asarray(matrix[0])
+
+
 def sqrt(covariance: np.ndarray) -> np.ndarray:
     """The symmetric square root R = S^(1/2) of a positive semi-definite S, in the form (scalar, diagonal, dense) of S.
 

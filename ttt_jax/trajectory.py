@@ -18,13 +18,14 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
+from ttt_jax.blocks import ROW_BLOCK, default_block_size, simulate_blocks
 from ttt_jax.data import encode, gradient, sum_over_rows, summarize
-from ttt_jax.estimate import default_block_size, feature_unit, make_setting, simulate_blocks
 from ttt_jax.exact import EVALUATIONS
-from ttt_jax.law import Setting, draw_task
 from ttt_jax.models import LinearAttention
 from ttt_jax.moments import Moments
 from ttt_jax.problem import Problem, choice, positive_integer, seed_integer, weights_array
+from ttt_jax.progress import Progress
+from ttt_jax.setting import Setting, draw_task, feature_unit, make_setting
 from ttt_jax.several_steps import PROTOCOLS, step_size_array
 
 __all__ = ["Trajectory", "estimate_trajectory"]
@@ -105,28 +106,23 @@ def estimate_trajectory(
     positive_integer("num_tasks", num_tasks)
     weights = weights_array(weights, problem.d)
     if block_size is None:
-        block_size = default_block_size(problem.d, num_tasks, "data")
+        block_size = default_block_size(problem.d, num_tasks, ROW_BLOCK)
     positive_integer("block_size", block_size)
 
     sampler = _Sampler(len(lr), protocol, held_out, optimizer)
     with jax.enable_x64(x64), jax.default_matmul_precision("highest"):
-        setting, scale = make_setting(problem, weights, lr, "data", jnp.float64 if x64 else jnp.float32)
+        setting, scale = make_setting(problem, weights, lr, "data", evaluation, jnp.float64 if x64 else jnp.float32)
         units = jnp.asarray([feature_unit(problem), scale], setting.lr.dtype)
         columns, num_nonfinite = [Moments() for _ in range(len(lr) + 3)], 0
         blocks = simulate_blocks(
-            sampler,
-            _Steps(setting, *units),
-            evaluation,
-            num_tasks,
-            seed_integer(seed),
-            block_size,
-            "trajectory",
-            progress,
+            sampler, _Steps(setting, *units), num_tasks=num_tasks, seed=seed_integer(seed), block_size=block_size
         )
-        for block in blocks:
-            finite = np.isfinite(block[:, : len(lr) + 1]).all(axis=1)
-            num_nonfinite += int((~finite).sum())
-            columns = [a.merge(Moments.of(b)) for a, b in zip(columns, block[finite].T, strict=True)]
+        with Progress("tasks of several steps", num_tasks, enabled=progress) as bar:
+            for block in blocks:
+                finite = np.isfinite(block[:, : len(lr) + 1]).all(axis=1)
+                num_nonfinite += int((~finite).sum())
+                columns = [a.merge(Moments.of(b)) for a, b in zip(columns, block[finite].T, strict=True)]
+                bar.advance(len(block))
     if num_nonfinite:
         warnings.warn(f"the risk of {num_nonfinite} of {num_tasks} tasks is not finite", stacklevel=2)
         columns = [Moments(mean=math.nan) for _ in columns]
@@ -160,12 +156,12 @@ class _Sampler:
     held_out: int
     optimizer: optax.GradientTransformation | None
 
-    def __call__(self, key: Key[Array, ""], setting: _Steps, *, evaluation: str) -> Float[Array, " steps_plus_3"]:
+    def __call__(self, key: Key[Array, ""], setting: _Steps) -> Float[Array, " steps_plus_3"]:
         base = setting.base
         key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
         task = draw_task(key_task, base)
         u = summarize(key_context, task, base)
-        u_eval = u if evaluation == "same" else summarize(key_fresh, task, base)
+        u_eval = jax.lax.cond(base.same, lambda: u, lambda: summarize(key_fresh, task, base))
         optimizer = optax.sgd(lambda i: base.lr[i]) if self.optimizer is None else _in_units(self.optimizer, setting)
 
         def read(weights):

@@ -1,6 +1,7 @@
 """The pretrained optimum, any noise, exact: W* = Sb [(n+1) Sx Sb + (tr(Sx Sb) + s2) I]^-1 for nonsingular Sx.
 
-The averaged risk is a convex quadratic in W, so a point where its gradient vanishes is a minimum.
+The averaged risk is a convex quadratic in W, so a point where its gradient vanishes is a minimum. For Sx = I and s2 = 0
+it is the W* of Proposition 5.2.
 """
 
 import math
@@ -12,6 +13,7 @@ from sympy import QQ
 
 from proofs_check import oracle
 from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, Verdict, both, identities, same_numbers
+from ttt_jax.asymptotic import proposition_5_2_weights
 from ttt_jax.check import POWER
 from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import Pretraining
@@ -57,7 +59,13 @@ def independent(c):
     stationary = same_numbers((derivative(i, j), 0) for i in range(2) for j in range(2))
     pretraining = Pretraining(N, np.array(FEATURE_COV, float), np.array(TASK_COV, float), float(NOISE_VAR))
     package = same_numbers(zip(pretrained_weights(pretraining).ravel(), w, strict=True), tolerance=FLOAT64)
-    return both(stationary, package)
+    spectrum = [sp.Integer(2), sp.Rational(1, 2)]
+    diagonal = zip(
+        proposition_5_2_weights(N, [float(x) for x in spectrum]),
+        formula(c, sp.eye(2), sp.diag(*spectrum), 0, N).diagonal(),
+        strict=True,
+    )
+    return both(stationary, package, same_numbers(diagonal, tolerance=FLOAT64))
 
 
 def empirical(c, effort):
