@@ -8,7 +8,6 @@ import sympy as sp
 from proofs_check.claim import (
     FLOAT64,
     ORACLE_SIZES,
-    SIZES,
     Claim,
     both,
     falls_like_1_over_d,
@@ -77,18 +76,18 @@ def scaled(d):
 
 
 def empirical(c, effort):
-    settings = [scaled(d) for d in SIZES]
+    settings = [scaled(d) for d in effort.sizes]
     found = [
         simulate_steps(
             setting,
             tuple(float(x) / (2 * setting.n**2 * setting.k) for x in STEPS),
             "new_context",
-            effort.num_large // 2,
+            effort.num_large,
             effort.seed + i,
         )
         for i, setting in enumerate(settings)
     ]
-    return limit_verdict(SIZES, found, float(formula(c, sp.Rational(1, 2), 2, sp.Rational(2, 3), STEPS)))
+    return limit_verdict(effort.sizes, found, float(formula(c, sp.Rational(1, 2), 2, sp.Rational(2, 3), STEPS)))
 
 
 CLAIM = Claim("Several steps, new contexts", "Figure 2c", (1, 1, 2, 1, 1, 1), symbolic, independent, empirical)

@@ -24,7 +24,6 @@ from ttt_jax.several_steps import one_batch_risk
 
 THETA = sp.Rational(3, 10), sp.Rational(1, 5), sp.Rational(1, 10)
 NOISE_VAR = sp.Rational(1, 4)
-SIZES = 24, 48, 96
 
 
 def polynomials(theta):
@@ -106,13 +105,13 @@ def claim_for(evaluation, coefficients):
         )
 
     def empirical(c, effort):
-        settings = [scaled(d, evaluation) for d in SIZES]
-        lr = [tuple(float(t / (2 * unit(d, d, 1, NOISE_VAR))) for t in THETA) for d in SIZES]
+        settings = [scaled(d, evaluation) for d in effort.sizes]
+        lr = [tuple(float(t / (2 * unit(d, d, 1, NOISE_VAR))) for t in THETA) for d in effort.sizes]
         found = [
             simulate_steps(setting, steps, "one_batch", effort.num_large, effort.seed + i)
             for i, (setting, steps) in enumerate(zip(settings, lr, strict=True))
         ]
-        return limit_verdict(SIZES, found, float(claimed(c, settings[0], THETA)))
+        return limit_verdict(effort.sizes, found, float(claimed(c, settings[0], THETA)))
 
     return Claim(
         f"Several steps, one batch, {evaluation} context", "this project", coefficients, prove, independent, empirical

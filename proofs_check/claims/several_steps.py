@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import sympy as sp
 
-from proofs_check.claim import CONFIDENCE, SIZES, Claim, Verdict, identities
+from proofs_check.claim import CONFIDENCE, Claim, Verdict, identities
 from proofs_check.steps import narayana_moment
 from ttt_jax.check import POWER, value_at_infinity
 from ttt_jax.models import LinearAttention, Prompt, functional
@@ -87,9 +87,11 @@ def simulated(key, theta, d, count):
 def empirical(c, effort):
     theta = tuple(float(1 / root) for root in best_polynomial(float(RATIO), STEPS)[1])
     claimed = float(formula(c, RATIO, STEPS))
-    risks = [np.asarray(simulated(jax.random.key(effort.seed), theta, d, effort.num_large), float) for d in SIZES]
+    risks = [
+        np.asarray(simulated(jax.random.key(effort.seed), theta, d, effort.num_large), float) for d in effort.sizes
+    ]
     stderrs = [risk.std() / math.sqrt(len(risk)) for risk in risks]
-    limit, stderr = value_at_infinity(SIZES, [risk.mean() for risk in risks], stderrs)
+    limit, stderr = value_at_infinity(effort.sizes, [risk.mean() for risk in risks], stderrs)
     critical = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     z, detectable = abs(limit - claimed) / stderr, (critical + POWER) * stderr / limit
     return Verdict(bool(z <= critical), f"max |z| {z:.2f} (critical {critical:.2f}), detects {detectable:.1%}")
