@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import importlib
+import io
 import os
 import sys
 import time
+from html import escape
 from pathlib import Path
 
+from experiments.figure import Result
 from ttt_jax.cli import OneLineParser
 from ttt_jax.problem import seed_integer
+from ttt_jax.report import html_page, html_table
 
-NAMES = ("fig1a", "fig1b", "fig2a", "fig2b", "fig2c")
+NAMES = (
+    "fig1a",
+    "fig1b",
+    "fig2a",
+    "fig2b",
+    "fig2c",
+    "several_steps",
+    "same_context",
+    "correlated_features",
+    "sample_complexity",
+    "kfold",
+    "fig3b",
+)
 EXAMPLES = """examples:
   python -m experiments fig1a
   python -m experiments fig1a fig1b --preset paper --out results
@@ -24,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the named experiments; 0 if every one agrees with theory, 1 if one does not, 2 for bad input."""
     parser = OneLineParser(
         prog="python -m experiments",
-        description="Reproduce a figure of the paper: a table of agreement, NAME.png, NAME.svg and NAME.csv.",
+        description="Reproduce figures: a table of agreement, NAME.png, .svg, .csv each, and index.html of all.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,14 +62,17 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--{'seed' if isinstance(error, ValueError) else 'out'}: {error}")
     names = NAMES if "all" in arguments.names else dict.fromkeys(arguments.names)
     try:
-        agree = [run_one(name, arguments) for name in names]
+        results = []
+        for name in names:
+            results.append(run_one(name, arguments))
+            write_index(arguments.out / "index.html", results, arguments.preset)
     except KeyboardInterrupt:
         print("python -m experiments: interrupted; finished figures are kept", file=sys.stderr)
         return 130
-    return 0 if all(agree) else 1
+    return 0 if all(result.agrees for result in results) else 1
 
 
-def run_one(name: str, arguments: argparse.Namespace) -> bool:
+def run_one(name: str, arguments: argparse.Namespace) -> Result:
     """Run one experiment, print its table, write its files."""
     started = time.perf_counter()
     result = importlib.import_module(f"experiments.{name}").run(arguments.preset, arguments.seed)
@@ -60,7 +80,26 @@ def run_one(name: str, arguments: argparse.Namespace) -> bool:
     for file in result.save(arguments.out):
         print(f"wrote {file}")
     print(f"{time.perf_counter() - started:.0f} s\n", flush=True)
-    return result.agrees
+    return result
+
+
+def write_index(file: Path, results: list[Result], preset: str):
+    """One self-contained page: every figure with its statement, settings, table and verdict."""
+    parts = []
+    for result in results:
+        module = importlib.import_module(f"experiments.{result.name}")
+        picture = io.BytesIO()
+        result.figure.savefig(picture, format="png")
+        title, statement = str(module.__doc__).strip().split("\n", 1)
+        source = f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+        parts.append(
+            f'<h2 id="{result.name}">{escape(title)}</h2>\n<p>{escape(statement.strip())}</p>\n'
+            f'<img src="{source}" alt="{escape(title)}" width="700">\n'
+            f"<p>Settings ({preset}): {escape(str(module.PRESETS[preset]))}</p>\n"
+            f"<details><summary>{escape(result.verdict)}</summary><pre>{escape(result.table())}</pre></details>\n"
+        )
+    verdicts = html_table(("experiment", "verdict"), [(result.name, result.verdict) for result in results])
+    file.write_text(html_page(f"Experiments, preset {preset}", verdicts + "".join(parts)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ class Result:
     rows: list[dict[str, Any]]
     figure: Any
     notes: list[str] = field(default_factory=list)
+    has_theory: bool = True
 
     @property
     def judged(self) -> list[float]:
@@ -56,8 +57,15 @@ class Result:
 
     @property
     def agrees(self) -> bool:
-        """Whether simulation and exact theory agree, over all cells together."""
-        return bool(self.judged) and family_verdict(self.judged)[0]
+        """Whether simulation and theory agree, over all cells together; true where there is no theory."""
+        return not self.has_theory or (bool(self.judged) and family_verdict(self.judged)[0])
+
+    @property
+    def verdict(self) -> str:
+        """Agreement in one line."""
+        if not self.has_theory:
+            return "no verdict: there is no theory for this experiment"
+        return agreement_table([{"z": z} for z in self.judged] or [{"z": ""}], self.judged).rsplit("\n", 1)[-1]
 
     def table(self) -> str:
         """The agreement table with its family-wise verdict."""
@@ -68,7 +76,10 @@ class Result:
             | {"judged": "yes" if row["stderr_reliable"] else "no"}
             for row in self.rows
         ]
-        return "\n".join([agreement_table(rows, self.judged, len(rows) - len(self.judged)), *self.notes])
+        table = agreement_table(rows, self.judged, len(rows) - len(self.judged) if self.judged else 0)
+        if not self.has_theory:
+            table = table.rsplit("\n", 1)[0] + "\n" + self.verdict
+        return "\n".join([table, *self.notes])
 
     def save(self, directory: Path) -> list[Path]:
         """Write NAME.csv, NAME.png and NAME.svg; each appears whole or not at all."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
@@ -68,7 +69,13 @@ def draw(
         axes.errorbar(one.points, one.means, bars, color=colour, ls="none", capsize=2.5, lw=1.0, **style)
         for point in one.drawn:
             axes.plot(*point, color=colour, ls="none", marker="x", ms=8, mew=1.8, zorder=3)
-        axes.plot([], [], color=colour, lw=1.6, label=one.label, **style)
+        line: dict[str, Any] = {
+            "color": colour,
+            "lw": 1.6,
+            "ls": "--" if one.exact is None else "-",
+            "label": one.label,
+        }
+        axes.plot([], [], **line, **(style if len(np.atleast_1d(one.points)) else {}))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.set_title(title, fontsize=10)

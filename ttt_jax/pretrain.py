@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from ttt_jax import linalg
+from ttt_jax.checkpoint import Checkpoints
 from ttt_jax.models import Model, Prompt
 from ttt_jax.problem import Pretraining, positive_integer, seed_integer
 from ttt_jax.progress import progress_bar
@@ -96,6 +98,8 @@ def pretrain(
     learning_rate: float = 1e-2,
     seed: int = 0,
     progress: bool = True,
+    directory: Path | None = None,
+    save_every: int = 500,
 ) -> PyTree:
     """Minimise the in-context loss of a model on prompts sampled from the pretraining law, by Adam with cosine decay.
 
@@ -111,6 +115,9 @@ def pretrain(
         learning_rate: first step size of Adam, in units of the parameters; it decays to 0 along a cosine.
         seed: of the sampled prompts.
         progress: show a progress bar where the output is a terminal.
+        directory: where to keep an orbax checkpoint; a call with the same arguments goes on from it, to the same
+            result as one that was never interrupted.
+        save_every: steps between two checkpoints.
 
     Returns:
         The trained parameters.
@@ -122,7 +129,8 @@ def pretrain(
         >>> bool(abs(trained.weights[0, 0] - 1 / 11) < 0.01)        # W* = I / (n + d + 1)
         True
     """
-    for field, value in (("num_steps", num_steps), ("batch_size", batch_size), ("num_queries", num_queries)):
+    sizes = {"num_steps": num_steps, "batch_size": batch_size, "num_queries": num_queries, "save_every": save_every}
+    for field, value in sizes.items():
         positive_integer(field, value)
     key = jax.random.key(seed_integer(seed))
     feature_root, task_root = (
@@ -147,6 +155,10 @@ def pretrain(
         return optax.apply_updates(params, updates), state
 
     carry = jax.tree.map(jnp.copy, params), optimizer.init(params)
-    for i in progress_bar(range(num_steps), "pretraining", enabled=progress):
-        carry = step(carry, i)
+    with Checkpoints(directory) as checkpoints:
+        carry, done = checkpoints.restore(carry)
+        for i in progress_bar(range(done, num_steps), "pretraining", enabled=progress):
+            carry = step(carry, i)
+            if (i + 1) % save_every == 0 or i + 1 == num_steps:
+                checkpoints.save(carry, i + 1)
     return carry[0]

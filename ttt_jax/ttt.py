@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -82,8 +83,8 @@ def fold_prompts(x: Float[Array, "N d"], y: Float[Array, " N"], folds: int) -> P
     total = len(y)
     if folds < 2 or total % folds:
         raise ValueError(f"folds must be a divisor of the {total} pairs, at least 2, got {folds}")
-    query = jnp.arange(total).reshape(folds, -1)
-    context = jnp.stack([jnp.delete(jnp.arange(total), rows, assume_unique_indices=True) for rows in query])
+    query = np.arange(total).reshape(folds, -1)
+    context = np.stack([np.delete(np.arange(total), rows) for rows in query])
     return Prompt(x[context], y[context], x[query], y[query])
 
 

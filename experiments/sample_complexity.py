@@ -1,0 +1,80 @@
+"""Sample complexity: the labelled pairs needed for a risk of .2 |b|^2 against d, with and without TTT.
+
+Isotropic and noiseless. Without TTT the pretrained model needs a context n proportional to d. With one best TTT step
+from W = 0 and enough training queries k, a new context at inference needs n of order sqrt(d) only, and the context of
+TTT used again a number that does not grow. Counted as n + k, all are of order d. Lines are exact; the table simulates
+the risk at the smallest n + k, whose target is .2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from experiments.figure import Cell, Result, run_cells
+from ttt_jax import Problem, exact_risk
+from ttt_jax.plotting import Series, draw
+from ttt_jax.questions import SampleComplexity, sample_complexity
+
+TARGET = 0.2
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"sizes": (32, 64, 128, 256, 512), "simulated": (32, 64, 128), "normals": 2e8},
+    "paper": {"sizes": (32, 64, 128, 256, 512, 1024, 2048), "simulated": (32, 64, 128, 256, 512), "normals": 3e9},
+}
+
+
+def run(preset: str, seed: int = 0) -> Result:
+    """Simulate the preset and draw the figure."""
+    sizes, simulated, normals = (PRESETS[preset][name] for name in ("sizes", "simulated", "normals"))
+    answers = {(d, e): needed(d, e) for d in sizes for e in ("fresh", "same")}
+    counts: dict[str, Any] = {
+        "without TTT: n": [answers[d, "fresh"].without_ttt for d in sizes],
+        "TTT, new context: n, any k": [answers[d, "fresh"].context for d in sizes],
+        "TTT, new context: n + k": [pairs(answers[d, "fresh"]) for d in sizes],
+        "TTT, same context: n, any k": [answers[d, "same"].context for d in sizes],
+        "TTT, same context: n + k": [pairs(answers[d, "same"]) for d in sizes],
+    }
+    cells = [cell(name, d, evaluation, answers[d, evaluation]) for name, evaluation in EVALUATED for d in simulated]
+    rows = run_cells(cells, normals=normals, seed=seed, title="sample_complexity")
+    series = [Series(name, sizes, values, points=sizes, means=values) for name, values in counts.items()]
+    figure = draw(
+        series,
+        x_label="number of features d",
+        y_label=f"labelled pairs for a risk of {TARGET} |b|²",
+        title="Sample complexity, isotropic, noiseless, from W = 0 with TTT",
+    )
+    axes = figure.axes[0]
+    axes.set(xscale="log", yscale="log", ylim=(5, None))
+    axes.set_xticks(sizes, [str(d) for d in sizes])
+    axes.minorticks_off()
+    slopes = {
+        name: np.diff(np.log([values[0], values[-1]]))[0] / np.log(sizes[-1] / sizes[0])
+        for name, values in counts.items()
+    }
+    notes = [f"{name}: {values}, grows like d^{slopes[name]:.2f}" for name, values in counts.items()]
+    return Result("sample_complexity", rows, figure, [f"d = {list(sizes)}", *notes])
+
+
+EVALUATED = ("TTT, new context: n + k", "fresh"), ("TTT, same context: n + k", "same")
+
+
+def needed(d: int, evaluation: str) -> SampleComplexity:
+    """The pairs needed at size d."""
+    problem = Problem(1, 1, np.ones(d) / np.sqrt(d))
+    return sample_complexity(problem, TARGET, "zero", max_n=5 * d, evaluation=evaluation)
+
+
+def pairs(answer: SampleComplexity) -> int:
+    """Smallest n + k."""
+    assert answer.n is not None
+    assert answer.k is not None
+    return answer.n + answer.k
+
+
+def cell(name: str, d: int, evaluation: str, answer: SampleComplexity) -> Cell:
+    """The cell at the smallest n + k."""
+    assert answer.n is not None
+    assert answer.k is not None
+    problem = Problem(answer.n, answer.k, np.ones(d) / np.sqrt(d))
+    return Cell(name, d, problem, 0.0, exact_risk(problem, 0.0, evaluation).optimal_lr, TARGET, evaluation)
