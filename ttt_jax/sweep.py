@@ -101,9 +101,8 @@ def _differences(key: str, before: Any, after: Any) -> Iterable[str]:
         for name in sorted({*before, *after}):
             yield from _differences(f"{key}.{name}".lstrip("."), before.get(name), after.get(name))
     elif before != after:
-        yield " ".join(
-            f"{key} {tense} {'missing' if x is None else x}" for tense, x in (("was", before), ("is", after))
-        )
+        was, now = ("missing" if value is None else value for value in (before, after))
+        yield f"{key} was {was}, is {now}"
 
 
 def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
@@ -120,10 +119,8 @@ def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, b
     saved = started
     for tally in simulate(problem, weights, lr, plan, first):
         now = time.perf_counter()
-        rate, error = (
-            (tally.num_tasks - first.num_tasks) / (now - started),
-            tally.moments.stderr / abs(tally.moments.mean or 1.0),
-        )
+        rate = (tally.num_tasks - first.num_tasks) / (now - started)
+        error = tally.moments.stderr / abs(tally.moments.mean or 1.0)
         bar.advance(0, f"{rate:.3g} tasks/s, relative error {error:.1e}")
         if store and now - saved > SECONDS_PER_SAVE:
             saved = now

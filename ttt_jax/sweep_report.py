@@ -58,7 +58,7 @@ def write_report(directory: Path) -> Path:
         parts.append(f"<p>{len(pages) - MAX_FIGURES} further figures are left out; results.csv has every cell.</p>")
     settings = {"tasks per cell": spec.num_tasks, "target relative error": spec.target_relative_stderr or "none"}
     settings |= {"seed": spec.seed, "versions": rows[0]["versions"], "device": rows[0]["device"]}
-    columns = [*SHOWN[:1], *(name for name in _columns(spec)), *SHOWN[1:]]
+    columns = [*SHOWN[:1], *_columns(spec), *SHOWN[1:]]
     parts.append(html_table(("setting", "value"), settings.items()))
     parts.append(html_table(columns, ([_short(row.get(name)) for name in columns] for row in rows)))
     page = directory / "report.html"
@@ -107,14 +107,14 @@ def _columns(spec: Spec) -> list[str]:
         if axis != "shift":
             names.append("lr_rule" if axis == "lr" and any(isinstance(value, str) for value in values) else axis)
             continue
-        for key in dict.fromkeys(key for shift in values for key in shift):
-            if len({repr(shift.get(key)) for shift in values}) > 1:
-                names.append("shift" if key == "name" else f"shift_{key}")
+        keys = dict.fromkeys(key for shift in values for key in shift)
+        varying = [key for key in keys if len({repr(shift.get(key)) for shift in values}) > 1]
+        names += ["shift" if key == "name" else f"shift_{key}" for key in varying]
     return names
 
 
 def _label(name: str, value: Any) -> str:
-    return str(value) if isinstance(value, str) else f"{name} = {_short(value)}"
+    return str(value) if isinstance(value, str) else f"{name.replace('_over_', ' / ')} = {_short(value)}"
 
 
 def _short(value: Any) -> str:
