@@ -178,18 +178,22 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     if any(joined) and not all(joined):
         raise CommandError("--coordinator, --num-processes and --process-id must be given together")
     command = f"ttt-jax sweep {arguments.spec} --out {arguments.out} --resume"
-    if arguments.distributed or all(joined):
+    several = arguments.distributed or all(joined)
+    if several:
         connect(*address)
         if is_leader():
             print(f"ttt-jax sweep: if a process dies, start all of them again with: {command} ...", file=sys.stderr)
     try:
         rows = sweep.run_sweep(arguments.spec, arguments.out, resume=arguments.resume)
-    except KeyboardInterrupt:
-        print(f"ttt-jax sweep: interrupted; go on with: {command}", file=sys.stderr)
-        return 130
-    except sweep.ProcessDied as error:
-        print(f"ttt-jax sweep: {error}; go on with: {command} ...", file=sys.stderr, flush=True)
-        os._exit(1)  # JAX's own exit would wait for the dead process
+    except (KeyboardInterrupt, sweep.ProcessDied, ValueError, OSError) as error:
+        status, message = 2, str(error)
+        if not isinstance(error, ValueError | OSError):
+            status = 130 if isinstance(error, KeyboardInterrupt) else 1
+            message = f"{message or 'interrupted'}; go on with: {command}"
+        print(f"ttt-jax sweep: {message}", file=sys.stderr, flush=True)
+        if several:
+            os._exit(status)  # an orderly exit would wait for the other processes
+        return status
     if is_leader():
         if arguments.parquet:
             sweep.write_parquet(rows, arguments.out)

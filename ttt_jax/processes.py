@@ -25,6 +25,9 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         jax.distributed.initialize(coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"cannot join the other processes: {error}") from None
+    devices = gather(np.int32(jax.local_device_count()))
+    if len(set(devices.tolist())) > 1:
+        raise ValueError(f"every process must have equally many devices, got {devices.tolist()}")
 
 
 class ProcessDied(RuntimeError):
