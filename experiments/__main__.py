@@ -12,7 +12,7 @@ from pathlib import Path
 from ttt_jax.cli import OneLineParser
 from ttt_jax.problem import seed_integer
 
-NAMES = ("fig1a", "fig1b")
+NAMES = ("fig1a", "fig1b", "fig2a", "fig2b", "fig2c")
 EXAMPLES = """examples:
   python -m experiments fig1a
   python -m experiments fig1a fig1b --preset paper --out results

@@ -30,9 +30,8 @@ def run(preset: str, seed: int = 0) -> Result:
     for g in K_OVER_D:
         lines = [cell(n, d, g) for d in sorted({round(n / a) for a in np.geomspace(0.1, 4, 24)}, reverse=True)]
         exact = [exact_risk(c.problem, c.weights).at(c.lr) / c.problem.d for c in lines]
-        series.append(
-            Series(f"k/d = {g}", [c.x for c in lines], exact, [c.paper for c in lines], **markers(rows, f"k/d = {g}"))
-        )
+        paper = np.array([c.approximate for c in lines], float)
+        series.append(Series(f"k/d = {g}", [c.x for c in lines], exact, paper, **markers(rows, f"k/d = {g}")))
     figure = draw(
         series,
         x_label="context length n / d",
@@ -40,7 +39,9 @@ def run(preset: str, seed: int = 0) -> Result:
         title=f"TTT from pretrained weights, isotropic, noiseless, n = {n}",
         approximate_label="Theorem 4.2 (unsimplified)",
     )
-    note = "paper: Theorem 4.2 before simplification, at its own optimal step; exact, estimate: at its simplified step"
+    note = (
+        "approximate: Theorem 4.2 before simplification at its own best step; exact, estimate: at its simplified step"
+    )
     return Result("fig1a", rows, figure, [note])
 
 

@@ -30,7 +30,7 @@ def run(preset: str, seed: int = 0) -> Result:
     rows = run_cells([cell(n, k, d, s) for s in STARTS for k in ks], normals=normals, seed=seed, title="fig1b")
     lines = {start: [cell(n, k, d, start) for k in range(1, 2 * d + 1)] for start in STARTS}
     exact = {s: np.array([exact_risk(c.problem, c.weights).optimal / d for c in cells]) for s, cells in lines.items()}
-    drawn = {s: np.array([c.paper for c in cells]) for s, cells in lines.items()}
+    drawn = {s: np.array([c.approximate for c in cells]) for s, cells in lines.items()}
     x = np.array([c.x for c in lines["warm"]])
     figure = draw(
         [Series(f"{s} start, {w}", x, exact[s], drawn[s], **markers(rows, s)) for s, w in STARTS.items()],

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ttt_jax import Problem, agreement_table, compare, family_verdict
+from ttt_jax import Problem, Trajectory, agreement_table, compare, family_verdict
 from ttt_jax.progress import progress_bar
 
 
@@ -25,7 +25,9 @@ class Cell:
         problem: the test-time problem; risks are reported in units of |b|^2.
         weights: W before the step.
         lr: step size.
-        paper: what the paper's approximation says of the risk.
+        approximate: what an approximation says of the risk, in these units; None where there is none.
+        evaluation: "fresh" or "same" context at evaluation.
+        drawn: the value that is read off the paper's figure, where it is known.
     """
 
     series: str
@@ -33,7 +35,9 @@ class Cell:
     problem: Problem
     weights: Any
     lr: float
-    paper: float
+    approximate: float | None = None
+    evaluation: str = "fresh"
+    drawn: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,11 @@ class Result:
 
     def table(self) -> str:
         """The agreement table with its family-wise verdict."""
-        shown = ("series", "x", "d", "n", "k", "exact", "paper", "estimate", "stderr", "z")
+        shown = ("series", "x", "d", "n", "k", "exact", "approximate", "drawn", "estimate", "stderr", "z")
+        filled = [name for name in shown if any(row[name] is not None for row in self.rows)]
         rows = [
-            {name: row[name] for name in shown} | {"judged": "yes" if row["stderr_reliable"] else "no"}
+            {name: "" if row[name] is None else row[name] for name in filled}
+            | {"judged": "yes" if row["stderr_reliable"] else "no"}
             for row in self.rows
         ]
         return "\n".join([agreement_table(rows, self.judged, len(rows) - len(self.judged)), *self.notes])
@@ -83,7 +89,7 @@ def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -
     for i, cell in enumerate(progress_bar(cells, title)):
         p = cell.problem
         num_tasks = int(np.clip(normals / ((2 * p.n + p.k) * p.d), 1000, 20_000))
-        c = compare(p, cell.weights, cell.lr, num_tasks=num_tasks, seed=seed + i)
+        c = compare(p, cell.weights, cell.lr, evaluation=cell.evaluation, num_tasks=num_tasks, seed=seed + i)
         assert c.estimate is not None
         unit = float(p.task @ p.task)
         rows.append(
@@ -93,10 +99,12 @@ def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -
                 "d": p.d,
                 "n": p.n,
                 "k": p.k,
+                "evaluation": cell.evaluation,
                 "lr": cell.lr,
                 "exact": c.exact.at(cell.lr) / unit,
                 "exact_optimum": c.exact.optimal / unit,
-                "paper": cell.paper,
+                "approximate": cell.approximate,
+                "drawn": cell.drawn,
                 "estimate": c.estimate.mean / unit,
                 "stderr": c.estimate.stderr / unit,
                 "z": c.z,
@@ -108,7 +116,44 @@ def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -
     return rows
 
 
-def markers(rows: Sequence[dict[str, Any]], series: str) -> dict[str, list[float]]:
+def trajectory_rows(
+    series: str,
+    problem: Problem,
+    step_sizes: np.ndarray,
+    found: Trajectory,
+    exact: np.ndarray | None,
+    approximate: np.ndarray | None,
+    *,
+    seed: int,
+    evaluation: str = "fresh",
+    drawn: Mapping[int, float] | None = None,
+) -> list[dict[str, Any]]:
+    """The rows of a simulated trajectory, one for each step from 1 on; judged where there is an exact risk."""
+    unit = float(problem.task @ problem.task)
+    return [
+        {
+            "series": series,
+            "x": i,
+            "d": problem.d,
+            "n": problem.n,
+            "k": problem.k,
+            "evaluation": evaluation,
+            "lr": lr,
+            "exact": None if exact is None else exact[i] / unit,
+            "approximate": None if approximate is None else approximate[i] / unit,
+            "drawn": (drawn or {}).get(i),
+            "estimate": found.mean[i] / unit,
+            "stderr": found.stderr[i] / unit,
+            "z": None if exact is None else (found.mean[i] - exact[i]) / found.stderr[i],
+            "stderr_reliable": exact is not None,
+            "num_tasks": found.num_tasks,
+            "seed": seed,
+        }
+        for i, lr in enumerate(step_sizes, start=1)
+    ]
+
+
+def markers(rows: Sequence[dict[str, Any]], series: str) -> dict[str, Any]:
     """The Monte Carlo part of a `plotting.Series`."""
     own = [row for row in rows if row["series"] == series]
     return {

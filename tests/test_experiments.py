@@ -55,7 +55,7 @@ def test_crossing_of_figure_1b():
     x = np.array([k / 400 for k in ks])
     cells = {start: [fig1b.cell(200, k, 400, start) for k in ks] for start in fig1b.STARTS}
     exact = {s: np.array([exact_risk(c.problem, c.weights).optimal for c in cells[s]]) for s in cells}
-    drawn = {s: np.array([c.paper for c in cells[s]]) for s in cells}
+    drawn = {s: np.array([c.approximate for c in cells[s]]) for s in cells}
     assert corollary_4_6_switch(0.5) < fig1b.crossing(x, exact) < fig1b.crossing(x, drawn) < 1.0
     assert fig1b.crossing(x, exact) == pytest.approx(0.948, abs=0.002)
     assert np.isnan(fig1b.crossing(x, {"cold": exact["cold"] + 400, "warm": exact["warm"]}))

@@ -6,12 +6,13 @@ from ttt_jax.compare import Comparison, agreement_table, compare, family_verdict
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
+from ttt_jax.folds import estimate_folds
 from ttt_jax.models import LinearAttention, Prompt, TokenLinearAttention, functional
 from ttt_jax.pretrain import pretrain, pretrained_weights
 from ttt_jax.problem import GaussianTasks, Pretraining, Problem
 from ttt_jax.shifts import SHIFTS, make_shift
 from ttt_jax.trajectory import Trajectory, estimate_trajectory
-from ttt_jax.ttt import ttt_loss, ttt_step, ttt_train
+from ttt_jax.ttt import fold_prompts, ttt_loss, ttt_step, ttt_train
 
 __version__ = "0.1.0"
 
@@ -31,10 +32,12 @@ __all__ = [
     "asymptotic_risk",
     "check",
     "compare",
+    "estimate_folds",
     "estimate_risk",
     "estimate_trajectory",
     "exact_risk",
     "family_verdict",
+    "fold_prompts",
     "functional",
     "make_shift",
     "pretrain",

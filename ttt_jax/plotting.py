@@ -24,20 +24,22 @@ class Series:
     Args:
         label: its name in the legend.
         x: positions of the theory lines.
-        exact: exact values at x, a solid line.
+        exact: exact values at x, a solid line; None for none.
         approximate: approximate values at x, a dashed line; None for none.
         points: positions of the Monte Carlo markers.
         means: Monte Carlo means at these positions.
         stderrs: their standard errors; the bars show two of them.
+        drawn: positions and values, as pairs, that are read off a published figure; crosses.
     """
 
     label: str
     x: ArrayLike
-    exact: ArrayLike
+    exact: ArrayLike | None
     approximate: ArrayLike | None = None
     points: ArrayLike = ()
     means: ArrayLike = ()
     stderrs: Sequence[float] = ()
+    drawn: Sequence[tuple[float, float]] = ()
 
 
 def draw(
@@ -57,24 +59,31 @@ def draw(
     axes = figure.add_subplot()
     for i, one in enumerate(series):
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        axes.plot(one.x, one.exact, color=colour, lw=1.6)
+        if one.exact is not None:
+            axes.plot(one.x, one.exact, color=colour, lw=1.6)
         if one.approximate is not None:
             axes.plot(one.x, one.approximate, color=colour, lw=1.1, ls=(0, (4, 2)))
-        bars = [2 * stderr for stderr in one.stderrs]
+        bars = [2 * stderr for stderr in one.stderrs] or None
         style: dict[str, Any] = {"marker": marker, "ms": 5, "mfc": "white", "mec": colour, "mew": 1.2}
         axes.errorbar(one.points, one.means, bars, color=colour, ls="none", capsize=2.5, lw=1.0, **style)
+        for point in one.drawn:
+            axes.plot(*point, color=colour, ls="none", marker="x", ms=8, mew=1.8, zorder=3)
         axes.plot([], [], color=colour, lw=1.6, label=one.label, **style)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.25, lw=0.6)
     axes.set_ylim(bottom=0)
-    how = [Line2D([], [], color="black", lw=1.6, label="exact")]
+    how = []
+    if any(one.exact is not None for one in series):
+        how.append(Line2D([], [], color="black", lw=1.6, label="exact"))
     if any(one.approximate is not None for one in series):
         how.append(Line2D([], [], color="black", lw=1.1, ls=(0, (4, 2)), label=approximate_label))
     if any(len(one.stderrs) for one in series):
         label = "Monte Carlo, bars: 2 standard errors"
         how.append(Line2D([], [], color="black", ls="none", marker="o", ms=5, mfc="white", label=label))
+    if any(len(one.drawn) for one in series):
+        how.append(Line2D([], [], color="black", ls="none", marker="x", ms=8, mew=1.8, label="drawn in the paper"))
     axes.legend(loc="best", fontsize=8)
-    figure.legend(handles=how, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(handles=how, loc="outside lower center", ncols=2 if len(how) > 3 else 3, fontsize=8, frameon=False)
     return figure

@@ -11,11 +11,16 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ttt_jax.models import Model, Prompt
 
-__all__ = ["ttt_loss", "ttt_step", "ttt_train"]
+__all__ = ["fold_prompts", "ttt_loss", "ttt_step", "ttt_train"]
 
 
 def ttt_loss(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, ""]:
-    """The training loss of TTT: the SUM over the k queries of (label - prediction)^2, without 1/k and without 1/2."""
+    """The training loss of TTT: the SUM over the k queries of (label - prediction)^2, without 1/k and without 1/2.
+
+    Stacked prompts, as `fold_prompts` makes them, add up.
+    """
+    if jnp.ndim(prompt.context_x) == 3:
+        return jnp.sum(jax.vmap(lambda one: ttt_loss(model, params, one))(prompt))
     return jnp.sum((prompt.query_y - model(params, prompt)) ** 2)
 
 
@@ -25,7 +30,7 @@ def ttt_step(model: Model, params: PyTree, prompt: Prompt, lr: float) -> PyTree:
     Args:
         model: a pure function (params, prompt) -> predictions (k,); `functional` makes one of a Flax module.
         params: its parameters, any pytree of arrays.
-        prompt: n context pairs and the k labelled queries to train on.
+        prompt: n context pairs and the k labelled queries to train on; or several, stacked.
         lr: step size, for a loss that is a sum over queries.
 
     Returns:
@@ -46,12 +51,40 @@ def ttt_step(model: Model, params: PyTree, prompt: Prompt, lr: float) -> PyTree:
     """
     for part in ("context", "query"):
         x, y = getattr(prompt, f"{part}_x"), getattr(prompt, f"{part}_y")
-        if jnp.ndim(x) != 2 or jnp.shape(y) != jnp.shape(x)[:1]:
+        if jnp.ndim(x) not in (2, 3) or jnp.shape(y) != jnp.shape(x)[:-1]:
             raise ValueError(
                 f"prompt.{part}_x must be (rows, d) and {part}_y (rows,), got {jnp.shape(x)} and {jnp.shape(y)}"
             )
     gradient = jax.grad(ttt_loss, argnums=1)(model, params, prompt)
     return jax.tree.map(lambda p, g: p - lr * g, params, gradient)
+
+
+def fold_prompts(x: Float[Array, "N d"], y: Float[Array, " N"], folds: int) -> Prompt:
+    """The prompts of K-fold TTT: each fold of the pairs is asked about once, with all other pairs as its context.
+
+    Args:
+        x: features, (N, d).
+        y: labels, (N,).
+        folds: number of folds K, 2 to N, a divisor of N; N is leave-one-out.
+
+    Returns:
+        K prompts of N - N/K context pairs and N/K queries, stacked along a first axis.
+
+    Raises:
+        ValueError: if folds does not divide N.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> prompts = fold_prompts(jnp.eye(4), jnp.arange(4.0), 2)
+        >>> prompts.query_y.tolist(), prompts.context_y.tolist()
+        ([[0.0, 1.0], [2.0, 3.0]], [[2.0, 3.0], [0.0, 1.0]])
+    """
+    total = len(y)
+    if folds < 2 or total % folds:
+        raise ValueError(f"folds must be a divisor of the {total} pairs, at least 2, got {folds}")
+    query = jnp.arange(total).reshape(folds, -1)
+    context = jnp.stack([jnp.delete(jnp.arange(total), rows, assume_unique_indices=True) for rows in query])
+    return Prompt(x[context], y[context], x[query], y[query])
 
 
 def ttt_train(

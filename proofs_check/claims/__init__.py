@@ -24,6 +24,12 @@ NAMES = (
     "random_tasks",
     "leading_order",
     "leading_order_same",
+    "scaling",
+    "feature_shift",
     "several_steps",
+    "one_batch",
+    "one_batch_same",
+    "new_context",
+    "figure_2c",
 )
 """The modules, in the order of the report."""

@@ -2,8 +2,8 @@
 
 b - W_T u = phi(S/d) r with phi(m) = prod (1 - theta_j m), theta_j = 2 lr_j d |u|^2, S = Xt'Xt and r = b - W u. The
 spectrum of S/d tends to Marchenko and Pastur's law, with moments m_j = sum_i Narayana(j, i) g^i, i = 1..j, g = k/d; so
-the best T steps reach the minimum of its integral of phi^2 over all phi of degree T with phi(0) = 1. T = 1 gives the
-paper's k/(k+d).
+the best T steps reach the minimum of its integral of phi^2 over all phi of degree T with phi(0) = 1, whose roots are
+1 + g + 2 sqrt(g) cos(pi j/(T+1)). T = 1 gives the paper's k/(k+d).
 """
 
 import math
@@ -15,9 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import sympy as sp
 
-from proofs_check.claim import CONFIDENCE, SIZES, Claim, Verdict, identities
+from proofs_check.claim import CONFIDENCE, Claim, Verdict, identities
+from proofs_check.steps import narayana_moment
 from ttt_jax.check import POWER, value_at_infinity
 from ttt_jax.models import LinearAttention, Prompt, functional
+from ttt_jax.problem import Problem
+from ttt_jax.several_steps import best_step_sizes, best_steps_fraction
 from ttt_jax.ttt import ttt_step
 
 STEPS, RATIO = 3, 2
@@ -27,18 +30,13 @@ def formula(c, g, steps):
     return c[0] / sum(c[1] * g**j if j else 1 for j in range(steps + 1))
 
 
-def moment(j, g):
-    """Moment j of the spectrum of S/d."""
-    return sum(sp.binomial(j, i) * sp.binomial(j, i - 1) * g**i for i in range(1, j + 1)) / sp.Integer(j) if j else 1
-
-
 def symbolic(c):
     """The minimum is det(m_{i+j}) / det(m_{i+j+2}), from the normal equations of phi = 1 + sum_j phi_j m^j."""
     g = sp.Symbol("g", positive=True)
     pairs = {}
     for steps in (1, 2, 3):
-        whole = sp.Matrix(steps + 1, steps + 1, lambda i, j: moment(i + j, g))
-        rest = sp.Matrix(steps, steps, lambda i, j: moment(i + j + 2, g))
+        whole = sp.Matrix(steps + 1, steps + 1, lambda i, j: narayana_moment(i + j, g))
+        rest = sp.Matrix(steps, steps, lambda i, j: narayana_moment(i + j + 2, g))
         pairs[f"T = {steps}"] = (formula(c, g, steps), whole.det(method="berkowitz") / rest.det(method="berkowitz"))
     return identities(pairs)
 
@@ -59,6 +57,11 @@ def independent(c):
     errors = [
         abs(float(formula(c, g, steps)) / best_polynomial(g, steps)[0] - 1) for g in (0.5, 2.0) for steps in (1, 2, 3)
     ]
+    problem = Problem(10, 40, np.ones(20))
+    unit = 2 * 20 * (10**2 * 20 + 10 * 20 * 20)  # 2 d |u|^2
+    roots = np.sort(1 / (unit * best_step_sizes(problem, 3)))
+    errors += [abs(best_steps_fraction(2.0, 3) / best_polynomial(2.0, 3)[0] - 1)]
+    errors += list(abs(roots / np.sort(best_polynomial(2.0, 3)[1]) - 1))
     return Verdict(bool(max(errors) < 1e-8), f"quadrature of the density, largest relative error {max(errors):.0e}")
 
 
@@ -84,9 +87,11 @@ def simulated(key, theta, d, count):
 def empirical(c, effort):
     theta = tuple(float(1 / root) for root in best_polynomial(float(RATIO), STEPS)[1])
     claimed = float(formula(c, RATIO, STEPS))
-    risks = [np.asarray(simulated(jax.random.key(effort.seed), theta, d, effort.num_large), float) for d in SIZES]
+    risks = [
+        np.asarray(simulated(jax.random.key(effort.seed), theta, d, effort.num_large), float) for d in effort.sizes
+    ]
     stderrs = [risk.std() / math.sqrt(len(risk)) for risk in risks]
-    limit, stderr = value_at_infinity(SIZES, [risk.mean() for risk in risks], stderrs)
+    limit, stderr = value_at_infinity(effort.sizes, [risk.mean() for risk in risks], stderrs)
     critical = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     z, detectable = abs(limit - claimed) / stderr, (critical + POWER) * stderr / limit
     return Verdict(bool(z <= critical), f"max |z| {z:.2f} (critical {critical:.2f}), detects {detectable:.1%}")

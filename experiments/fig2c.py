@@ -1,0 +1,53 @@
+"""Figure 2c: ten TTT steps with decaying step sizes, a new context and new queries at each step.
+
+Isotropic, noiseless, n/d = 1/2, k = 50 d, from the pretrained W*. The first step has Theorem 4.2's size, and each later
+one is smaller by a factor of .2, .4, .6 or .8. Solid: the exact risk after each step (`new_context_risk`). Dashed: its
+leading order, the recursion of A. Crosses: read off the paper's figure. With one batch and context for all steps the
+curves would be other ones: see the experiment several_steps. Risks are in units of |b|^2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from experiments.figure import Result, markers, trajectory_rows
+from ttt_jax import Problem, estimate_trajectory
+from ttt_jax.asymptotic import theorem_4_2
+from ttt_jax.plotting import Series, draw
+from ttt_jax.several_steps import new_context_risk, new_context_risk_leading
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"n": 50, "d": 100, "num_tasks": 200},
+    "paper": {"n": 50, "d": 100, "num_tasks": 2000},
+}
+STEPS = 10
+DRAWN_LAST = {0.2: 0.40, 0.4: 0.33, 0.6: 0.30, 0.8: 0.27}
+DRAWN_FIRST = 0.42
+
+
+def run(preset: str, seed: int = 0) -> Result:
+    """Simulate the preset and draw the figure."""
+    n, d, num_tasks = (PRESETS[preset][name] for name in ("n", "d", "num_tasks"))
+    problem, weights = Problem(n, 50 * d, np.ones(d) / np.sqrt(d)), 1 / (n + d + 1)
+    rows, series = [], []
+    for i, (factor, last) in enumerate(DRAWN_LAST.items()):
+        steps = theorem_4_2(n, 50 * d, d).optimal_lr * factor ** np.arange(STEPS)
+        exact, leading = (f(problem, weights, steps) for f in (new_context_risk, new_context_risk_leading))
+        found = estimate_trajectory(
+            problem, weights, steps, protocol="new_context", num_tasks=num_tasks, seed=seed + i, progress=True
+        )
+        name = f"reduction factor {factor}"
+        drawn = {1: DRAWN_FIRST, STEPS: last}
+        rows += trajectory_rows(name, problem, steps, found, exact, leading, drawn=drawn, seed=seed + i)
+        points = [(1, DRAWN_FIRST), (STEPS, last)]
+        series.append(Series(name, range(STEPS + 1), exact, leading, **markers(rows, name), drawn=points))
+    figure = draw(
+        series,
+        x_label="TTT step, a new context at each",
+        y_label="risk / |b|²",
+        title=f"Several steps of decaying size, isotropic, noiseless, n = {n}, d = {d}, k = {50 * d}",
+        approximate_label="leading order",
+    )
+    return Result("fig2c", rows, figure, ["the cells of one series are the same simulated tasks"])

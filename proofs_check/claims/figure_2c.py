@@ -1,0 +1,93 @@
+"""Several steps, Sx = I, noiseless, all pairs drawn anew before each step, approximate: Figure 2c's recursion.
+
+A <- (1 - 2 x) A + x^2 (1 + 1/g) (A + S) with x = 2 lr n^2 B k, g = k/d; the risk is A + S, S = n B |W|_F^2 constant.
+"""
+
+import sympy as sp
+
+from proofs_check.claim import (
+    FLOAT64,
+    ORACLE_SIZES,
+    Claim,
+    both,
+    falls_like_1_over_d,
+    identities,
+    isotropic,
+    same_numbers,
+)
+from proofs_check.claims import new_context
+from proofs_check.steps import limit_verdict, simulate_steps
+from proofs_check.symbolic import leading
+from ttt_jax.several_steps import new_context_risk_leading
+
+STEPS = sp.Rational(3, 10), sp.Rational(1, 5)
+"""Values of x."""
+
+
+def formula(c, a, g, weight, steps):
+    """B = 1, W = (weight/d) I, n = a d, k = g d."""
+    misfit, spread = (1 - c[0] * a * weight) ** 2, c[1] * a * weight**2
+    for x in steps:
+        misfit = (1 - c[2] * x) * misfit + c[3] * x**2 * (1 + c[4] / g) * (misfit + spread)
+    return c[5] * (misfit + spread)
+
+
+def exact(n, k, d, weight, steps):
+    """The exact recursion, which `new_context` checks."""
+    state = weight, weight**2, weight**2 * d
+    for x in steps:
+        state = new_context.recursion(new_context.COEFFICIENTS, n, k, d, 1, 0, state, x / (2 * n**2 * k))
+    return new_context.risk(n, 1, 0, state)
+
+
+def symbolic(c):
+    a, g, w, x1, x2, d = sp.symbols("a g w x1 x2 d")
+    pairs = {
+        f"limit of {len(steps)} steps": (
+            formula(c, a, g, w, steps),
+            leading(sp.together(exact(a * d, g * d, d, w / d, steps)), d),
+        )
+        for steps in ([x1], [x1, x2])
+    }
+    return identities(pairs)
+
+
+def independent(c):
+    def error(d):
+        d = sp.Integer(d)
+        return (
+            formula(c, sp.Rational(1, 2), 2, sp.Rational(2, 3), STEPS)
+            / exact(d / 2, 2 * d, d, sp.Rational(2, 3) / d, STEPS)
+            - 1
+        )
+
+    problem = scaled(60).problem()
+    lr = [float(x) / (2 * problem.n**2 * problem.k) for x in STEPS]
+    package = new_context_risk_leading(problem, 2 / 3 / 60, lr)[-1]
+    value = formula(CLAIM.coefficients, sp.Rational(1, 2), 2, sp.Rational(2, 3), STEPS)
+    return both(
+        falls_like_1_over_d(ORACLE_SIZES, [error(d) for d in ORACLE_SIZES]),
+        same_numbers([(package, value)], tolerance=FLOAT64),
+    )
+
+
+def scaled(d):
+    return isotropic(d // 2, 2 * d, d, weight=sp.Rational(2, 3 * d))
+
+
+def empirical(c, effort):
+    settings = [scaled(d) for d in effort.sizes]
+    found = [
+        simulate_steps(
+            setting,
+            tuple(float(x) / (2 * setting.n**2 * setting.k) for x in STEPS),
+            "new_context",
+            effort.num_large,
+            effort.seed + i,
+        )
+        for i, setting in enumerate(settings)
+    ]
+    return limit_verdict(effort.sizes, found, float(formula(c, sp.Rational(1, 2), 2, sp.Rational(2, 3), STEPS)))
+
+
+CLAIM = Claim("Several steps, new contexts", "Figure 2c", (1, 1, 2, 1, 1, 1), symbolic, independent, empirical)

@@ -1,0 +1,61 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ttt_jax import LinearAttention, Problem, estimate_folds, exact_risk, fold_prompts, functional, ttt_loss, ttt_step
+
+PROBLEM = Problem(8, 16, 1.5 * np.ones(4) / 2, feature_cov=[0.5, 1.0, 1.5, 2.0], noise_var=0.2)
+
+
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+def test_one_fold_is_the_exact_risk(evaluation):
+    exact = exact_risk(PROBLEM, 0.04, evaluation)
+    found = estimate_folds(PROBLEM, 0.04, 1, evaluation=evaluation, num_tasks=20_000)
+    for lr in (0.0, exact.optimal_lr / 2):
+        assert abs(found.at(lr) - exact.at(lr)) < 4 * found.stderr(lr)
+    assert found.optimal == pytest.approx(exact.optimal, rel=0.05)
+
+
+def test_every_pair_is_a_query_once_and_never_in_its_own_context():
+    x, y = jnp.arange(24.0).reshape(12, 2), jnp.arange(12.0)
+    for folds in (2, 3, 12):
+        prompts = fold_prompts(x, y, folds)
+        assert sorted(np.asarray(prompts.query_y).ravel().tolist()) == y.tolist()
+        for i in range(folds):
+            assert sorted([*prompts.query_y[i].tolist(), *prompts.context_y[i].tolist()]) == y.tolist()
+            np.testing.assert_array_equal(prompts.query_x[i], x[prompts.query_y[i].astype(int)])
+            np.testing.assert_array_equal(prompts.context_x[i], x[prompts.context_y[i].astype(int)])
+
+
+def test_loss_and_step_of_stacked_prompts_are_sums_over_folds():
+    x = jax.random.normal(jax.random.key(0), (12, 3))
+    y = x[:, 0]
+    model, params = functional(LinearAttention(0.01 * jnp.eye(3)))
+    prompts = fold_prompts(x, y, 4)
+    singles = [jax.tree.map(lambda leaf, i=i: leaf[i], prompts) for i in range(4)]
+    total = sum(float(ttt_loss(model, params, single)) for single in singles)
+    assert float(ttt_loss(model, params, prompts)) == pytest.approx(total, rel=1e-6)
+    stepped = ttt_step(model, params, prompts, 1e-3).weights[...]
+    start = params.weights[...]
+    change = sum(ttt_step(model, params, single, 1e-3).weights[...] - start for single in singles)
+    np.testing.assert_allclose(stepped - start, change, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("folds", "options", "message"),
+    [
+        (5, {}, r"folds must divide n \+ k = 24, got 5"),
+        (0, {}, "folds must be an integer >= 1, got 0"),
+        (2, {"num_tasks": 1}, "num_tasks must be at least 2"),
+        (2, {"evaluation": "new"}, "evaluation must be one of fresh, same, got 'new'"),
+    ],
+)
+def test_bad_input_is_refused(folds, options, message):
+    with pytest.raises(ValueError, match=message):
+        estimate_folds(PROBLEM, 0.0, folds, **options)
+
+
+def test_folds_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="folds must be a divisor of the 4 pairs, at least 2, got 3"):
+        fold_prompts(jnp.eye(4), jnp.zeros(4), 3)
