@@ -96,12 +96,13 @@ class PretrainConfig:
     @classmethod
     def from_json(cls, path: str | Path) -> PretrainConfig:
         """Read settings from a JSON object; fields that it does not name have their defaults."""
-        given = json.loads(Path(path).read_text())
+        given: Any = json.loads(Path(path).read_text())
         names = [field.name for field in fields(cls)]
         if not isinstance(given, dict) or (unknown := [name for name in given if name not in names]):
             wrong = "is no JSON object" if not isinstance(given, dict) else f"names an unknown field {unknown[0]!r}"
             raise ValueError(f"{path}: {wrong}; the fields are {', '.join(names)}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+        return cls(**values)
 
 
 def _is_count(value: Any, lowest: int) -> bool:

@@ -68,7 +68,7 @@ def _task(key: PRNGKeyArray, rows: int, features: int) -> Tasks:
 
 
 class _Uniforms:
-    """Hands out the next of a fixed number of uniforms in [0, 1): one large draw compiles faster than many small ones."""
+    """Hands out the next of a fixed number of uniforms in [0, 1); one large draw compiles faster than many small."""
 
     def __init__(self, key: PRNGKeyArray, count: int):
         self._values, self._used = jax.random.uniform(key, (count,)), 0
