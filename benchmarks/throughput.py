@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,20 +62,27 @@ def law_floor(key, setting: Setting):
     return total
 
 
-def engine(sampler, problem: Problem, weights, lr: float, name: str) -> Callable[[int], None]:
-    """Run a number of tasks through the engine, at its own block size."""
+class Contender(NamedTuple):
+    """run(count) runs count batches."""
+
+    run: Callable[[int], None]
+    batch: int
+
+
+def engine(sampler, problem: Problem, weights, lr: float, name: str) -> Contender:
+    """The engine at its own block size."""
     setting, _ = make_setting(problem, weights, lr, name, "fresh", jnp.float32)
+    size = default_block_size(problem.d, 10**6, ROW_BLOCK if name == "data" else 1)
 
     def run(count: int) -> None:
-        size = default_block_size(problem.d, 10**6, ROW_BLOCK if name == "data" else 1)
         with jax.default_matmul_precision("highest"):
-            for _ in simulate_blocks(sampler, setting, num_tasks=count, seed=0, block_size=size):
+            for _ in simulate_blocks(sampler, setting, num_tasks=count * size, seed=0, block_size=size):
                 pass
 
-    return run
+    return Contender(run, size)
 
 
-def numpy_peer(problem: Problem, weight: float, lr: float, batch: int) -> Callable[[int], None]:
+def numpy_peer(problem: Problem, weight: float, lr: float, batch: int) -> Contender:
     rng, (d, n, k) = np.random.default_rng(0), (problem.d, problem.n, problem.k)
     task = problem.task.astype(np.float32)
 
@@ -83,7 +91,7 @@ def numpy_peer(problem: Problem, weight: float, lr: float, batch: int) -> Callab
         return np.matmul((x @ task)[:, None], x)[:, 0]
 
     def run(count: int) -> None:
-        for _ in range(-(-count // batch)):
+        for _ in range(count):
             u = context()
             x = rng.standard_normal((batch, k, d), dtype=np.float32)
             residual = x @ task - np.matmul(x, (weight * u)[..., None])[..., 0]
@@ -92,10 +100,10 @@ def numpy_peer(problem: Problem, weight: float, lr: float, batch: int) -> Callab
             predictor = weight * u_new + 2 * lr * v * np.sum(u * u_new, axis=1, keepdims=True)
             np.sum((task - predictor) ** 2, axis=1).mean()
 
-    return run
+    return Contender(run, batch)
 
 
-def torch_peer(problem: Problem, weight: float, lr: float, batch: int) -> Callable[[int], None]:
+def torch_peer(problem: Problem, weight: float, lr: float, batch: int) -> Contender:
     import torch
 
     d, n, k = problem.d, problem.n, problem.k
@@ -114,18 +122,18 @@ def torch_peer(problem: Problem, weight: float, lr: float, batch: int) -> Callab
     many = torch.func.vmap(one_task)
 
     def run(count: int) -> None:
-        for _ in range(-(-count // batch)):
+        for _ in range(count):
             many(torch.randn(batch, n, d), torch.randn(batch, k, d), torch.randn(batch, n, d)).mean().item()
 
-    return run
+    return Contender(run, batch)
 
 
-def exact(problem: Problem, weight: float) -> Callable[[int], None]:
+def exact(problem: Problem, weight: float) -> Contender:
     def run(count: int) -> None:
         for _ in range(count):
             exact_risk(problem, weight)
 
-    return run
+    return Contender(run, 1)
 
 
 def bandwidth() -> float:
@@ -143,22 +151,19 @@ def timed(run: Callable[[int], None], count: int) -> float:
     return time.perf_counter() - started
 
 
-def measure(contenders: dict[str, Callable[[int], None]]) -> dict[str, float]:
+def measure(contenders: dict[str, Contender]) -> dict[str, float]:
     """Seconds per task of each, the best of ROUNDS, each round in turn."""
-    counts = {}
-    for name, run in contenders.items():
-        run(1)
-        count = 1
-        while (seconds := timed(run, count)) < SECONDS / 4:
-            count *= 2
-        counts[name] = max(1, math.ceil(count * SECONDS / seconds))
-    rounds = [
-        {name: timed(run, counts[name]) / counts[name] for name, run in contenders.items()} for _ in range(ROUNDS)
-    ]
-    return {name: min(seconds[name] for seconds in rounds) for name in contenders}
+    counts, best = {}, dict.fromkeys(contenders, math.inf)
+    for name, one in contenders.items():
+        one.run(1)
+        counts[name] = max(1, round(SECONDS / timed(one.run, 1)))
+    for _ in range(ROUNDS):
+        for name, one in contenders.items():
+            best[name] = min(best[name], timed(one.run, counts[name]) / (counts[name] * one.batch))
+    return best
 
 
-def contenders_at(d: int, n: int, k: int, peers: bool) -> dict[str, Callable[[int], None]]:
+def contenders_at(d: int, n: int, k: int, peers: bool) -> dict[str, Contender]:
     problem, weight = Problem(n, k, np.ones(d) / math.sqrt(d)), 1 / (n + d + 1)
     lr = exact_risk(problem, weight).optimal_lr
     runs = {
