@@ -13,9 +13,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree
+
+from ttt_jax.processes import gather
 
 __all__ = ["default_block_size", "simulate_blocks"]
 
@@ -80,7 +81,7 @@ def simulate_blocks(
         )
         seconds = time.perf_counter() - started
         if processes > 1:
-            draws, seconds = multihost_utils.process_allgather((draws, seconds))
+            draws, seconds = gather((draws, seconds))
             draws, seconds = draws.reshape(lanes, *draws.shape[2:]), seconds.max()
         for lane, blocks in zip(draws, counts, strict=True):
             for block in lane[:blocks]:

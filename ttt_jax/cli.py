@@ -1,12 +1,15 @@
-"""The command line: `ttt-jax risk`."""
+"""The command line: `ttt-jax risk`, `ttt-jax sweep`, `ttt-jax report`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+import os
 import sys
 import warnings
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +22,14 @@ EXAMPLES = """examples:
   ttt-jax risk --d 20 --n 20 --k 40
   ttt-jax risk --d 200 --n 100 --k 400 --init zero --noise-var 0.1 --tasks 5000
   ttt-jax risk --n 20 --k 40 --task beta.npy --feature-cov sx.npy --lr 1e-5 --evaluation same --json
+"""
+
+
+SWEEP_EXAMPLES = """examples:
+  ttt-jax sweep examples/sweep_small.toml --out out/small
+  ttt-jax sweep examples/sweep_small.toml --out out/small --resume
+  srun --ntasks=4 ttt-jax sweep grid.toml --out out/grid --resume --distributed
+  ttt-jax sweep grid.toml --out out/grid --coordinator 10.0.0.1:1234 --num-processes 2 --process-id 0
 """
 
 
@@ -95,6 +106,34 @@ def build_parser() -> argparse.ArgumentParser:
     step.add_argument("--x64", action="store_true", help="simulate in float64")
     step.add_argument("--json", action="store_true", help="print one JSON object")
     risk.set_defaults(run=run_risk)
+
+    sweep = commands.add_parser(
+        "sweep",
+        help="a grid of problems from a TOML file, resumable, on any number of devices and processes",
+        description="Compute every cell of a grid by theory and simulation; a stopped sweep goes on with --resume.",
+        epilog=SWEEP_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sweep.add_argument("spec", type=Path, metavar="SPEC.toml", help="the grid; see examples/")
+    sweep.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where the store and results.csv are kept"
+    )
+    sweep.add_argument("--resume", action="store_true", help="go on with the sweep in DIR, if there is one")
+    sweep.add_argument("--parquet", action="store_true", help="write results.parquet too (extra: parquet)")
+    several = sweep.add_argument_group("several processes, each started with this same command")
+    several.add_argument("--distributed", action="store_true", help="join the job that JAX detects (SLURM, MPI, ...)")
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0, without a launcher")
+    several.add_argument("--num-processes", type=int, metavar="N", help="number of processes, without a launcher")
+    several.add_argument("--process-id", type=int, metavar="I", help="of this process, 0 to N - 1")
+    sweep.set_defaults(run=run_sweep)
+
+    report = commands.add_parser(
+        "report",
+        help="figures and one HTML page of a sweep",
+        description="Draw a sweep, also one that is not finished: DIR/report.html, and DIR/figure-*.png and .svg.",
+    )
+    report.add_argument("directory", type=Path, metavar="DIR", help="--out of the sweep")
+    report.set_defaults(run=run_report)
     return parser
 
 
@@ -125,6 +164,47 @@ def run_risk(arguments: argparse.Namespace) -> int:
         print(f"ttt-jax risk: warning: {warning.message}", file=sys.stderr)
     result = _as_json(comparison, problem, arguments)
     print(json.dumps(result, indent=2, allow_nan=False) if arguments.json else _as_text(comparison, problem, arguments))
+    return 0
+
+
+def run_sweep(arguments: argparse.Namespace) -> int:
+    from ttt_jax import sweep
+    from ttt_jax.processes import connect, is_leader
+
+    if arguments.parquet and not find_spec("pyarrow"):
+        raise CommandError("--parquet needs pyarrow: pip install 'ttt_jax[parquet]'")
+    address = (arguments.coordinator, arguments.num_processes, arguments.process_id)
+    joined = [value is not None for value in address]
+    if any(joined) and not all(joined):
+        raise CommandError("--coordinator, --num-processes and --process-id must be given together")
+    command = f"ttt-jax sweep {arguments.spec} --out {arguments.out} --resume"
+    several = arguments.distributed or all(joined)
+    if several:
+        connect(*address)
+        if is_leader():
+            print(f"ttt-jax sweep: if a process dies, start all of them again with: {command} ...", file=sys.stderr)
+    try:
+        rows = sweep.run_sweep(arguments.spec, arguments.out, resume=arguments.resume)
+    except (KeyboardInterrupt, sweep.ProcessDied, ValueError, OSError) as error:
+        status, message = 2, str(error)
+        if not isinstance(error, ValueError | OSError):
+            status = 130 if isinstance(error, KeyboardInterrupt) else 1
+            message = f"{message or 'interrupted'}; go on with: {command}"
+        print(f"ttt-jax sweep: {message}", file=sys.stderr, flush=True)
+        if several:
+            os._exit(status)  # an orderly exit would wait for the other processes
+        return status
+    if is_leader():
+        if arguments.parquet:
+            sweep.write_parquet(rows, arguments.out)
+        print(f"{arguments.out / sweep.RESULTS}: {len(rows)} cells; {sweep.verdict(rows)}")
+    return 0
+
+
+def run_report(arguments: argparse.Namespace) -> int:
+    from ttt_jax.sweep_report import write_report
+
+    print(write_report(arguments.directory))
     return 0
 
 

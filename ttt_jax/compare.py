@@ -15,7 +15,7 @@ from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
 from ttt_jax.problem import Problem, finite_number
 
-__all__ = ["Comparison", "agreement_table", "compare", "family_verdict"]
+__all__ = ["Comparison", "agreement_table", "compare", "family_verdict", "theory"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +79,8 @@ def compare(
         >>> abs(c.z) < 4
         True
     """
-    exact = exact_risk(problem, weights, evaluation, seed=seed)
+    exact, asymptotic, reason = theory(problem, weights, evaluation, seed)
     lr = exact.optimal_lr if lr is None else finite_number("lr", lr)
-    asymptotic, reason = None, None
-    try:
-        asymptotic = asymptotic_risk(problem, weights, evaluation, seed=seed)
-    except ValueError as error:
-        reason = str(error)
     estimate = None
     if num_tasks:
         estimate = estimate_risk(
@@ -100,6 +95,23 @@ def compare(
             progress=progress,
         )
     return Comparison(lr, exact, asymptotic, reason, estimate)
+
+
+def theory(
+    problem: Problem, weights: ArrayLike, evaluation: str, seed: int = 0
+) -> tuple[RiskCurve, RiskCurve | None, str | None]:
+    """The exact curve, the asymptotic one or None, and why it is None.
+
+    Example:
+        >>> exact, asymptotic, reason = theory(Problem(n=8, k=16, task=[0.0]), 0.0, "fresh")
+        >>> exact.initial, asymptotic, reason
+        (0.0, None, "asymptotic_risk needs a task with signal, but b'Sx b = 0")
+    """
+    exact = exact_risk(problem, weights, evaluation, seed=seed)
+    try:
+        return exact, asymptotic_risk(problem, weights, evaluation, seed=seed), None
+    except ValueError as error:
+        return exact, None, str(error)
 
 
 def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, float]:

@@ -1,4 +1,4 @@
-"""A progress bar for work that takes more than two seconds, on a terminal and nowhere else."""
+"""A progress bar for work that takes more than two seconds, on a terminal; elsewhere lines, if asked for."""
 
 from __future__ import annotations
 
@@ -9,20 +9,28 @@ from collections.abc import Iterator, Sequence
 __all__ = ["progress_bar"]
 
 QUIET_SECONDS = 2.0
+LOG_SECONDS = 30.0
 
 
 class Progress:
     """A bar on standard error that appears after two seconds, if standard error is a terminal.
+
+    Args:
+        title: what is done.
+        total: number of units.
+        enabled: False shows nothing.
+        log: off a terminal, print a line every half minute.
 
     Example:
         >>> with Progress("tasks", total=10) as bar:
         ...     bar.advance(10)
     """
 
-    def __init__(self, title: str, total: int, *, enabled: bool = True):
+    def __init__(self, title: str, total: int, *, enabled: bool = True, log: bool = False):
         self.title, self.total, self.done = title, total, 0
         self.enabled = enabled and sys.stderr.isatty()
-        self.started = time.monotonic()
+        self.log = enabled and log and not self.enabled
+        self.started = self.logged = time.monotonic()
         self.bar = None
 
     def __enter__(self) -> Progress:
@@ -35,6 +43,9 @@ class Progress:
     def advance(self, amount: int = 1, note: str = ""):
         """Count `amount` more units as done; `note` is shown beside the title."""
         self.done += amount
+        if self.log and time.monotonic() - self.logged > LOG_SECONDS:
+            self.logged = time.monotonic()
+            print(f"{self.title}: {self.done} of {self.total} {note}".strip(), file=sys.stderr, flush=True)
         if not self.enabled:
             return
         if self.bar is None and time.monotonic() - self.started > QUIET_SECONDS:

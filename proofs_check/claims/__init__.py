@@ -22,6 +22,7 @@ NAMES = (
     "exact_risk",
     "exact_risk_same",
     "random_tasks",
+    "gain_in_k",
     "leading_order",
     "leading_order_same",
     "scaling",

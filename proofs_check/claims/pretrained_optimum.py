@@ -59,12 +59,15 @@ def independent(c):
     stationary = same_numbers((derivative(i, j), 0) for i in range(2) for j in range(2))
     pretraining = Pretraining(N, np.array(FEATURE_COV, float), np.array(TASK_COV, float), float(NOISE_VAR))
     package = same_numbers(zip(pretrained_weights(pretraining).ravel(), w, strict=True), tolerance=FLOAT64)
-    spectrum = [sp.Integer(2), sp.Rational(1, 2)]
-    diagonal = zip(
-        proposition_5_2_weights(N, [float(x) for x in spectrum]),
-        formula(c, sp.eye(2), sp.diag(*spectrum), 0, N).diagonal(),
-        strict=True,
-    )
+    spectrum, features = sp.diag(2, sp.Rational(1, 2)), sp.diag(1, 3)
+    compact = [
+        (proposition_5_2_weights(N, [2.0, 0.5]), formula(c, sp.eye(2), spectrum, 0, N)),
+        (
+            pretrained_weights(Pretraining(N, [1.0, 3.0], [2.0, 0.5], float(NOISE_VAR)), dense=False),
+            formula(c, features, spectrum, NOISE_VAR, N),
+        ),
+    ]
+    diagonal = [pair for found, exact in compact for pair in zip(found, exact.diagonal(), strict=True)]
     return both(stationary, package, same_numbers(diagonal, tolerance=FLOAT64))
 
 

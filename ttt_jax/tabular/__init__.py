@@ -6,5 +6,6 @@ from ttt_jax.tabular.estimators import PFNClassifier
 from ttt_jax.tabular.network import Table
 from ttt_jax.tabular.pfn import PFN
 from ttt_jax.tabular.torch_file import CheckpointError
+from ttt_jax.tabular.ttt_classifier import TTTClassifier
 
-__all__ = ["PFN", "CheckpointError", "PFNClassifier", "PFNConfig", "Table", "load_tabpfn_checkpoint"]
+__all__ = ["PFN", "CheckpointError", "PFNClassifier", "PFNConfig", "TTTClassifier", "Table", "load_tabpfn_checkpoint"]

@@ -91,10 +91,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, numbers(X, self.categories_), y, dtype=np.float64, ensure_all_finite=False)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(X) > self.max_context_rows:
-            raise ValueError(
-                f"X: {len(X)} rows exceed max_context_rows={self.max_context_rows}; subsample, or raise the limit"
-            )
+        self._require_rows(len(X))
         pfn = load_weights(self.weights)
         if len(self.classes_) > pfn.config.num_classes:
             raise ValueError(
@@ -102,16 +99,26 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
                 "merge rare classes, or wrap it in sklearn.multiclass.OneVsRestClassifier"
             )
         config = {**vars(pfn.config), "outlier_sigma": self.outlier_sigma}
-        with self._on_device():
-            self.pfn_ = PFN(type(pfn.config)(**config), jax.tree.map(jnp.asarray, pfn.params))
         with np.errstate(over="ignore"):
             X = X.astype(np.float32)
         varies = (X[1:] != X[0]).any(0) & np.isfinite(X).any(0)
         self.columns_ = np.flatnonzero(varies) if varies.any() else np.arange(1)
-        self.context_ = X[:, self.columns_]
-        self.labels_ = labels
-        self.orders_ = self._draw_orders()
+        with self._on_device():
+            self.pfn_ = PFN(type(pfn.config)(**config), jax.tree.map(jnp.asarray, pfn.params))
+            self._set_context(X[:, self.columns_], labels)
         return self
+
+    def _set_context(self, X: Float[np.ndarray, "N F"], labels: Int[np.ndarray, " N"]) -> None:
+        """Predict from these rows."""
+        classes = len(self.classes_)
+        self.orders_ = self._draw_orders(X.shape[1], np.arange(classes), classes)
+        self.contexts_, self.ranks_shown_ = [(X, labels)], classes
+
+    def _require_rows(self, rows: int) -> None:
+        if rows > self.max_context_rows:
+            raise ValueError(
+                f"X: {rows} rows exceed max_context_rows={self.max_context_rows}; subsample, or raise the limit"
+            )
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "rows classes"]:
         """Class probabilities, columns in the order of `classes_`."""
@@ -130,22 +137,31 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[best]
 
     def _predict_block(self, X: Float[np.ndarray, "M F"]) -> Float[np.ndarray, "M classes"]:
-        filler = np.repeat(self.context_[:1], max(0, _FEWEST_QUERY_ROWS - len(X)), axis=0)
-        queries = np.concatenate([X, filler])
         total = np.zeros((len(X), len(self.classes_)))
-        for columns, ranks in self.orders_:
-            table = self.pfn_.pad(self.context_[:, columns], ranks[self.labels_], queries[:, columns])
-            logits = np.asarray(self.pfn_.apply_table(self.pfn_.params, table), np.float64)[: len(X), ranks]
-            scores = np.exp((logits - logits.max(1, keepdims=True)) / self.softmax_temperature)
-            total += scores / scores.sum(1, keepdims=True)
-        return total / len(self.orders_)
+        for context, labels in self.contexts_:
+            filler = np.repeat(context[:1], max(0, _FEWEST_QUERY_ROWS - len(X)), axis=0)
+            queries = np.concatenate([X, filler])
+            for columns, ranks in self.orders_:
+                table = self.pfn_.pad(context[:, columns], ranks[labels], queries[:, columns])
+                logits = np.asarray(self.pfn_.apply_table(self.pfn_.params, table), np.float64)[: len(X), ranks]
+                logits = np.where(ranks < self.ranks_shown_, logits, -np.inf)
+                scores = np.exp((logits - logits.max(1, keepdims=True)) / self.softmax_temperature)
+                total += scores / scores.sum(1, keepdims=True)
+        return total / (len(self.contexts_) * len(self.orders_))
 
-    def _draw_orders(self) -> list[tuple[Int[np.ndarray, " F"], Int[np.ndarray, " classes"]]]:
-        """Per member an order of the columns and the rank that each class takes; the first member changes nothing."""
-        rng = check_random_state(self.random_state)
-        columns, classes = len(self.columns_), len(self.classes_)
-        drawn = [(rng.permutation(columns), rng.permutation(classes)) for _ in range(self.n_estimators - 1)]
-        return [(np.arange(columns), np.arange(classes)), *drawn]
+    def _draw_orders(
+        self, columns: int, ranks: Int[np.ndarray, " C"], shown: int
+    ) -> list[tuple[Int[np.ndarray, " F"], Int[np.ndarray, " C"]]]:
+        """Per member an order of the columns and the rank that each class takes; the first member changes nothing.
+
+        Only the ranks below `shown` change places: the context has no class of the others.
+        """
+        rng, others = check_random_state(self.random_state), np.arange(shown, len(ranks))
+        orders = [(np.arange(columns), ranks)]
+        for _ in range(self.n_estimators - 1):
+            order = rng.permutation(columns)
+            orders.append((order, np.concatenate([rng.permutation(shown), others])[ranks]))
+        return orders
 
     def _on_device(self):
         return nullcontext() if self.device is None else jax.default_device(jax.devices(self.device)[0])

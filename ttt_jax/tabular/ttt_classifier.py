@@ -1,0 +1,233 @@
+"""A scikit-learn classifier that fine-tunes a PFN on the training table, then predicts from a small context."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.utils import check_random_state
+
+from ttt_jax.tabular.estimators import PFNClassifier
+from ttt_jax.tabular.pfn import PFN
+from ttt_jax.tabular.splits import Split, split_rows
+from ttt_jax.tabular.tuning import OPTIMISERS, Batch, Classes, Tuned, make_batch, tune, tune_in_one_step
+
+MODES = ("one", "few", "full")
+_FEW_STEPS, _STEPS_PER_GROUP = 50, 50
+_GROUPS_AT_ONCE, _CONTEXT_ROWS_AT_ONCE = 8, 512
+
+
+class TTTClassifier(PFNClassifier):
+    """Test-time training of a PFN: fine-tune it on the demonstrations, then predict from `n_context` of them.
+
+    The demonstrations are split into groups. A group's context is n rows; its queries are drawn from the training rows
+    outside them. An update is one gradient step on the cross-entropy of a batch of queries. A share of the rows is held
+    out from training; by it the stopping point is chosen among 0 and later updates, so that the result is never worse
+    on these rows than the untuned network. Judge it on other rows. Columns and classes are encoded and ordered in
+    training as in prediction.
+
+    If no row is left outside the context, nothing is trained and the prediction is that of `PFNClassifier`.
+
+    Args:
+        weights: as in `PFNClassifier`.
+        n_context: rows n of a context; None for half of the table, at most 256.
+        n_training: number k of demonstrations, contexts included; a random choice is made from a larger table.
+        groups: number of contexts; None for k // n.
+        mode: `"one"`: one step of gradient descent on all queries of one context, as in the theory; `"few"`: 50
+            updates; `"full"`: 50 updates per group.
+        steps: updates in place of the mode's.
+        learning_rate: None for 0.02 / embedding size with Adam, 0.1 with gradient descent, and in mode `"one"` the
+            best of nine on the held-out rows.
+        optimiser: `"adam"` or `"sgd"`; mode `"one"` is gradient descent always.
+        batch_size: queries per update.
+        validation_fraction: share of the rows outside the context that is held out.
+        patience: stop when this many of ten evaluations in a row bring nothing better.
+        n_contexts: contexts whose predictions are averaged, at most the number of groups.
+        n_estimators, softmax_temperature, outlier_sigma, max_context_rows, device, random_state: as in `PFNClassifier`.
+
+    Attributes:
+        classes_, n_features_in_: as in `PFNClassifier`.
+        pfn_: the tuned network.
+        chosen_: the held-out score of the parameters in use; its `step` is 0 if no update was an improvement.
+        scores_: all held-out scores, that of the untuned network first; empty if nothing was trained.
+        fit_seconds_: what the training cost.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = TTTClassifier(n_context=20, random_state=0).fit(X[::2], y[::2])  # doctest: +SKIP
+        >>> model.score(X[1::2], y[1::2])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | PFN = "default",
+        *,
+        n_context: int | None = None,
+        n_training: int = 10_000,
+        groups: int | None = None,
+        mode: str = "few",
+        steps: int | None = None,
+        learning_rate: float | None = None,
+        optimiser: str = "adam",
+        batch_size: int = 256,
+        validation_fraction: float = 0.2,
+        patience: int = 3,
+        n_contexts: int = 1,
+        n_estimators: int = 4,
+        softmax_temperature: float = 0.9,
+        outlier_sigma: float | None = 12.0,
+        max_context_rows: int = 10_000,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+    ):
+        super().__init__(
+            weights,
+            n_estimators=n_estimators,
+            softmax_temperature=softmax_temperature,
+            outlier_sigma=outlier_sigma,
+            max_context_rows=max_context_rows,
+            device=device,
+            random_state=random_state,
+        )
+        self.n_context = n_context
+        self.n_training = n_training
+        self.groups = groups
+        self.mode = mode
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.optimiser = optimiser
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.n_contexts = n_contexts
+
+    def _require_rows(self, rows: int) -> None:
+        if self.n_context is not None and self.n_context > min(rows, self.n_training):
+            raise ValueError(
+                f"n_context: {self.n_context} exceeds the {min(rows, self.n_training)} demonstrations; choose fewer"
+            )
+        if self._context_rows(rows) > self.max_context_rows:
+            raise ValueError(f"n_context: {self.n_context} exceeds max_context_rows={self.max_context_rows}")
+
+    def _context_rows(self, rows: int) -> int:
+        return max(1, min(256, min(rows, self.n_training) // 2)) if self.n_context is None else self.n_context
+
+    def _set_context(self, X: Float[np.ndarray, "rows F"], labels: Int[np.ndarray, " rows"]) -> None:
+        started = time.perf_counter()
+        random = check_random_state(self.random_state)
+        rng = np.random.default_rng(random.randint(2**31))
+        n_context = self._context_rows(len(X))
+        chosen = _choose_rows(labels, self.n_training, rng)
+        X, labels = X[chosen], labels[chosen]
+        ranks = _ranks(np.bincount(labels, minlength=len(self.classes_)), n_context)
+        split = split_rows(
+            ranks[labels], n_context, groups=self.groups, held_out_fraction=self.validation_fraction, rng=rng
+        )
+        shown = len(np.unique(labels[split.contexts[0]]))
+        self.orders_ = self._draw_orders(X.shape[1], ranks, shown)
+        self.contexts_ = [(X[rows], labels[rows]) for rows in split.contexts[: self.n_contexts]]
+        self.scores_, self.ranks_shown_ = [], shown
+        if len(split.held_out):
+            tuned = self._tune(_Rows(self.pfn_, X, labels, split, self.orders_), Classes(len(ranks), shown), rng)
+            self.pfn_ = PFN(self.pfn_.config, tuned.params)
+            self.scores_, self.chosen_ = tuned.scores, tuned.chosen
+            self.ranks_shown_ = len(ranks) if tuned.chosen.step else shown
+        self.fit_seconds_ = time.perf_counter() - started
+
+    def _tune(self, rows: _Rows, classes: Classes, rng: np.random.Generator) -> Tuned:
+        held_out = rows.held_out(self.n_contexts, self.batch_size)
+        if self.mode == "one":
+            return tune_in_one_step(self.pfn_, rows.all_queries(self.batch_size), held_out, classes, self.learning_rate)
+        by_mode = {"few": _FEW_STEPS, "full": _STEPS_PER_GROUP * len(rows.split.contexts)}[self.mode]
+        usual = 0.02 / self.pfn_.config.embedding_size if self.optimiser == "adam" else 0.1
+        return tune(
+            self.pfn_,
+            rows.random_queries(self.batch_size, rng),
+            held_out,
+            classes,
+            steps=by_mode if self.steps is None else self.steps,
+            learning_rate=usual if self.learning_rate is None else self.learning_rate,
+            optimiser=self.optimiser,
+            patience=self.patience,
+        )
+
+    def _require_parameters(self) -> None:
+        super()._require_parameters()
+        for name in ("n_training", "batch_size", "patience", "n_contexts"):
+            _require_count(name, getattr(self, name))
+        for name in ("n_context", "groups", "steps"):
+            if getattr(self, name) is not None:
+                _require_count(name, getattr(self, name))
+        for name, choices in (("mode", MODES), ("optimiser", OPTIMISERS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: {getattr(self, name)!r} must be one of {', '.join(choices)}")
+        if self.learning_rate is not None and not 0 < self.learning_rate < np.inf:
+            raise ValueError(f"learning_rate: {self.learning_rate!r} must be a positive number, or None")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction: {self.validation_fraction!r} must be between 0 and 1")
+
+
+class _Rows:
+    """Batches of a table's rows, columns and classes ordered as in prediction."""
+
+    def __init__(self, pfn: PFN, X: np.ndarray, labels: np.ndarray, split: Split, orders: list[tuple]):
+        self.pfn, self.X, self.labels, self.split, self.orders = pfn, X, labels, split, orders
+        self.outside = [np.setdiff1d(split.training, context) for context in split.contexts]
+
+    def batch(self, members: list[tuple[int, tuple, Int[np.ndarray, " M"]]]) -> Batch:
+        """From a group, an order and query rows each."""
+        parts, targets = [], []
+        for group, (columns, ranks), queries in members:
+            context = self.split.contexts[group]
+            parts.append((self.X[context][:, columns], ranks[self.labels[context]], self.X[queries][:, columns]))
+            targets.append(ranks[self.labels[queries]])
+        return make_batch(self.pfn, parts, targets)
+
+    def random_queries(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+        """Without end: `size` queries of a few groups, which take turns as the orders do."""
+        groups, n = len(self.split.contexts), len(self.split.contexts[0])
+        at_once = max(1, min(groups, _GROUPS_AT_ONCE, _CONTEXT_ROWS_AT_ONCE // n, size))
+        queries = min(size // at_once, *map(len, self.outside))
+        turn = 0
+        while True:
+            members = []
+            for _ in range(at_once):
+                group, order = turn % groups, self.orders[turn % len(self.orders)]
+                members.append((group, order, rng.choice(self.outside[group], queries, replace=False)))
+                turn += 1
+            yield self.batch(members)
+
+    def all_queries(self, size: int) -> list[Batch]:
+        """All queries of the first context, in every order."""
+        pieces = np.array_split(self.outside[0], -(-len(self.outside[0]) // size))
+        return [self.batch([(0, order, piece)]) for order in self.orders for piece in pieces]
+
+    def held_out(self, contexts: int, size: int) -> list[Batch]:
+        """The held-out rows after each context of prediction, in every order."""
+        pieces = np.array_split(self.split.held_out, -(-len(self.split.held_out) // size))
+        groups = range(min(contexts, len(self.split.contexts)))
+        return [self.batch([(g, order, piece) for order in self.orders]) for g in groups for piece in pieces]
+
+
+def _ranks(counts: Int[np.ndarray, " C"], n_context: int) -> Int[np.ndarray, " C"]:
+    """The rank of each class: its position, or by decreasing frequency if a context cannot show them all."""
+    return np.arange(len(counts)) if n_context >= len(counts) else np.argsort(np.argsort(-counts, kind="stable"))
+
+
+def _choose_rows(labels: Int[np.ndarray, " rows"], most: int, rng: np.random.Generator) -> Int[np.ndarray, " k"]:
+    """At most that many rows at random, and one of each class among them."""
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    rows = rng.permutation(len(labels))
+    _, first = np.unique(labels[rows], return_index=True)
+    return np.concatenate([rows[first], np.delete(rows, first)])[:most]
+
+
+def _require_count(name: str, value: Any) -> None:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name}: {value!r} must be an integer of at least 1")
