@@ -102,6 +102,7 @@ def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -
         num_tasks = int(np.clip(normals / ((2 * p.n + p.k) * p.d), 1000, 20_000))
         c = compare(p, cell.weights, cell.lr, evaluation=cell.evaluation, num_tasks=num_tasks, seed=seed + i)
         assert c.estimate is not None
+        assert c.exact is not None
         unit = float(p.task @ p.task)
         rows.append(
             {

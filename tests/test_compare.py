@@ -18,7 +18,7 @@ def test_three_ways_side_by_side():
 def test_what_does_not_apply_is_none_with_a_reason():
     c = compare(Problem(3, 3, np.zeros(2), noise_var=1.0), 0.1, 1e-3, num_tasks=0)
     assert c.asymptotic is None
-    assert "signal" in c.asymptotic_reason
+    assert "signal" in c.reason
     assert c.estimate is None
     assert c.z is None
 

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from ttt_jax import exact_risk, linalg, pretrained_weights
+from ttt_jax import Problem, asymptotic_risk, compare, estimate_risk, exact_risk, linalg, pretrained_weights
 from ttt_jax.asymptotic import misalignment, proposition_4_1_risk
 from ttt_jax.shifts import SHIFTS, make_shift
 
@@ -30,7 +30,7 @@ def test_every_entry_is_normalised_and_has_defaults_and_a_docstring(name):
     assert problem.task @ problem.task == pytest.approx(1)
     assert pretraining.noise_var == 0.25
     assert SHIFTS[name].__doc__
-    assert np.isfinite(exact_risk(problem, pretrained_weights(pretraining)).optimal)
+    assert np.isfinite(asymptotic_risk(problem, pretrained_weights(pretraining)).optimal)
 
 
 def test_no_shift_is_proposition_4_1():
@@ -125,3 +125,49 @@ def test_sizes_of_one_and_odd_sizes():
         for p in inspect.signature(shift).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     )
+
+
+def exact_by_enumeration(n, k, lr, weight, evaluation):
+    """The risk for d = 1 and x = +-1, b = 1, noiseless: then u = n and S = k without any randomness."""
+    return (1 - (weight + 2 * lr * k * (1 - weight * n) * n) * n) ** 2
+
+
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+def test_signs_in_one_dimension_have_no_randomness(evaluation):
+    problem = Problem(3, 5, [1.0], feature_law="rademacher")
+    found = estimate_risk(problem, 0.1, 1e-3, num_tasks=50, evaluation=evaluation, x64=True)
+    assert found.mean == pytest.approx(exact_by_enumeration(3, 5, 1e-3, 0.1, evaluation), rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("rademacher", {}), ("student_t", {"dof": 40.0})])
+def test_leading_order_holds_for_other_laws_of_the_features(name, parameters):
+    """The error at d and 2 d, extrapolated to d = infinity, is 0; there is no exact risk to compare with."""
+    errors, stderrs = [], []
+    for seed, d in enumerate((40, 80)):
+        pretraining, problem = make_shift(name, n=d, k=2 * d, d=d, **parameters)
+        weights = pretrained_weights(pretraining)
+        c = compare(problem, weights, num_tasks=2000, seed=seed)
+        assert c.exact is None
+        assert c.z is None
+        assert "needs Gaussian features" in c.reason
+        errors.append(c.estimate.mean / c.asymptotic.at(c.lr) - 1)
+        stderrs.append(c.estimate.stderr / c.asymptotic.at(c.lr))
+        assert c.estimate.stderr_reliable
+    assert abs(2 * errors[1] - errors[0]) < 4 * np.hypot(2 * stderrs[1], stderrs[0]) + 0.02
+
+
+def test_heavy_tails_are_flagged_and_other_roads_are_refused():
+    _, heavy = make_shift("student_t", **SIZES, dof=10.0)
+    assert not estimate_risk(heavy, 0.1, 1e-3, num_tasks=100).stderr_reliable
+    with pytest.raises(ValueError, match="sampler must be 'data' for the feature_law 'student_t', got 'law'"):
+        estimate_risk(heavy, 0.1, 1e-3, num_tasks=10, sampler="law")
+    with pytest.raises(ValueError, match="exact_risk needs Gaussian features, got feature_law 'student_t'"):
+        exact_risk(heavy, 0.1)
+    for options, message in (
+        ({"feature_law": "cauchy"}, "feature_law must be one of gaussian, rademacher, student_t, got 'cauchy'"),
+        ({"feature_law": "student_t"}, "dof must be given for feature_law 'student_t' and no other, got None"),
+        ({"dof": 9.0}, "dof must be given for feature_law 'student_t' and no other, got 9.0"),
+        ({"feature_law": "student_t", "dof": 4}, "dof must be above 4, got 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Problem(2, 2, [1.0], **options)

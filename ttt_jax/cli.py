@@ -299,6 +299,7 @@ def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Names
             "block_size": estimate.block_size,
             "doubt": _doubt(comparison),
         }
+    assert comparison.exact is not None
     return {
         "d": problem.d,
         "n": problem.n,
@@ -313,7 +314,7 @@ def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Names
         "ttt": {
             "exact": _number(comparison.exact.at(lr)),
             "asymptotic": None if comparison.asymptotic is None else _number(comparison.asymptotic.at(lr)),
-            "asymptotic_reason": comparison.asymptotic_reason,
+            "asymptotic_reason": comparison.reason,
             "monte_carlo": monte_carlo,
         },
         "z": _number(comparison.z),
@@ -322,6 +323,7 @@ def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Names
 
 def _as_text(comparison: Comparison, problem: Problem, arguments: argparse.Namespace) -> str:
     exact, estimate, lr = comparison.exact, comparison.estimate, comparison.lr
+    assert exact is not None
     chosen = " (optimal)" if arguments.lr == "optimal" else ""
     lines = [
         f"d = {problem.d}, n = {problem.n}, k = {problem.k}, noise_var = {problem.noise_var:g}, "
@@ -330,7 +332,7 @@ def _as_text(comparison: Comparison, problem: Problem, arguments: argparse.Names
         f"risk after TTT, exact    {exact.at(lr):.6g}",
     ]
     if comparison.asymptotic is None:
-        lines.append(f"  asymptotic             none: {comparison.asymptotic_reason}")
+        lines.append(f"  asymptotic             none: {comparison.reason}")
     else:
         lines.append(f"  asymptotic             {comparison.asymptotic.at(lr):.6g}")
     if estimate is not None:

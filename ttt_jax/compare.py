@@ -24,22 +24,22 @@ class Comparison:
 
     Args:
         lr: the step size.
-        exact: the exact curve.
+        exact: the exact curve, None where it does not apply.
         asymptotic: the leading-order curve, None where it does not apply.
-        asymptotic_reason: why it does not apply, else None.
+        reason: why one of them does not apply, else None.
         estimate: the Monte Carlo estimate, None if none was asked for.
     """
 
     lr: float
-    exact: RiskCurve
+    exact: RiskCurve | None
     asymptotic: RiskCurve | None
-    asymptotic_reason: str | None
+    reason: str | None
     estimate: Estimate | None
 
     @property
     def z(self) -> float | None:
         """(estimate - exact) / standard error, the latter of both if tasks were sampled for the exact value too."""
-        if self.estimate is None:
+        if self.estimate is None or self.exact is None:
             return None
         stderr = math.hypot(self.estimate.stderr, self.exact.stderr(self.lr))
         difference = self.estimate.mean - self.exact.at(self.lr)
@@ -65,7 +65,7 @@ def compare(
     Args:
         problem: the test-time problem.
         weights: W before the step, a scalar, (d,) or (d, d).
-        lr: step size; None takes the exact optimum.
+        lr: step size; None takes the exact optimum, or the asymptotic one where there is no exact risk.
         evaluation: "fresh" or "same" context at evaluation.
         num_tasks: simulated tasks; 0 skips the simulation.
         seed, sampler, x64, progress: as in `estimate_risk`.
@@ -80,7 +80,9 @@ def compare(
         True
     """
     exact, asymptotic, reason = theory(problem, weights, evaluation, seed)
-    lr = exact.optimal_lr if lr is None else finite_number("lr", lr)
+    if lr is None:
+        lr = best_curve(exact, asymptotic).optimal_lr
+    lr = finite_number("lr", lr)
     estimate = None
     if num_tasks:
         estimate = estimate_risk(
@@ -97,21 +99,34 @@ def compare(
     return Comparison(lr, exact, asymptotic, reason, estimate)
 
 
+def best_curve(exact: RiskCurve | None, asymptotic: RiskCurve | None) -> RiskCurve:
+    """The exact curve if there is one, else the asymptotic one."""
+    curve = exact or asymptotic
+    if curve is None:
+        raise ValueError("lr must be a number for this problem, which no theory applies to")
+    return curve
+
+
 def theory(
     problem: Problem, weights: ArrayLike, evaluation: str, seed: int = 0
-) -> tuple[RiskCurve, RiskCurve | None, str | None]:
-    """The exact curve, the asymptotic one or None, and why it is None.
+) -> tuple[RiskCurve | None, RiskCurve | None, str | None]:
+    """The exact and the asymptotic curve, None where one does not apply, and why.
 
     Example:
         >>> exact, asymptotic, reason = theory(Problem(n=8, k=16, task=[0.0]), 0.0, "fresh")
         >>> exact.initial, asymptotic, reason
         (0.0, None, "asymptotic_risk needs a task with signal, but b'Sx b = 0")
     """
-    exact = exact_risk(problem, weights, evaluation, seed=seed)
+    exact, asymptotic, reasons = None, None, []
+    if problem.feature_law == "gaussian":
+        exact = exact_risk(problem, weights, evaluation, seed=seed)
+    else:
+        reasons.append(f"exact_risk needs Gaussian features, got feature_law {problem.feature_law!r}")
     try:
-        return exact, asymptotic_risk(problem, weights, evaluation, seed=seed), None
+        asymptotic = asymptotic_risk(problem, weights, evaluation, seed=seed)
     except ValueError as error:
-        return exact, None, str(error)
+        reasons.append(str(error))
+    return exact, asymptotic, "; ".join(reasons) or None
 
 
 def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, float]:

@@ -73,7 +73,7 @@ def sum_over_rows(
 
     def block(i):
         key_x, key_y = jax.random.split(jax.random.fold_in(key, i))
-        x = linalg.apply(setting.feature_root, jax.random.normal(key_x, (ROW_BLOCK, d), dtype))
+        x = linalg.apply(setting.feature_root, setting.features(key_x, (ROW_BLOCK, d), dtype))
         y = x @ task + jnp.sqrt(setting.noise_var) * jax.random.normal(key_y, (ROW_BLOCK,), dtype)
         live = i * ROW_BLOCK + jnp.arange(ROW_BLOCK) < rows
         return function(x, y, live)

@@ -69,6 +69,8 @@ def exact_risk(
     general formula is this project's.
     """
     choice("evaluation", evaluation, EVALUATIONS)
+    if problem.feature_law != "gaussian":
+        raise ValueError(f"exact_risk needs Gaussian features, got feature_law {problem.feature_law!r}")
     curve = average_over_tasks(risk_coefficients, problem, weights, evaluation, num_tasks, seed)
     if not curve.covariance.any():
         return curve

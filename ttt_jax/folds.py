@@ -61,6 +61,8 @@ def estimate_folds(
     choice("evaluation", evaluation, EVALUATIONS)
     if positive_integer("num_tasks", num_tasks) < 2:
         raise ValueError("num_tasks must be at least 2 for a standard error, got 1")
+    if problem.feature_law != "gaussian":
+        raise ValueError(f"feature_law must be 'gaussian' for folds, got {problem.feature_law!r}")
     total = problem.n + problem.k
     if positive_integer("folds", folds) > 1 and total % folds:
         raise ValueError(f"folds must divide n + k = {total}, got {folds}")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Key
 from numpy.typing import ArrayLike
 
@@ -30,6 +31,7 @@ class Setting(NamedTuple):
     weights: Float[Array, ...]
     task_mean: Float[Array, " d"]
     task_root: Float[Array, ...] | None  # None: the task is task_mean in every experiment
+    features: Partial  # (key, shape, dtype) -> independent entries of mean 0 and variance 1
     same: Bool[Array, ""]  # whether the context of TTT is the context at evaluation
 
 
@@ -54,6 +56,8 @@ def make_setting(
     The units are such that tr(Sx) = d and labels have a variance of order one. With x = sqrt(m) x' and
     y = sqrt(scale) y' the same experiment has b' = sqrt(m / scale) b, W' = m W and lr' = m^2 scale lr.
     """
+    if sampler == "law" and problem.feature_law != "gaussian":
+        raise ValueError(f"sampler must be 'data' for the feature_law {problem.feature_law!r}, got 'law'")
     m, d = feature_unit(problem), problem.d
     scale = m * mean_square(problem) + problem.noise_var or 1.0
     unit = math.sqrt(m / scale)
@@ -71,9 +75,20 @@ def make_setting(
         weights=jnp.asarray(m * weights, dtype),
         task_mean=jnp.asarray(unit * task, dtype),
         task_root=task_root,
+        features=_features(problem, dtype),
         same=jnp.asarray(evaluation == "same"),
     )
     return setting, scale
+
+
+def _features(problem: Problem, dtype) -> Partial:
+    if problem.feature_law == "student_t":
+        return Partial(_student_t, jnp.asarray(problem.dof, dtype))
+    return Partial({"gaussian": jax.random.normal, "rademacher": jax.random.rademacher}[problem.feature_law])
+
+
+def _student_t(dof: Float[Array, ""], key: Key[Array, ""], shape: tuple[int, ...], dtype) -> Float[Array, ...]:
+    return jnp.sqrt((dof - 2) / dof) * jax.random.t(key, dof, shape, dtype)
 
 
 def _array(matrix: np.ndarray, d: int) -> np.ndarray:

@@ -249,6 +249,8 @@ def _isotropic(problem: Problem, weights: ArrayLike) -> tuple[float, float, floa
     """B = |b|^2, b'W b, |W b|^2 and |W|_F^2; ValueError unless Sx = I and the task is one vector other than 0."""
     if isinstance(problem.task, GaussianTasks):
         raise ValueError("task must be one vector for several steps, not GaussianTasks")
+    if problem.feature_law != "gaussian":
+        raise ValueError(f"the theory of several steps needs Gaussian features, got {problem.feature_law!r}")
     sx, b, w = problem.feature_cov, problem.task, weights_array(weights, problem.d)
     if np.any(sx != (np.eye(problem.d) if sx.ndim == 2 else 1.0)):
         raise ValueError("feature_cov must be the identity for the theory of several steps")

@@ -125,6 +125,16 @@ def noise(n: int, k: int, d: int, noise_var: float, *, test_noise_var: float = 1
     return pretraining, none(n, k, d, non_negative("test_noise_var", test_noise_var))[1]
 
 
+def rademacher(n: int, k: int, d: int, noise_var: float) -> Pair:
+    """Features of independent signs at test time, of variance 1; no exact risk."""
+    return _tasks(n, k, noise_var, np.ones(d), np.ones(d), feature_law="rademacher")
+
+
+def student_t(n: int, k: int, d: int, noise_var: float, *, dof: float = 30.0) -> Pair:
+    """Features of independent Student-t entries at test time, of variance 1; no exact risk."""
+    return _tasks(n, k, noise_var, np.ones(d), np.ones(d), feature_law="student_t", dof=dof)
+
+
 SHIFTS: dict[str, Callable[..., Pair]] = {
     "none": none,
     "aligned": aligned,
@@ -137,6 +147,8 @@ SHIFTS: dict[str, Callable[..., Pair]] = {
     "features": features,
     "scale": scale,
     "noise": noise,
+    "rademacher": rademacher,
+    "student_t": student_t,
 }
 """Every shift by name."""
 

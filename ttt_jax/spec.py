@@ -213,7 +213,8 @@ def _cells(axes: dict[str, list], seed: int) -> Iterator[Cell]:
         if kind not in tried:
             tried.add(kind)
             try:
-                cell.problem()
+                if cell.problem()[0].feature_law != "gaussian" and cell.sampler == "law":
+                    raise ValueError(f"sampler must be 'data' for {cell.shift!r}, got 'law'")
             except (ValueError, TypeError) as error:
                 raise ValueError(f"grid.shift: {error}") from None
         yield cell

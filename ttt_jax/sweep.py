@@ -109,7 +109,7 @@ def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, b
     """The row of one cell, which the store then holds; from the tally of `begun` on, if there is one."""
     problem, weights = cell.problem()
     exact, asymptotic, reason = theory(problem, weights, cell.evaluation, cell.seed)
-    curve = asymptotic if cell.lr == "asymptotic" else exact
+    curve = asymptotic if cell.lr == "asymptotic" else exact or asymptotic
     if curve is None:
         raise ValueError(f"grid.lr: 'asymptotic' does not apply to cell {cell.index}: {reason}")
     lr = share(curve.optimal_lr if isinstance(cell.lr, str) else cell.lr)
@@ -140,7 +140,7 @@ def _row(cell: Cell, comparison: Comparison, x64: bool, seconds: float) -> dict[
     """One line of results.csv; what does not exist is null, with its reason in `note`."""
     estimate, lr = comparison.estimate, comparison.lr
     assert estimate is not None
-    notes = [comparison.asymptotic_reason or ""]
+    notes = [comparison.reason or ""]
     if estimate.num_nonfinite:
         notes.append(f"the risk of {estimate.num_nonfinite} tasks is not finite: no mean")
     elif not estimate.stderr_reliable:
@@ -159,8 +159,8 @@ def _row(cell: Cell, comparison: Comparison, x64: bool, seconds: float) -> dict[
         "evaluation": cell.evaluation,
         "lr_rule": cell.lr if isinstance(cell.lr, str) else "given",
         "lr": lr,
-        "initial": comparison.exact.initial,
-        "exact": _finite(comparison.exact.at(lr)),
+        "initial": None if comparison.exact is None else comparison.exact.initial,
+        "exact": None if comparison.exact is None else _finite(comparison.exact.at(lr)),
         "asymptotic": None if comparison.asymptotic is None else _finite(comparison.asymptotic.at(lr)),
         "estimate": _finite(estimate.mean),
         "stderr": _finite(estimate.stderr),
