@@ -114,8 +114,31 @@ def test_a_pickle_cannot_change_the_functions_that_it_may_call(tmp_path):
     function = dump(Named("torch._utils", "_rebuild_tensor_v2"))[:-1]
     state = dump((None, {"_call": 1}))[2:-1]
     path = rewrite(tmp_path / "evil.ckpt", function + state + pickle.BUILD + pickle.STOP)
-    with pytest.raises(CheckpointError, match="sets an attribute of a function"):
+    with pytest.raises(CheckpointError, match="changes a function as if it were a dict"):
         load_tabpfn_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + pickle.TUPLE1 * 900_000 + pickle.NONE + b"s.", "keys other than"),
+        (pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + (pickle.DUP + pickle.TUPLE2) * 60 + pickle.NONE + b"s.", "DUP"),
+        (pickle.EMPTY_TUPLE + b"q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b".", "no dictionary"),
+        (b"(K\x01ios\nsystem\n.", "INST"),
+        (b"\x82\x01.", "EXT1"),
+        (b"K\x01K\x02\x81.", "NEWOBJ"),
+        (b"K\x01K\x02R.", "calls something"),
+        (b"]K\x01K\x02s.", "changes a list as if it were a dict"),
+        (b"K\x01" * 3, "malformed|truncated"),
+        (b"", "malformed|truncated"),
+    ],
+)
+def test_programs_that_no_checkpoint_holds_are_refused(tmp_path, program, message):
+    """Among them tuples whose hash would overflow the stack, or take 2^60 steps."""
+    path = rewrite(tmp_path / "evil.ckpt", pickle.PROTO + b"\x02" + program)
+    with pytest.raises(CheckpointError, match=message) as error:
+        load_tabpfn_checkpoint(path)
+    one_line(error)
 
 
 @pytest.mark.parametrize(

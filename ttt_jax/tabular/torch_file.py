@@ -1,14 +1,16 @@
 """Reading a file written by `torch.save` without PyTorch and without running anything the file says.
 
 Such a file is a zip archive: `data.pkl`, a pickle of the saved object in which each tensor is a reference, and one raw
-file per storage. The unpickler here knows dictionaries, tensors and storages; any other name in the pickle is refused.
+file per storage. A pickle is a program for a small stack machine. The machine here knows the instructions that build
+dictionaries, lists, tuples, numbers and strings, and of functions only the two that rebuild a tensor and an ordered
+dictionary; everything else is refused, and nothing is looked up by name in Python.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
+import pickletools
 import zipfile
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-_MAX_PICKLE_BYTES = 16 * 2**20  # a TabPFN v2 checkpoint has 30 kB
+_MAX_PICKLE_BYTES = 2**20  # a TabPFN v2 checkpoint has 30 kB
 
 _STORAGES: dict[str, Any] = {
     "FloatStorage": np.float32,
@@ -42,7 +44,8 @@ def read_torch_file(path: str | Path) -> Any:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Reader(archive).read()
+            reader = _Archive(archive)
+            return _run(reader.bytes("data.pkl", _MAX_PICKLE_BYTES), reader.storage)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except zipfile.BadZipFile:
@@ -54,7 +57,9 @@ def read_torch_file(path: str | Path) -> Any:
         raise CheckpointError(f"{path}: malformed ({type(error).__name__} while reading)") from None
 
 
-class _Reader(pickle.Unpickler):
+class _Archive:
+    """The entries of the zip file below its one root folder, and the storages among them."""
+
     def __init__(self, archive: zipfile.ZipFile):
         entries = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -64,37 +69,23 @@ class _Reader(pickle.Unpickler):
             raise CheckpointError("has compressed entries, which torch.save never writes")
         self._archive, self._entries = archive, entries
         self._root = pickles[0].removesuffix("data.pkl")
-        if self._root + "byteorder" in entries and self._bytes("byteorder", 16) != b"little":
+        if self._root + "byteorder" in entries and self.bytes("byteorder", 16) != b"little":
             raise CheckpointError("byteorder is not 'little'; save it again on a little-endian machine")
         self._storages: dict[str, np.ndarray] = {}
-        super().__init__(io.BytesIO(self._bytes("data.pkl", _MAX_PICKLE_BYTES)))
 
-    def read(self) -> Any:
-        return self.load()
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return _Function(lambda *items: _Dict(*items))
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _Function(_tensor)
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
-        raise CheckpointError(
-            f"refused: the pickle names {f'{module}.{name}'[:100]!r}, which is no part of a checkpoint"
-        )
-
-    def persistent_load(self, reference: Any) -> np.ndarray:
+    def storage(self, reference: Any) -> np.ndarray:
+        """The array that a persistent reference of the pickle stands for."""
         kind, dtype, key, _location, size = reference
         if kind != "storage" or not isinstance(key, str) or dtype not in _STORAGES.values():
             raise CheckpointError("refused: the pickle refers to something other than a tensor's storage")
         if key not in self._storages:
-            data = self._bytes(f"data/{key}", size * np.dtype(dtype).itemsize)
+            data = self.bytes(f"data/{key}", size * np.dtype(dtype).itemsize)
             self._storages[key] = np.frombuffer(data, dtype)
         if self._storages[key].size != size or self._storages[key].dtype != dtype:
             raise CheckpointError(f"storage {key[:20]!r} does not have the size that the pickle gives")
         return self._storages[key]
 
-    def _bytes(self, name: str, limit: int) -> bytes:
+    def bytes(self, name: str, limit: int) -> bytes:
         info = self._entries.get(self._root + name)
         if info is None:
             raise CheckpointError(f"truncated: entry {name[:40]!r} is missing")
@@ -103,27 +94,95 @@ class _Reader(pickle.Unpickler):
         return self._archive.read(info)
 
 
-class _Function:
-    """A callable whose behaviour the pickle cannot change: it has no writable attribute."""
-
-    __slots__ = ("_call",)
-    _call: Any
-
-    def __init__(self, call: Any):
-        object.__setattr__(self, "_call", call)
-
-    def __call__(self, *args: Any) -> Any:
-        return self._call(*args)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise CheckpointError("refused: the pickle sets an attribute of a function")
+_MARK = object()
+_EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "MARK": _MARK}
+_LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_PUTS, _GETS = {"BINPUT", "LONG_BINPUT", "MEMOIZE"}, {"BINGET", "LONG_BINGET"}
 
 
-class _Dict(dict):
-    """Stands for OrderedDict, whose `_metadata` attribute PyTorch saves as well."""
+def _run(program: bytes, storage: Callable[[Any], np.ndarray]) -> Any:
+    """What the pickle builds; `storage` resolves its references to storages."""
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
 
-    def __setstate__(self, state: Any) -> None:
-        """The attributes do not matter here."""
+    def pop_to_mark() -> list[Any]:
+        start = max(i for i, value in enumerate(stack) if value is _MARK)
+        values = stack[start + 1 :]
+        del stack[start:]
+        return values
+
+    instructions: Iterator[tuple[Any, Any, Any]] = pickletools.genops(program)
+    for opcode, argument, _ in instructions:
+        name: str = opcode.name
+        if name in ("PROTO", "FRAME"):
+            continue
+        if name == "STOP":
+            return stack.pop()
+        if name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _LITERALS:
+            stack.append(argument)
+        elif name in _EMPTY:
+            stack.append(_EMPTY[name]())
+        elif name in _TUPLES:
+            stack[-_TUPLES[name] :] = [tuple(stack[-_TUPLES[name] :])]
+        elif name == "TUPLE":
+            stack.append(tuple(pop_to_mark()))
+        elif name in _PUTS:
+            memo[len(memo) if argument is None else argument] = stack[-1]
+        elif name in _GETS:
+            stack.append(memo[argument])
+        elif name in ("APPEND", "APPENDS"):
+            values = pop_to_mark() if name == "APPENDS" else [stack.pop()]
+            _of_type(stack[-1], list).extend(values)
+        elif name in ("SETITEM", "SETITEMS"):
+            values = pop_to_mark() if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
+            if not all(isinstance(key, str | int) for key in values[::2]):
+                raise CheckpointError("refused: a dictionary with keys other than strings and numbers")
+            _of_type(stack[-1], dict).update(zip(values[::2], values[1::2], strict=True))
+        elif name == "GLOBAL":
+            stack.append(_known(argument))
+        elif name == "STACK_GLOBAL":
+            stack[-2:] = [_known(" ".join(stack[-2:]))]
+        elif name == "BINPERSID":
+            stack.append(storage(stack.pop()))
+        elif name == "REDUCE":
+            function, arguments = stack.pop(-2), stack.pop()
+            if function is not _tensor and function is not _dictionary:
+                raise CheckpointError("refused: the pickle calls something that is no function of a checkpoint")
+            stack.append(function(*arguments))
+        elif name == "BUILD":
+            stack.pop()  # the attributes that PyTorch keeps with an ordered dictionary do not matter here
+            _of_type(stack[-1], dict)
+        else:
+            raise CheckpointError(f"refused: the pickle has the instruction {name}, which is no part of a checkpoint")
+    raise CheckpointError("truncated: the pickle has no end")
+
+
+def _known(name: str) -> Any:
+    """What a name of the pickle stands for, as `module name`."""
+    if name == "collections OrderedDict":
+        return _dictionary
+    if name == "torch._utils _rebuild_tensor_v2":
+        return _tensor
+    module, _, short = name.partition(" ")
+    if module == "torch" and short in _STORAGES:
+        return _STORAGES[short]
+    raise CheckpointError(f"refused: the pickle names {f'{module}.{short}'[:100]!r}, which is no part of a checkpoint")
+
+
+def _of_type(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise CheckpointError(f"refused: the pickle changes a {type(value).__name__} as if it were a {kind.__name__}")
+    return value
+
+
+def _dictionary(*items: Any) -> dict:
+    if items:
+        raise CheckpointError("refused: an ordered dictionary that is not empty at first")
+    return {}
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_unused: Any) -> np.ndarray:
