@@ -1,4 +1,4 @@
-"""The command line: `ttt-jax risk`."""
+"""The command line: `ttt-jax risk` and `ttt-jax tabular`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ttt_jax.tabular_command import add_tabular_command
 
 if TYPE_CHECKING:
     from ttt_jax.compare import Comparison
@@ -95,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     step.add_argument("--x64", action="store_true", help="simulate in float64")
     step.add_argument("--json", action="store_true", help="print one JSON object")
     risk.set_defaults(run=run_risk)
+    add_tabular_command(commands)
     return parser
 
 
