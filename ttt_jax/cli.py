@@ -1,4 +1,4 @@
-"""The command line: `ttt-jax risk`, `ttt-jax sweep`, `ttt-jax report`."""
+"""The command line: `ttt-jax risk`, `sweep`, `report` and `tabular`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ttt_jax.tabular_command import add_tabular_command
 
 if TYPE_CHECKING:
     from ttt_jax.compare import Comparison
@@ -134,6 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("directory", type=Path, metavar="DIR", help="--out of the sweep")
     report.set_defaults(run=run_report)
+    add_tabular_command(commands)
     return parser
 
 

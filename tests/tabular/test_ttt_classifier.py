@@ -138,7 +138,7 @@ def test_official_weights_can_be_tuned(squares):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "many"}, "mode: 'many' must be one of one, few, full"),
+        ({"mode": "many"}, "mode: 'many' must be one of none, one, few, full"),
         ({"optimiser": "muon"}, "optimiser: 'muon' must be one of adam, sgd"),
         ({"n_context": 301}, "n_context: 301 exceeds the 300 demonstrations"),
         ({"n_context": 0}, "n_context: 0 must be an integer of at least 1"),

@@ -178,7 +178,7 @@ def pretrain(config: PretrainConfig, directory: str | Path) -> Iterator[Report]:
         while state.step < config.steps:
             shape = _shape(config, state.step)
             key = _key(config.seed, state.step)
-            loss, gradients = _gradients(config, shape, state.params, key, draws[shape.features])
+            loss, gradients = _gradients(config.network, shape, state.params, key, draws[shape.features])
             state = State(state.step + 1, *_update(config, state.params, state.optimiser, gradients))
             losses.append(loss)
             if state.step % config.report_every == 0 or state.step == config.steps:
@@ -225,7 +225,7 @@ def _draws(config: PretrainConfig) -> dict[int, Float[np.ndarray, "G E/4"]]:
 
 
 @partial(jax.jit, static_argnames=("config", "shape"))
-def _gradients(config: PretrainConfig, shape: Shape, params: Params, key: PRNGKeyArray, draws: Array):
+def _gradients(config: PFNConfig, shape: Shape, params: Params, key: PRNGKeyArray, draws: Array):
     """Loss and gradients on fresh tables."""
     task_key, size_key = jax.random.split(key)
     tasks = sample_tasks(task_key, shape.tables, shape.context + shape.queries, shape.features)
@@ -234,7 +234,7 @@ def _gradients(config: PretrainConfig, shape: Shape, params: Params, key: PRNGKe
     )
     sizes = jnp.minimum(jnp.exp(log_size).astype(int), shape.context)
     is_context = jnp.arange(shape.context) < sizes[:, None]
-    return jax.value_and_grad(_loss)(params, config.network, tasks, is_context, draws)
+    return jax.value_and_grad(_loss)(params, config, tasks, is_context, draws)
 
 
 @partial(jax.jit, static_argnames="config", donate_argnames=("params", "state"))

@@ -16,7 +16,7 @@ from ttt_jax.tabular.pfn import PFN
 from ttt_jax.tabular.splits import Split, split_rows
 from ttt_jax.tabular.tuning import OPTIMISERS, Batch, Classes, Tuned, make_batch, tune, tune_in_one_step
 
-MODES = ("one", "few", "full")
+MODES = ("none", "one", "few", "full")
 _FEW_STEPS, _STEPS_PER_GROUP = 50, 50
 _GROUPS_AT_ONCE, _CONTEXT_ROWS_AT_ONCE = 8, 512
 
@@ -37,8 +37,8 @@ class TTTClassifier(PFNClassifier):
         n_context: rows n of a context; None for half of the table, at most 256.
         n_training: number k of demonstrations, contexts included; a random choice is made from a larger table.
         groups: number of contexts; None for k // n.
-        mode: `"one"`: one step of gradient descent on all queries of one context, as in the theory; `"few"`: 50
-            updates; `"full"`: 50 updates per group.
+        mode: `"none"`: no update, so the plain network on the same context; `"one"`: one step of gradient descent on
+            all queries of one context, as in the theory; `"few"`: 50 updates; `"full"`: 50 updates per group.
         steps: updates in place of the mode's.
         learning_rate: None for 0.02 / embedding size with Adam, 0.1 with gradient descent, and in mode `"one"` the
             best of nine on the held-out rows.
@@ -53,7 +53,7 @@ class TTTClassifier(PFNClassifier):
         classes_, n_features_in_: as in `PFNClassifier`.
         pfn_: the tuned network.
         chosen_: the held-out score of the parameters in use; its `step` is 0 if no update was an improvement.
-        scores_: all held-out scores, that of the untuned network first; empty if nothing was trained.
+        scores_: all held-out scores, that of the untuned network first; empty, and no `chosen_`, without training.
         fit_seconds_: what the training cost.
 
     Example:
@@ -132,7 +132,7 @@ class TTTClassifier(PFNClassifier):
         self.orders_ = self._draw_orders(X.shape[1], ranks, shown)
         self.contexts_ = [(X[rows], labels[rows]) for rows in split.contexts[: self.n_contexts]]
         self.scores_, self.ranks_shown_ = [], shown
-        if len(split.held_out):
+        if len(split.held_out) and self.mode != "none":
             tuned = self._tune(_Rows(self.pfn_, X, labels, split, self.orders_), Classes(len(ranks), shown), rng)
             self.pfn_ = PFN(self.pfn_.config, tuned.params)
             self.scores_, self.chosen_ = tuned.scores, tuned.chosen

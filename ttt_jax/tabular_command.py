@@ -1,0 +1,208 @@
+"""`ttt-jax tabular TABLE.csv --target COLUMN`: what a PFN, test-time training and a baseline make of a table."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MOST_DEMONSTRATIONS, MOST_TEST_ROWS = 10_000, 5_000
+_TEXT_VALUES = 100  # a column of more different strings than this, most of them single, is text
+
+DESCRIPTION = f"""Split a table into demonstrations and test rows, 80 to 20 and by class, and compare on the test rows:
+the PFN that reads a context of n demonstrations, the same after test-time training on all of them, and logistic
+regression and a random forest fitted to all of them. Of a large table a random choice of {MOST_DEMONSTRATIONS:,}
+demonstrations and {MOST_TEST_ROWS:,} test rows is used."""
+
+EXAMPLES = """examples:
+  ttt-jax tabular wine.csv --target quality
+  ttt-jax tabular wine.csv --target quality --context 32 --ttt full --predictions out.csv
+"""
+
+
+def add_tabular_command(commands: Any) -> None:
+    """Add the command to the parser's commands."""
+    parser = commands.add_parser(
+        "tabular",
+        help="classify a table with a PFN, before and after test-time training",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("table", metavar="TABLE", help="a .csv file with a header; .parquet where pyarrow is installed")
+    parser.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict: 2 to 10 classes")
+    parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
+    parser.add_argument("--context", type=int, metavar="N", help="rows n of the context (default: half, at most 256)")
+    parser.add_argument("--ttt", choices=("none", "one", "few", "full"), default="few", help="mode (default: few)")
+    parser.add_argument("--steps", type=int, help="updates in place of the mode's")
+    parser.add_argument("--lr", type=float, help="learning rate in place of the usual")
+    parser.add_argument(
+        "--weights", default="default", metavar="PATH", help="a TabPFN v2 checkpoint or PFN.save's file"
+    )
+    parser.add_argument("--predictions", metavar="OUT.csv", help="write the test rows' predictions")
+    parser.add_argument("--seed", type=int, default=0, help="of the split and the training (default: 0)")
+    parser.set_defaults(run=run_tabular)
+
+
+def run_tabular(arguments: argparse.Namespace) -> int:
+    """Run the command; bad input is a ValueError of one line."""
+    try:
+        import pandas as pd  # noqa: F401
+        import safetensors  # noqa: F401
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"{error.name} is not installed; pip install 'ttt_jax[tabular]'") from None
+    if not 0 <= arguments.seed < 2**32:
+        raise ValueError(f"--seed must be an integer from 0 to 4294967295, got {arguments.seed}")
+    X, y = read_table(arguments.table, arguments.target, arguments.drop)
+    train, test = split_table(y, arguments.seed)
+    print(
+        f"{len(y)} rows, {X.shape[1]} columns, {len(np.unique(y))} classes; "
+        f"{len(train)} demonstrations, {len(test)} test rows"
+    )
+    print(f"{'':26}{'accuracy':>9}{'log-loss':>10}{'ROC AUC':>9}{'seconds':>9}")
+    probabilities = {}
+    for name, model in methods(arguments):
+        started = time.perf_counter()
+        model.fit(X.iloc[train], y[train])
+        probabilities[name] = model.predict_proba(X.iloc[test])
+        seconds = time.perf_counter() - started
+        print(f"{name:26}{_scores(y[test], probabilities[name], model.classes_)}{seconds:9.1f}", flush=True)
+        if name.startswith("PFN + TTT"):
+            print(f"  {_what_was_chosen(model)}")
+    if arguments.predictions:
+        best = [name for name in probabilities if name.startswith("PFN")][-1]
+        write_predictions(arguments.predictions, test, y[test], probabilities[best], np.unique(y[train]))
+        print(f"wrote {arguments.predictions}: {best}")
+    return 0
+
+
+def read_table(path: str, target: str, drop: list[str]) -> tuple[Any, np.ndarray]:
+    """Features and labels of a file; a ValueError says what cannot be used."""
+    import pandas as pd
+
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        table = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
+    except ImportError:
+        raise ValueError(f"{path}: reading Parquet needs pyarrow; pip install 'ttt_jax[parquet]'") from None
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{path}: the file is empty; a header and rows are needed") from None
+    except Exception as error:  # whatever a parser makes of a file that is something else
+        raise ValueError(f"{path}: not readable as a table ({str(error).splitlines()[0]})") from None
+    for column in (target, *drop):
+        if column not in table.columns:
+            raise ValueError(f"{path}: no column {column!r}; there are {', '.join(map(str, table.columns[:20]))}")
+    if table.columns.duplicated().any():
+        raise ValueError(f"{path}: two columns are named {table.columns[table.columns.duplicated()][0]!r}")
+    X, y = table.drop(columns=[target, *drop]), table[target]
+    if len(table) < 10 or not X.shape[1]:
+        raise ValueError(f"{path}: {len(table)} rows and {X.shape[1]} feature columns; at least 10 and 1 are needed")
+    _require_target(target, y)
+    for name in X.columns:
+        _require_usable(name, X[name])
+    X = X.replace([np.inf, -np.inf], np.nan)
+    return X, y.astype(str).to_numpy() if y.dtype.kind not in "iufb" else y.to_numpy()
+
+
+def _require_target(name: str, y: Any) -> None:
+    if missing := int(y.isna().sum()):
+        raise ValueError(f"--target: column {name!r} lacks {missing} of {len(y)} values; remove these rows")
+    counts = y.value_counts()
+    if len(counts) < 2:
+        raise ValueError(f"--target: column {name!r} has one value only, {counts.index[0]!r}; 2 to 10 are needed")
+    if len(counts) > 10:
+        kind = "a regression target" if y.dtype.kind == "f" else "merge the rare ones"
+        raise ValueError(f"--target: column {name!r} has {len(counts)} classes; the network has 10 ({kind}?)")
+    if counts.iloc[-1] < 2:
+        raise ValueError(f"--target: class {counts.index[-1]!r} has one row; at least 2 are needed for a test")
+
+
+def _require_usable(name: str, column: Any) -> None:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
+        return
+    is_text = pd.api.types.is_string_dtype(column) or pd.api.types.is_object_dtype(column)
+    if not is_text and not isinstance(column.dtype, pd.CategoricalDtype):
+        raise ValueError(f"column {name!r}: type {column.dtype} is not supported; make it numbers, or --drop it")
+    distinct = column.astype(str).nunique()
+    if distinct > _TEXT_VALUES and distinct > len(column) / 2:
+        raise ValueError(f"column {name!r}: {distinct} texts in {len(column)} rows; text is not supported, --drop it")
+
+
+def split_table(y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of the demonstrations and of the test rows: 80 to 20 and by class, then limited."""
+    from sklearn.model_selection import train_test_split
+
+    size = max(round(0.2 * len(y)), len(np.unique(y)))
+    train, test = train_test_split(np.arange(len(y)), test_size=size, stratify=y, random_state=seed)
+    if len(train) > MOST_DEMONSTRATIONS:
+        _, first = np.unique(y[train], return_index=True)  # a row of every class stays
+        train = np.concatenate([train[first], np.delete(train, first)])[:MOST_DEMONSTRATIONS]
+    return train, test[:MOST_TEST_ROWS]
+
+
+def methods(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
+    """Names and unfitted classifiers; the plain PFN reads the context that TTT predicts from."""
+    from sklearn.compose import make_column_selector, make_column_transformer
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    from ttt_jax.tabular import TTTClassifier
+
+    def pfn(**options: Any) -> Any:
+        return TTTClassifier(arguments.weights, n_context=arguments.context, random_state=arguments.seed, **options)
+
+    def encoded(model: Any) -> Any:
+        numeric, other = make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")
+        columns = make_column_transformer(
+            (make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()), numeric),
+            (OneHotEncoder(handle_unknown="ignore", max_categories=50), other),
+        )
+        return make_pipeline(columns, model)
+
+    tuned = {"mode": arguments.ttt, "steps": arguments.steps, "learning_rate": arguments.lr}
+    rows = [("PFN", pfn(mode="none"))]
+    if arguments.ttt != "none":
+        rows.append((f"PFN + TTT ({arguments.ttt})", pfn(**tuned)))
+    rows.append(("logistic regression", encoded(LogisticRegression(max_iter=1000))))
+    rows.append(("random forest", encoded(RandomForestClassifier(200, random_state=arguments.seed))))
+    return rows
+
+
+def _scores(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> str:
+    from sklearn.metrics import roc_auc_score
+
+    accuracy = (classes[probabilities.argmax(1)] == y).mean()
+    of_label = probabilities[np.arange(len(y)), np.searchsorted(classes, y)]
+    loss = -np.log(np.maximum(of_label, 1e-7)).mean()
+    if len(np.unique(y)) < len(classes):
+        return f"{accuracy:9.4f}{loss:10.4f}{'-':>9}"  # ROC AUC needs a test row of every class
+    one = {"y_score": probabilities[:, 1]} if len(classes) == 2 else {"y_score": probabilities, "multi_class": "ovr"}
+    return f"{accuracy:9.4f}{loss:10.4f}{roc_auc_score(y, **one):9.4f}"
+
+
+def _what_was_chosen(model: Any) -> str:
+    if not model.scores_:
+        return "no row is left outside the context, so nothing was trained"
+    first, chosen = model.scores_[0], model.chosen_
+    if not chosen.step:
+        return f"no update improved the held-out rows (log-loss {first.log_loss:.4f}): this is the plain PFN"
+    return f"update {chosen.step} chosen: held-out log-loss {first.log_loss:.4f} -> {chosen.log_loss:.4f}"
+
+
+def write_predictions(path: str, rows: Any, y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> None:
+    """A CSV of row number (0 is the first after the header), label, prediction and the probability of each class."""
+    import pandas as pd
+
+    columns = {"row": rows, "label": y, "prediction": classes[probabilities.argmax(1)]}
+    columns |= {f"p({name})": p for name, p in zip(classes, probabilities.T.round(6), strict=True)}
+    pd.DataFrame(columns).to_csv(path, index=False)
