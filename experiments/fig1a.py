@@ -2,7 +2,8 @@
 
 Isotropic and noiseless, task b = (1, ..., 1). n is fixed and d varies, so that n/d runs from 0.1 to 4; k/d = 1, 2, 100.
 The step size is Theorem 4.2's simplified one, as in the paper. Solid: the exact risk at that step size. Dashed: Theorem
-4.2 before simplification at its own optimum, which is what the paper draws. Risks are in units of |b|^2.
+4.2 before simplification at its own optimum, which is what the paper draws. Crosses (preset paper): read off its lines.
+Risks are in units of |b|^2.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ttt_jax.plotting import Series, draw
 
 RATIOS = (0.1, 0.2, 1 / 3, 0.5, 2 / 3, 0.8, 1.0, 4 / 3, 2.0, 3.0, 4.0)  # n/d
 K_OVER_D = (1, 2, 100)
+DRAWN = {1: [(1.0, 0.439), (4.0, 0.198)], 2: [(1.0, 0.418)], 100: [(0.1, 0.192), (1.0, 0.378)]}
 PRESETS: dict[str, dict[str, Any]] = {"quick": {"n": 24, "normals": 2e8}, "paper": {"n": 300, "normals": 1e10}}
 
 
@@ -31,7 +33,8 @@ def run(preset: str, seed: int = 0) -> Result:
         lines = [cell(n, d, g) for d in sorted({round(n / a) for a in np.geomspace(0.1, 4, 24)}, reverse=True)]
         exact = [exact_risk(c.problem, c.weights).at(c.lr) / c.problem.d for c in lines]
         paper = np.array([c.approximate for c in lines], float)
-        series.append(Series(f"k/d = {g}", [c.x for c in lines], exact, paper, **markers(rows, f"k/d = {g}")))
+        name, drawn = f"k/d = {g}", DRAWN[g] if preset == "paper" else ()
+        series.append(Series(name, [c.x for c in lines], exact, paper, **markers(rows, name), drawn=drawn))
     figure = draw(
         series,
         x_label="context length n / d",

@@ -17,6 +17,7 @@ from ttt_jax.exact import exact_risk
 from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import Pretraining, Problem
 from ttt_jax.questions import best_context, sample_complexity, warm_or_cold
+from ttt_jax.several_steps import best_steps_risk, new_context_risk, new_context_risk_leading, one_batch_risk
 
 
 def unit(d: int) -> np.ndarray:
@@ -153,10 +154,20 @@ def labelled_pairs() -> None:
 
 
 def figure_2c() -> None:
-    print("Figure 2c, first step: n = 50, d = 100, k = 5000, from W*")
-    curve = exact_risk(Problem(50, 5000, unit(100)), 1 / 151)
+    print("Figure 2c: n = 50, d = 100, k = 5000, from W*")
+    problem, weights = Problem(50, 5000, unit(100)), 1 / 151
+    curve = exact_risk(problem, weights)
     step = theorem_4_2(50, 5000, 100).optimal_lr
-    show("exact at the step of Theorem 4.2", curve.at(step), "at the exact optimum", curve.optimal)
+    show("first step: exact at the step of Theorem 4.2", curve.at(step), "at the exact optimum", curve.optimal)
+    for factor in (0.2, 0.4, 0.6, 0.8):
+        steps = step * factor ** np.arange(10)
+        laws = {"exact": new_context_risk, "leading order": new_context_risk_leading, "one batch": one_batch_risk}
+        values = {name: float(law(problem, weights, steps)[-1]) for name, law in laws.items()}
+        show(f"factor {factor}, step 10:", *(x for pair in values.items() for x in pair))
+    same = one_batch_risk(problem, weights, [step], "same")
+    show("same context, leading order: before", float(same[0]), "after the first step", float(same[1]))
+    large = Problem(5000, 500_000, unit(10_000))
+    show("one batch, the best ten steps, d = 10000", best_steps_risk(large, 1 / 15_001, 10))
 
 
 def main() -> None:
