@@ -76,7 +76,8 @@ class Result:
             | {"judged": "yes" if row["stderr_reliable"] else "no"}
             for row in self.rows
         ]
-        table = agreement_table(rows, self.judged, len(rows) - len(self.judged) if self.judged else 0)
+        doubtful = sum(row["z"] is not None and not row["stderr_reliable"] for row in self.rows)
+        table = agreement_table(rows, self.judged, doubtful)
         if not self.has_theory:
             table = table.rsplit("\n", 1)[0] + "\n" + self.verdict
         return "\n".join([table, *self.notes])

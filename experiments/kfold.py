@@ -16,8 +16,10 @@ import numpy as np
 
 from experiments.figure import Result
 from ttt_jax import Problem, estimate_folds, exact_risk
+from ttt_jax.estimate import MAX_UNSEEN_VARIANCE
 from ttt_jax.plotting import Series, draw
 from ttt_jax.progress import progress_bar
+from ttt_jax.tails import unseen_variance
 
 FOLDS = 2, 3, 5, 10
 CASES = ("warm", "fresh"), ("cold", "fresh"), ("warm", "same")
@@ -95,7 +97,8 @@ def row(d: int, n: int, folds: int, start: str, evaluation: str, num_tasks: int,
         "estimate": found.at(lr),
         "stderr": found.stderr(lr),
         "z": (found.at(lr) - exact.optimal) / found.stderr(lr) if exact else None,
-        "stderr_reliable": exact is not None,
+        "stderr_reliable": exact is not None
+        and unseen_variance(one, np.asarray(w), lr, evaluation, num_tasks) <= MAX_UNSEEN_VARIANCE,
         "num_tasks": num_tasks,
         "seed": seed,
     }

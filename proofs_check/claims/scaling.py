@@ -24,8 +24,8 @@ FACTOR = sp.Rational(3, 2)
 
 
 def setting(factor, evaluation):
-    groups = Group(2, 1, sp.Rational(1, 20), factor), Group(1, sp.Rational(1, 2), sp.Rational(1, 30), 2 * factor)
-    return Setting(12, 9, groups, factor**2 * sp.Rational(1, 3), evaluation)
+    group = Group(3, sp.Rational(1, 2), sp.Rational(1, 20), factor)
+    return Setting(12, 9, (group,), factor**2 * sp.Rational(1, 3), evaluation)
 
 
 def scaled(c, factor, coefficients):
