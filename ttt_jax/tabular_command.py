@@ -57,6 +57,8 @@ def run_tabular(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{error.name} is not installed; pip install 'ttt_jax[tabular]'") from None
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed must be an integer from 0 to 4294967295, got {arguments.seed}")
+    if arguments.predictions and not Path(arguments.predictions).parent.is_dir():
+        raise ValueError(f"--predictions: no such directory: {Path(arguments.predictions).parent}")
     X, y = read_table(arguments.table, arguments.target, arguments.drop)
     train, test = split_table(y, arguments.seed)
     print(
@@ -158,8 +160,15 @@ def methods(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
 
     from ttt_jax.tabular import TTTClassifier
 
-    def pfn(**options: Any) -> Any:
-        return TTTClassifier(arguments.weights, n_context=arguments.context, random_state=arguments.seed, **options)
+    def pfn(mode: str) -> Any:
+        return TTTClassifier(
+            arguments.weights,
+            n_context=arguments.context,
+            mode=mode,
+            steps=arguments.steps,
+            learning_rate=arguments.lr,
+            random_state=arguments.seed,
+        )
 
     def encoded(model: Any) -> Any:
         numeric, other = make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")
@@ -169,10 +178,9 @@ def methods(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
         )
         return make_pipeline(columns, model)
 
-    tuned = {"mode": arguments.ttt, "steps": arguments.steps, "learning_rate": arguments.lr}
-    rows = [("PFN", pfn(mode="none"))]
+    rows = [("PFN", pfn("none"))]
     if arguments.ttt != "none":
-        rows.append((f"PFN + TTT ({arguments.ttt})", pfn(**tuned)))
+        rows.append((f"PFN + TTT ({arguments.ttt})", pfn(arguments.ttt)))
     rows.append(("logistic regression", encoded(LogisticRegression(max_iter=1000))))
     rows.append(("random forest", encoded(RandomForestClassifier(200, random_state=arguments.seed))))
     return rows

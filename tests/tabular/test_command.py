@@ -75,6 +75,8 @@ def test_official_weights(table, tmp_path, capsys):
         ({}, ["--context", "121"], "n_context: 121 exceeds the 120 demonstrations"),
         ({}, ["--context", "0"], "n_context: 0 must be an integer of at least 1"),
         ({}, ["--lr", "-1"], "learning_rate: -1.0 must be a positive number"),
+        ({}, ["--steps", "0"], "steps: 0 must be an integer of at least 1"),
+        ({}, ["--predictions", "nowhere/out.csv"], "--predictions: no such directory: nowhere"),
         ({}, ["--seed", "-1"], "--seed must be an integer from 0"),
         ({}, ["--weights", "nowhere.ckpt"], "nowhere.ckpt"),
     ],
