@@ -176,8 +176,13 @@ def test_ctrl_c_leaves_a_resumable_directory(tmp_path):
             break
         time.sleep(0.1)
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    for _ in range(20):  # JAX swallows an interrupt that comes in the middle of some of its callbacks
+        process.send_signal(signal.SIGINT)
+        try:
+            _, error = process.communicate(timeout=10)
+            break
+        except subprocess.TimeoutExpired:
+            continue
     assert process.returncode == 130
     assert error.strip().endswith(f"go on with: ttt-jax sweep {spec} --out {tmp_path / 'out'} --resume")
 
