@@ -32,7 +32,7 @@ from ttt_jax.check import check
 from ttt_jax.questions import warm_or_cold
 
 QUERIES = 7
-SWITCHING = isotropic(6, 1, 12, weight=sp.Rational(1, 19))
+SWITCHING = isotropic(60, 1, 120, weight=sp.Rational(1, 181))
 
 
 def formula(c, one, two, k):
