@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 import sys
 import warnings
 from importlib.util import find_spec
@@ -177,7 +178,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     joined = [value is not None for value in address]
     if any(joined) and not all(joined):
         raise CommandError("--coordinator, --num-processes and --process-id must be given together")
-    command = f"ttt-jax sweep {arguments.spec} --out {arguments.out} --resume"
+    words = ["ttt-jax", "sweep", str(arguments.spec), "--out", str(arguments.out), "--resume"]
+    command = shlex.join([*words, *(["--parquet"] if arguments.parquet else [])])
     several = arguments.distributed or all(joined)
     if several:
         connect(*address)

@@ -1,4 +1,4 @@
-"""K-fold TTT, exact: the step is the sum over the folds of steps of rank one, W + 2 lr sum_f X_f'(y_f - X_f W u_f) u_f'.
+"""K-fold TTT, exact: the step is a sum of steps of rank one, W + 2 lr sum_f X_f'(y_f - X_f W u_f) u_f'.
 
 u_f = X'y over the pairs outside fold f, and a new context of that length follows. A fold and the rest of N pairs are a
 prompt with n = N - N/K and k = N/K; so at lr = 0 the risk falls K times as fast as in one step on such a prompt.
@@ -43,16 +43,12 @@ def parts(x, y, folds):
 
 
 def step(c, w, x, y, folds, lr):
-    zero = sp.zeros(*w.shape)
-    return w + sum((proposition_3_1.step(c, zero + w, *part, lr) - w for part in split(x, y, folds)), zero)
-
-
-def split(x, y, folds):
-    return list(parts(x, y, folds))
+    changes = (proposition_3_1.step(c, w, *part, lr) - w for part in parts(x, y, folds))
+    return sum(changes, w)
 
 
 def loss(w, x, y, folds):
-    return sum(proposition_3_1.loss(w, *part) for part in split(x, y, folds))
+    return sum(proposition_3_1.loss(w, *part) for part in parts(x, y, folds))
 
 
 def symbolic(c):

@@ -17,8 +17,8 @@ from sympy import QQ
 from proofs_check import oracle, symbolic
 from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, both, identities, isotropic, of_check, same_numbers, simulate
 from proofs_check.simulation import z_verdict
-from ttt_jax.check import check
 from ttt_jax import law
+from ttt_jax.check import check
 from ttt_jax.exact import exact_risk
 from ttt_jax.problem import GaussianTasks, Problem
 
