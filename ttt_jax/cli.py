@@ -193,8 +193,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             status = 130 if isinstance(error, KeyboardInterrupt) else 1
             message = f"{message or 'interrupted'}; go on with: {command}"
         print(f"ttt-jax sweep: {message}", file=sys.stderr, flush=True)
-        if several:
-            os._exit(status)  # an orderly exit would wait for the other processes
+        if several or isinstance(error, KeyboardInterrupt):
+            os._exit(status)  # an orderly exit would wait for the other processes, or crash in a compilation cut short
         return status
     if is_leader():
         if arguments.parquet:
