@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -221,6 +222,14 @@ def test_shifts_with_parameters_of_their_own(tmp_path):
     assert sweep.verdict(rows).startswith("agreement: no cell to judge")
     assert main(["report", str(tmp_path / "out")]) == 0
     assert "angle = ," not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_an_emptied_store_is_not_started_again(undisturbed, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed / "out", out)
+    os.truncate(out / "sweep.sqlite", 0)
+    assert main(["sweep", str(undisturbed / "spec.toml"), "--out", str(out), "--resume"]) == 2
+    assert "sweep.sqlite: empty beside results.csv" in capsys.readouterr().err
 
 
 def test_risks_that_overflow_are_counted_and_never_averaged(tmp_path):

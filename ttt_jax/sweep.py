@@ -84,6 +84,8 @@ def _opened(path: Path, directory: Path, resume: bool) -> Iterator[tuple[Store |
 def _start(store: Store, data: dict, path: Path, directory: Path, resume: bool) -> dict:
     """The specification and what is done of it."""
     records = dict(store.records())
+    if not records and (directory / RESULTS).exists():
+        raise StoreError(f"{store.path}: empty beside {RESULTS} of a sweep; restore a copy, or start in a new --out")
     if not records:
         store.put({"spec": data})
         return {"spec": data, "rows": {}, "partial": None}
