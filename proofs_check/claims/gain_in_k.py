@@ -74,7 +74,8 @@ def switch_verdict() -> Verdict:
         ]
         return risks[0] - risks[1]
 
-    return Verdict(switch is not None and gap(switch - 1) < 0 <= gap(switch), f"switch at k = {switch}")
+    changes = switch is not None and gap(switch - 1) < 0 <= gap(switch)
+    return Verdict(bool(changes), f"switch at k = {switch}")  # sympy's false is not False
 
 
 def empirical(c, effort):
