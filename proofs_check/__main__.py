@@ -38,7 +38,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        return all(verdict.ok is not False for verdict in self.verdicts)
+        return all(verdict.ok or verdict.ok is None for verdict in self.verdicts)
 
 
 def run(module_name: str, effort: Effort) -> Result:

@@ -139,7 +139,7 @@ def same_numbers(pairs: Iterable[tuple], *, tolerance: float = 0) -> Verdict:
 
 def both(*verdicts: Verdict) -> Verdict:
     """All of several verdicts."""
-    failed = [verdict for verdict in verdicts if verdict.ok is False]
+    failed = [verdict for verdict in verdicts if not (verdict.ok or verdict.ok is None)]
     return failed[0] if failed else Verdict(True, "; ".join(verdict.detail for verdict in verdicts))
 
 

@@ -89,6 +89,16 @@ def test_theorem_4_5_noisy_is_exact_and_a_parabola():
     assert (curve.optimal, curve.optimal_lr) == pytest.approx((exact.optimal, exact.optimal_lr), rel=1e-12)
 
 
+def test_weights_that_do_not_commute_with_the_features():
+    """R_0 + s2 is Lemma B.2 without its term n p'W'Sx W p."""
+    problem, weights = random_problem(1)
+    p = problem.feature_cov @ problem.task
+    missing = problem.n * (weights @ p) @ problem.feature_cov @ (weights @ p)
+    for evaluation in ("fresh", "same"):
+        curve = asymptotic_risk(problem, weights, evaluation)
+        assert curve.initial + missing == pytest.approx(asymptotic.lemma_b2(problem, weights), rel=1e-12)
+
+
 def test_dense_and_diagonal_agree():
     problem, weights = random_problem(5, dense=False)
     dense = Problem(problem.n, problem.k, problem.task, np.diag(problem.feature_cov), problem.noise_var)

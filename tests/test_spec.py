@@ -1,3 +1,5 @@
+from datetime import date
+
 import pytest
 
 from ttt_jax.spec import load_spec, make_spec
@@ -59,6 +61,12 @@ def test_zero_start_and_ratios():
         ({}, {"shift": {"name": "none", "angle": 3}}, "grid.shift: shift 'none' takes no parameters, got angle"),
         ({}, {"shift": {"angle": 3}}, "grid.shift.name is missing"),
         ({}, {"shift": 3}, "grid.shift must be a table, got 3"),
+        ({}, {"shift": {"name": "rotated", "angle": date(2020, 1, 1)}}, "grid.shift.angle must be a number, got"),
+        ({}, {"shift": {"name": {"a": 1}}}, "grid.shift.name must be a name, got {'a': 1}"),
+        ({}, {"shift": {"name": "rotated", "n": 3}}, "grid.shift.n is no parameter of a shift: it is grid.n"),
+        ({}, {"shift": {"name": "power_law", "exponent": -1e4}}, "grid.shift: "),
+        ({}, {"n": 10**23}, "grid.n must be at most 2147483639, got 1"),
+        ({}, {"d": 10**10}, "grid.d must be at most 2147483639, got 1"),
         ({}, {"n": list(range(1, 2000)), "k": list(range(1, 2000))}, "cells, more than"),
         ({"num_tasks": 0}, {}, "sweep.num_tasks must be an integer >= 1, got 0"),
         ({"seed": -1}, {}, "seed must be an integer >= 0, got -1"),
@@ -68,6 +76,7 @@ def test_zero_start_and_ratios():
         ({"target_relative_stderr": 0.1}, {}, "sweep needs either num_tasks"),
         ({"sampler": "rows"}, {}, "grid.sampler must be one of data, law, got 'rows'"),
         ({"block_size": 0}, {}, "sweep.block_size must be an integer >= 1, got 0"),
+        ({"block_size": 10**14}, {}, "sweep.block_size must be at most 1048576, got 1"),
     ],
 )
 def test_errors_name_the_key_and_what_would_be_right(sweep, grid, message):
@@ -89,6 +98,12 @@ def test_a_ratio_too_small_is_refused():
         make_spec({"sweep": {"num_tasks": 1}, "grid": {"d": 4, "n_over_d": 0.1, "k": 5}})
 
 
+@pytest.mark.parametrize("ratio", [1e9, 1e308])
+def test_a_ratio_too_large_is_refused(ratio):
+    with pytest.raises(ValueError, match=r"grid.n_over_d must give at most 2147483639 rows, got 1"):
+        make_spec({"sweep": {"num_tasks": 1}, "grid": {"d": 4, "n_over_d": ratio, "k": 5}})
+
+
 def test_a_target_needs_a_cap():
     data = {"target_relative_stderr": 0.01, "max_tasks": 1000}
     assert make_spec({"sweep": data, "grid": {"d": 4, "n": 3, "k": 5}}).target_relative_stderr == 0.01
@@ -98,6 +113,9 @@ def test_a_target_needs_a_cap():
 
 def test_files_that_are_no_specification(tmp_path):
     file = tmp_path / "spec.toml"
+    for path in (file, tmp_path):
+        with pytest.raises(ValueError, match=r": cannot be read \("):
+            load_spec(path)
     for content, message in (
         (b"[sweep", "not a TOML file"),
         (b"\xff\xfe", "not a TOML file"),

@@ -72,7 +72,7 @@ def test_no_store_and_no_directory(tmp_path):
     with pytest.raises(StoreError, match="no sweep here"):
         Store(tmp_path, writable=False)
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot be written to"):
+    with pytest.raises(StoreError, match="must be a directory"):
         Store(tmp_path / "file")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -170,9 +171,10 @@ def test_bad_input_is_shared_by_all_processes(tmp_path):
 
 def test_ctrl_c_leaves_a_resumable_directory(tmp_path):
     spec = write_spec(tmp_path, "law", SPEC.replace("3000", "1_000_000_000"))
-    process = command("sweep", spec, "--out", tmp_path / "out")
+    out = tmp_path / "my out"
+    process = command("sweep", spec, "--out", out)
     for _ in range(600):
-        if (tmp_path / "out" / "sweep.sqlite").exists():
+        if (out / "sweep.sqlite").exists():
             break
         time.sleep(0.1)
     time.sleep(1)
@@ -184,7 +186,7 @@ def test_ctrl_c_leaves_a_resumable_directory(tmp_path):
         except subprocess.TimeoutExpired:
             continue
     assert process.returncode == 130
-    assert error.strip().endswith(f"go on with: ttt-jax sweep {spec} --out {tmp_path / 'out'} --resume")
+    assert error.strip().endswith(f"go on with: ttt-jax sweep {spec} --out '{out}' --resume")
 
 
 def test_refusals_are_one_line_and_change_nothing(undisturbed, tmp_path, capsys):
@@ -195,7 +197,7 @@ def test_refusals_are_one_line_and_change_nothing(undisturbed, tmp_path, capsys)
         ([spec, "--out", out], "holds a sweep already; add --resume"),
         ([changed, "--out", out, "--resume"], "grid.k was 6, is 7"),
         ([tmp_path / "none.toml", "--out", tmp_path / "x"], "No such file"),
-        ([spec, "--out", spec], "cannot be written to"),
+        ([spec, "--out", spec], "must be a directory, but a file is in the way"),
         ([spec, "--out", tmp_path / "x", "--process-id", "0"], "must be given together"),
     ):
         assert main(["sweep", *map(str, arguments)]) == 2
@@ -204,6 +206,35 @@ def test_refusals_are_one_line_and_change_nothing(undisturbed, tmp_path, capsys)
         assert error.count("\n") == 1
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
     assert not (tmp_path / "x").exists()
+
+
+def test_shifts_with_parameters_of_their_own(tmp_path):
+    """One column for every parameter, together, empty where a shift does not have it; nothing to judge is said."""
+    shifts = "".join(
+        f"[[grid.shift]]\nname = {line}\n"
+        for line in ('"none"', '"rotated"\nangle = [0, 30]', '"power_law"\nexponent = 2')
+    )
+    text = SPEC.replace("3000", "64").replace('evaluation = ["fresh", "same"]\n', "") + shifts
+    rows = run_sweep(write_spec(tmp_path, "law", text), tmp_path / "out", progress=False)
+    cells = table(tmp_path / "out")
+    assert [*cells[0]][7:11] == ["shift", "shift_angle", "shift_exponent", "init"]
+    assert [(row["shift"], row["shift_angle"], row["shift_exponent"]) for row in cells[:4]] == [
+        ("none", "", ""),
+        ("rotated", "0", ""),
+        ("rotated", "30", ""),
+        ("power_law", "", "2"),
+    ]
+    assert sweep.verdict(rows).startswith("agreement: no cell to judge")
+    assert main(["report", str(tmp_path / "out")]) == 0
+    assert "angle = ," not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_an_emptied_store_is_not_started_again(undisturbed, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed / "out", out)
+    os.truncate(out / "sweep.sqlite", 0)
+    assert main(["sweep", str(undisturbed / "spec.toml"), "--out", str(out), "--resume"]) == 2
+    assert "sweep.sqlite: empty beside results.csv" in capsys.readouterr().err
 
 
 def test_risks_that_overflow_are_counted_and_never_averaged(tmp_path):

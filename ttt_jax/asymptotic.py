@@ -105,7 +105,7 @@ def asymptotic_coefficients(
     e = task - n * (w @ p)
     wsx = w @ sx
     a0, a1, a2 = e @ (sx @ e), e @ (sx2 @ e), e @ (sx2 @ (sx @ e))
-    r0, r1, r2 = (a + n * tau * inner(wsx.T, matrix @ w.T) for a, matrix in ((a0, sx), (a1, sx2), (a2, sx2 @ sx)))
+    r0, r1, r2 = (a + n * tau * inner(wsx.T, w.T @ matrix) for a, matrix in ((a0, sx), (a1, sx2), (a2, sx2 @ sx)))
     curvature = k * r2 + trace(sx2) * (r0 + noise_var)
     if evaluation == "fresh":
         slope, size = a1, n**2 * (p @ p)

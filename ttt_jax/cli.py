@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 import sys
 import warnings
 from importlib.util import find_spec
@@ -180,7 +181,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     joined = [value is not None for value in address]
     if any(joined) and not all(joined):
         raise CommandError("--coordinator, --num-processes and --process-id must be given together")
-    command = f"ttt-jax sweep {arguments.spec} --out {arguments.out} --resume"
+    words = ["ttt-jax", "sweep", str(arguments.spec), "--out", str(arguments.out), "--resume"]
+    command = shlex.join([*words, *(["--parquet"] if arguments.parquet else [])])
     several = arguments.distributed or all(joined)
     if several:
         connect(*address)
@@ -194,8 +196,8 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             status = 130 if isinstance(error, KeyboardInterrupt) else 1
             message = f"{message or 'interrupted'}; go on with: {command}"
         print(f"ttt-jax sweep: {message}", file=sys.stderr, flush=True)
-        if several:
-            os._exit(status)  # an orderly exit would wait for the other processes
+        if several or isinstance(error, KeyboardInterrupt):
+            os._exit(status)  # an orderly exit would wait for the other processes, or crash in a compilation cut short
         return status
     if is_leader():
         if arguments.parquet:

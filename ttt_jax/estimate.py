@@ -31,6 +31,7 @@ __all__ = ["Estimate", "estimate_risk"]
 SAMPLERS = {"data": data_risk, "law": law_risk}
 ROWS_AT_ONCE = {"data": ROW_BLOCK, "law": 1}
 MAX_ROWS = 2**31 - 1 - ROW_BLOCK  # row counts are int32 on the device
+MAX_BLOCK_SIZE = 2**20
 MAX_UNSEEN_VARIANCE = 0.1  # calibrated by benchmarks/coverage.py
 
 
@@ -105,7 +106,8 @@ def make_plan(
         raise ValueError(f"target_relative_stderr must be between 0 and 1, got {target}")
     if block_size is None:
         block_size = default_block_size(d, num_tasks, ROWS_AT_ONCE[sampler])
-    block_size = positive_integer("block_size", block_size)
+    if positive_integer("block_size", block_size) > MAX_BLOCK_SIZE:
+        raise ValueError(f"block_size must be at most {MAX_BLOCK_SIZE}, got {block_size}")
     return Plan(num_tasks, seed_integer(seed), evaluation, sampler, x64, block_size, target)
 
 

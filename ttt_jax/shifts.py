@@ -47,7 +47,8 @@ def make_shift(name: str, *, n: int, k: int, d: int, noise_var: float = 0.0, **p
     for parameter in parameters:
         if parameter not in known:
             raise ValueError(f"shift {name!r} takes {', '.join(known) or 'no parameters'}, got {parameter}")
-    return shift(n, k, positive_integer("d", d), noise_var, **parameters)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused as not finite
+        return shift(n, k, positive_integer("d", d), noise_var, **parameters)
 
 
 def none(n: int, k: int, d: int, noise_var: float) -> Pair:

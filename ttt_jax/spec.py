@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ttt_jax.estimate import SAMPLERS, Plan, make_plan
+from ttt_jax.estimate import MAX_BLOCK_SIZE, MAX_ROWS, SAMPLERS, Plan, make_plan
 from ttt_jax.exact import EVALUATIONS
 from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import Problem, choice, finite_number, non_negative, positive_integer, seed_integer
@@ -94,10 +94,11 @@ def load_spec(path: Path) -> tuple[Spec, dict]:
 
     Raises:
         ValueError: naming the file, the key and what would be right.
-        OSError: the file cannot be read.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a TOML file: {error}") from None
     try:
@@ -136,7 +137,7 @@ def make_spec(data: dict) -> Spec:
         raise ValueError(f"sweep.x64 must be true or false, got {x64!r}")
     seed = seed_integer(sweep.get("seed", 0))
     num_tasks = positive_integer(f"sweep.{length}", sweep[length])
-    block_size = positive_integer("sweep.block_size", sweep["block_size"]) if "block_size" in sweep else None
+    block_size = _size("sweep.block_size", sweep["block_size"], MAX_BLOCK_SIZE) if "block_size" in sweep else None
     if target is not None and not 0 < finite_number("sweep.target_relative_stderr", target) < 1:
         raise ValueError(f"sweep.target_relative_stderr must be between 0 and 1, got {target}")
     axes = _axes({"sampler": sweep.get("sampler", "law"), **grid})
@@ -153,7 +154,7 @@ def _axes(grid: dict) -> dict[str, list]:
     if "d" not in grid:
         raise ValueError("grid.d is missing: the number of features, or a list of them")
     checks: dict[str, Callable] = {
-        **dict.fromkeys(("d", "n", "k"), positive_integer),
+        **dict.fromkeys(("d", "n", "k"), _size),
         **dict.fromkeys(("n_over_d", "k_over_d"), _positive),
         "noise_var": non_negative,
         "lr": _lr,
@@ -182,8 +183,14 @@ def _shifts(given: Any) -> list[dict]:
         table = {"name": table} if isinstance(table, str) else _table("grid.shift", table)
         if "name" not in table:
             raise ValueError(f"grid.shift.name is missing: one of {', '.join(SHIFTS)}")
-        combinations = itertools.product(*(_list(value) for value in table.values()))
-        shifts += [dict(zip(table, values, strict=True)) for values in combinations]
+        for parameter in table.keys() & {"n", "k", "d", "noise_var"}:
+            raise ValueError(f"grid.shift.{parameter} is no parameter of a shift: it is grid.{parameter}")
+        values = {key: _list(value) for key, value in table.items()}
+        for key, value in ((key, value) for key, given in values.items() for value in given):
+            if not isinstance(value, str if key == "name" else str | float | int):
+                raise ValueError(f"grid.shift.{key} must be {'a name' if key == 'name' else 'a number'}, got {value!r}")
+        combinations = itertools.product(*values.values())
+        shifts += [dict(zip(table, combination, strict=True)) for combination in combinations]
     return shifts
 
 
@@ -215,16 +222,25 @@ def _cells(axes: dict[str, list], seed: int) -> Iterator[Cell]:
             try:
                 if cell.problem()[0].feature_law != "gaussian" and cell.sampler == "law":
                     raise ValueError(f"sampler must be 'data' for {cell.shift!r}, got 'law'")
+            except MemoryError:
+                raise ValueError(f"grid.d is too large for the memory, got {d}") from None
             except (ValueError, TypeError) as error:
                 raise ValueError(f"grid.shift: {error}") from None
         yield cell
 
 
 def _rows(ratio: str, at: dict) -> int:
-    rows = round(at[ratio] * at["d"])
-    if rows < 1:
-        raise ValueError(f"grid.{ratio} must give at least one row, got {at[ratio]} at d = {at['d']}")
+    rows = round(min(at[ratio] * at["d"], 2.0 * MAX_ROWS))
+    if not 1 <= rows <= MAX_ROWS:
+        bound = "at least one row" if rows < 1 else f"at most {MAX_ROWS} rows"
+        raise ValueError(f"grid.{ratio} must give {bound}, got {at[ratio]} at d = {at['d']}")
     return rows
+
+
+def _size(key: str, value: Any, largest: int = MAX_ROWS) -> int:
+    if positive_integer(key, value) > largest:
+        raise ValueError(f"{key} must be at most {largest}, got {value}")
+    return value
 
 
 def _list(value: Any) -> list:

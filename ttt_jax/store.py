@@ -70,6 +70,8 @@ class Store:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             lock = open(directory / self.LOCK, "a+")  # noqa: SIM115 (held as long as the store)
+        except (FileExistsError, NotADirectoryError):
+            raise StoreError(f"{directory}: must be a directory, but a file is in the way") from None
         except OSError as error:
             raise StoreError(f"{directory}: cannot be written to ({error.strerror})") from None
         try:

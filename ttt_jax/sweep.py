@@ -84,6 +84,8 @@ def _opened(path: Path, directory: Path, resume: bool) -> Iterator[tuple[Store |
 def _start(store: Store, data: dict, path: Path, directory: Path, resume: bool) -> dict:
     """The specification and what is done of it."""
     records = dict(store.records())
+    if not records and (directory / RESULTS).exists():
+        raise StoreError(f"{store.path}: empty beside {RESULTS} of a sweep; restore a copy, or start in a new --out")
     if not records:
         store.put({"spec": data})
         return {"spec": data, "rows": {}, "partial": None}
@@ -194,7 +196,7 @@ def write_results(rows: Sequence[dict[str, Any]], directory: Path) -> None:
         for count, mean, stderr in row["history"]
     ]
     for name, table in ((RESULTS, results), (CONVERGENCE, history)):
-        columns = list(dict.fromkeys(name for row in table for name in row))
+        columns = _columns(table)
         scratch = directory / f".{name}.part"
         with scratch.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, columns, lineterminator="\n")
@@ -207,11 +209,23 @@ def write_parquet(rows: Sequence[dict[str, Any]], directory: Path) -> None:
     """Write results.parquet, the columns of results.csv with their types; needs the extra `ttt_jax[parquet]`."""
     from pyarrow import Table, parquet
 
-    columns = list(dict.fromkeys(name for row in rows for name in row if name != "history"))
+    columns = [name for name in _columns(rows) if name != "history"]
     table = Table.from_pylist([{name: row.get(name) for name in columns} for row in rows])
     scratch = directory / ".results.parquet.part"
     parquet.write_table(table, scratch)
     scratch.replace(directory / "results.parquet")
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The names of all rows in the order of the first, with every parameter of a shift behind its name."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    parameters = [name for name in names if name.startswith("shift_")]
+    return [
+        column
+        for name in names
+        if name not in parameters
+        for column in ([name, *parameters] if name == "shift" else [name])
+    ]
 
 
 def read_sweep(directory: Path) -> tuple[Spec, list[dict[str, Any]]]:
@@ -232,7 +246,7 @@ def verdict(rows: Sequence[dict[str, Any]]) -> str:
     agree, bound = family_verdict(zs)
     outside = sum(abs(z) > bound for z in zs)
     broken = sum(row["num_nonfinite"] > 0 for row in rows)
-    agreement = f"agree: |z| <= {bound:.2f} in all {len(zs)} cells"
+    agreement = f"agree: |z| <= {bound:.2f} in all {len(zs)} cells" if zs else "agreement: no cell to judge"
     parts = [agreement if agree else f"DISAGREE: |z| > {bound:.2f} in {outside} of {len(zs)} cells"]
     if unjudged := len(rows) - len(zs) - broken:
         parts.append(f"{unjudged} not judged, their tails make the standard error doubtful")

@@ -86,7 +86,8 @@ def _figures(spec: Spec, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, 
             if own:
                 lines.append(_series(_label(series, value) if series else "risk after TTT", own, x))
         if lines:
-            title = ", ".join(_label(name, value) for name, value in zip(rest, combination, strict=True))
+            given = ((name, value) for name, value in zip(rest, combination, strict=True) if value is not None)
+            title = ", ".join(_label(name, value) for name, value in given)
             figure = draw(lines, x_label=LABELS.get(x, x), y_label="risk after one TTT step", title=title)
             yield title or "risk after one TTT step", figure
 

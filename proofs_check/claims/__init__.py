@@ -1,6 +1,7 @@
 """One module per claim: its docstring states it, CLAIM checks it."""
 
 NAMES = (
+    "token_attention",
     "proposition_3_1",
     "pretrained_optimum",
     "lemma_b2",
@@ -27,6 +28,7 @@ NAMES = (
     "leading_order_same",
     "scaling",
     "feature_shift",
+    "k_fold",
     "several_steps",
     "one_batch",
     "one_batch_same",

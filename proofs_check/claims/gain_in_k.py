@@ -32,7 +32,7 @@ from ttt_jax.check import check
 from ttt_jax.questions import warm_or_cold
 
 QUERIES = 7
-SWITCHING = isotropic(6, 1, 12, weight=sp.Rational(1, 19))
+SWITCHING = isotropic(60, 1, 120, weight=sp.Rational(1, 181))
 
 
 def formula(c, one, two, k):
@@ -74,7 +74,8 @@ def switch_verdict() -> Verdict:
         ]
         return risks[0] - risks[1]
 
-    return Verdict(switch is not None and gap(switch - 1) < 0 <= gap(switch), f"switch at k = {switch}")
+    changes = switch is not None and gap(switch - 1) < 0 <= gap(switch)
+    return Verdict(bool(changes), f"switch at k = {switch}")  # sympy's false is not False
 
 
 def empirical(c, effort):

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import sympy as sp
 
-from proofs_check.claim import Setting, both, exact_claim, identities
+from proofs_check.claim import FLOAT64, Setting, both, exact_claim, identities, same_numbers
 from proofs_check.oracle import Group
 from ttt_jax.asymptotic import lemma_c1
+from ttt_jax.exact import exact_risk
+from ttt_jax.problem import Problem
 
 
 def formula(c, setting):
@@ -34,6 +36,13 @@ def stationary():
     return identities({f"gradient {i}": (entry, 0) for i, entry in enumerate(gradient)})
 
 
+def reached():
+    """The weights of the package have the risk that it says."""
+    task = [1.0, -2.0, 0.5]
+    risk, weights = lemma_c1(6, task)
+    return same_numbers([(exact_risk(Problem(6, 1, task), weights).initial, risk)], tolerance=FLOAT64)
+
+
 n, k, rest, task = sp.symbols("n k rest beta", positive=True)
 value = exact_claim(
     "Best one-layer attention",
@@ -44,4 +53,8 @@ value = exact_claim(
     [at_optimum(rows, 2, 2, task) for rows, task in ((1, 1), (6, sp.Rational(3, 2)))],
     package,
 )
-CLAIM = replace(value, symbolic=lambda c: both(stationary(), value.symbolic(c)))
+CLAIM = replace(
+    value,
+    symbolic=lambda c: both(stationary(), value.symbolic(c)),
+    independent=lambda c: both(value.independent(c), reached()),
+)

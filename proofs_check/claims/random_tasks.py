@@ -6,14 +6,18 @@ It is the optimum of the averaged parabola, E c1 / (2 E c2); c0, c1 and c2 have 
 """
 
 import itertools
+from dataclasses import replace
 from functools import lru_cache
 
+import jax
 import numpy as np
 import sympy as sp
 from sympy import QQ
 
 from proofs_check import oracle, symbolic
 from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, both, identities, isotropic, of_check, same_numbers, simulate
+from proofs_check.simulation import z_verdict
+from ttt_jax import law
 from ttt_jax.check import check
 from ttt_jax.exact import exact_risk
 from ttt_jax.problem import GaussianTasks, Problem
@@ -23,6 +27,7 @@ CASES = (3, 4, 1, QQ(1)), (5, 2, 2, QQ(9, 4))
 """n, k, d and v, a rational square."""
 FEATURE_COV, WEIGHTS = [[QQ(2), QQ(1, 2)], [QQ(1, 2), QQ(1)]], [[QQ(1, 9), QQ(1, 20)], [QQ(-1, 30), QQ(1, 12)]]
 TASK_MEAN, TASK_ROOT, NOISE_VAR = [QQ(1), QQ(0)], [[QQ(1), QQ(0)], [QQ(1, 2), QQ(1, 3)]], QQ(1, 3)
+TASKS = GaussianTasks(np.array(TASK_MEAN, float), np.array(TASK_ROOT, float) @ np.array(TASK_ROOT, float).T)
 
 
 def formula(c, n, k, d, v):
@@ -89,12 +94,27 @@ def independent(c):
         ]
     matrices = (tuple(map(tuple, m)) for m in (TASK_ROOT, FEATURE_COV, WEIGHTS))
     root, sx, w = matrices
-    tasks = GaussianTasks(np.array(TASK_MEAN, float), np.array(root, float) @ np.array(root, float).T)
-    curve = exact_risk(Problem(4, 3, tasks, np.array(sx, float), float(NOISE_VAR)), np.array(w, float))
-    pairs += zip(
-        (curve.c0, curve.c1, curve.c2), enumerated(4, 3, tuple(TASK_MEAN), root, sx, NOISE_VAR, w), strict=True
-    )
+    correlated = Problem(4, 3, TASKS, np.array(sx, float), float(NOISE_VAR)), np.array(w, float)
+    off_centre = Problem(4, 3, GaussianTasks([1.0], 0.25), 2.0, float(NOISE_VAR)), 0.1
+    for arguments, exact in (
+        (correlated, enumerated(4, 3, tuple(TASK_MEAN), root, sx, NOISE_VAR, w)),
+        (off_centre, enumerated(4, 3, (QQ(1),), ((QQ(1, 2),),), ((QQ(2),),), NOISE_VAR, ((QQ(1, 10),),))),
+    ):
+        curve = exact_risk(*arguments)
+        pairs += zip((curve.c0, curve.c1, curve.c2), exact, strict=True)
+    pairs += sampled(*correlated, enumerated(4, 3, tuple(TASK_MEAN), root, sx, NOISE_VAR, w)[0])
     return both(rational, same_numbers(pairs, tolerance=FLOAT64))
+
+
+def sampled(problem, weights, initial, num_tasks=10, lr=1e-3):
+    """Too few tasks for an exact average: c0 is exact, c1 and c2 are means over these tasks, with their errors."""
+    curve = exact_risk(problem, weights, num_tasks=num_tasks)
+    with jax.enable_x64(True):
+        tasks = np.asarray(law.draw_tasks(TASKS, num_tasks, 0))
+    each = [exact_risk(replace(problem, task=task), weights) for task in tasks]
+    c1, c2 = ([getattr(one, name) for one in each] for name in ("c1", "c2"))
+    variance = np.var(np.array(c2) * lr**2 - np.array(c1) * lr, ddof=1) / num_tasks
+    return [(curve.c0, initial), (curve.c1, np.mean(c1)), (curve.c2, np.mean(c2)), (curve.stderr(lr) ** 2, variance)]
 
 
 def empirical(c, effort):
@@ -111,7 +131,12 @@ def empirical(c, effort):
         )
 
     problems = [Problem(n, k, GaussianTasks(cov=v, d=d)) for n, k, d, v in ((8, 9, 4, 1.0), (20, 4, 6, 0.5))]
-    return of_check([of("optimal_lr"), of("gain")])
+    b = np.asarray(law.draw_tasks(TASKS, 10 * effort.num_small, effort.seed), float)
+    first, second = TASKS.mean, TASKS.cov + np.outer(TASKS.mean, TASKS.mean)
+    drawn = z_verdict(
+        [b[:, 0], *(b[:, i] * b[:, j] for i, j in ((0, 0), (0, 1), (1, 1)))], [first[0], *second[[0, 0, 1], [0, 1, 1]]]
+    )
+    return both(of_check([of("optimal_lr"), of("gain")]), drawn)
 
 
 COEFFICIENTS = (sp.Rational(1, 2), 4, 1, 4, 3, 1, 2)

@@ -3,6 +3,9 @@
 So n >> sqrt(d) is enough, where a model without TTT needs n >> d.
 """
 
+from fractions import Fraction
+
+import numpy as np
 import sympy as sp
 from sympy import QQ
 
@@ -10,6 +13,7 @@ from proofs_check import oracle
 from proofs_check.claim import (
     CONFIDENCE,
     Claim,
+    both,
     identities,
     isotropic,
     of_check,
@@ -19,6 +23,7 @@ from proofs_check.claim import (
 )
 from proofs_check.oracle import Group
 from proofs_check.symbolic import leading
+from ttt_jax import questions
 from ttt_jax.check import check
 from ttt_jax.problem import Problem
 
@@ -42,9 +47,36 @@ def independent(c):
         )
         return QQ.to_sympy(c0 - c1**2 / (2 * (second - 2 * first)))
 
-    return same_numbers(
+    limits = same_numbers(
         (formula(c, n, sp.Integer(d), sp.Rational(9, 4)), limit(n, d)) for n, d in ((1, 1), (3, 2), (5, 40))
     )
+    return both(limits, same_numbers(zip(fewest_pairs(), fewest_pairs_by_search(), strict=True)))
+
+
+D, TARGET, MAX_N = 100, Fraction(21, 100), 400
+
+
+def fewest_pairs():
+    """The answers of the package for the cold start: n without TTT, n with, n + k with, and the best n for k = D."""
+    problem = Problem(1, D, np.ones(D) / np.sqrt(D))
+    answer = questions.sample_complexity(problem, float(TARGET), "zero", max_n=MAX_N)
+    return answer.without_ttt, answer.context, answer.n + answer.k, questions.best_context(problem, "zero", max_n=MAX_N)
+
+
+def fewest_pairs_by_search():
+    """The same from Proposition 4.1 and Theorem 4.5, every n and k one by one."""
+    lengths = range(1, MAX_N + 1)
+
+    def gain(n, k):
+        return Fraction(k, k + D + 1) * Fraction(n**2, n**2 + 4 * n + 3 + D)
+
+    def smallest_k(n):
+        return next((k for k in range(1, 10 * D) if 1 - gain(n, k) <= TARGET), 10 * D)
+
+    without = next(n for n in lengths if Fraction(D + 1, n + D + 1) <= TARGET)
+    context = next(n for n in lengths if 1 - gain(n, 10**9) <= TARGET)
+    total = min(n + smallest_k(n) for n in range(context, context + D))
+    return without, context, total, max(lengths, key=lambda n: gain(n, D))
 
 
 def empirical(c, effort):

@@ -7,6 +7,7 @@ the best T steps reach the minimum of its integral of phi^2 over all phi of degr
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 from statistics import NormalDist
 
@@ -17,10 +18,11 @@ import sympy as sp
 
 from proofs_check.claim import CONFIDENCE, Claim, Verdict, identities
 from proofs_check.steps import narayana_moment
+from ttt_jax.asymptotic import asymptotic_risk
 from ttt_jax.check import POWER, value_at_infinity
 from ttt_jax.models import LinearAttention, Prompt, functional
 from ttt_jax.problem import Problem
-from ttt_jax.several_steps import best_step_sizes, best_steps_fraction
+from ttt_jax.several_steps import best_step_sizes, best_steps_fraction, best_steps_risk, one_batch_risk
 from ttt_jax.ttt import ttt_step
 
 STEPS, RATIO = 3, 2
@@ -62,7 +64,21 @@ def independent(c):
     roots = np.sort(1 / (unit * best_step_sizes(problem, 3)))
     errors += [abs(best_steps_fraction(2.0, 3) / best_polynomial(2.0, 3)[0] - 1)]
     errors += list(abs(roots / np.sort(best_polynomial(2.0, 3)[1]) - 1))
+    noisy = best_step_sizes(replace(problem, noise_var=5.0), 3)  # |u|^2 = n^2 B + n d (B + s2)
+    errors += list(abs(noisy / best_step_sizes(problem, 3) / (6000 / 7000) - 1))
+    errors += list(warm_errors(problem, 1 / 50))
     return Verdict(bool(max(errors) < 1e-8), f"quadrature of the density, largest relative error {max(errors):.0e}")
+
+
+def warm_errors(problem, weight):
+    """`best_steps_risk` from W = weight I against what its steps reach, its formula, and the best single step."""
+    norm2 = float(problem.task @ problem.task)
+    misfit, spread = norm2 * (1 - problem.n * weight) ** 2, problem.n * norm2 * problem.d * weight**2
+    rho = best_polynomial(2.0, 3)[0]
+    reached = one_batch_risk(problem, weight, best_step_sizes(problem, 3), "same")[-1]
+    yield abs(best_steps_risk(problem, weight, 3, "same") / reached - 1)
+    yield abs(best_steps_risk(problem, weight, 3) / (misfit + spread - (1 - rho) * misfit**2 / (misfit + spread)) - 1)
+    yield abs(best_steps_risk(problem, weight, 1) / asymptotic_risk(problem, weight).optimal - 1)
 
 
 @partial(jax.jit, static_argnames=("d", "count"))

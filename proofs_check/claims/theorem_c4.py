@@ -11,7 +11,7 @@ import sympy as sp
 from sympy import QQ
 
 from proofs_check import oracle
-from proofs_check.claim import both, leading_claim, same_numbers
+from proofs_check.claim import FLOAT64, both, leading_claim, same_numbers
 from proofs_check.claims import theorem_5_3
 from ttt_jax import asymptotic
 from ttt_jax.problem import Problem
@@ -38,8 +38,18 @@ def whitening():
     return same_numbers((QQ.to_sympy(x), QQ.to_sympy(y)) for x, y in zip(coloured, white, strict=True))
 
 
+def rotated():
+    """The package on the same problem in other axes, where Sx and W are matrices."""
+    d = 4
+    basis = np.linalg.qr(np.vander(np.arange(1.0, d + 1)))[0]
+    sx, w, b = np.array([4.0, 4.0, 0.25, 1.0]), np.array([0.02, 0.01, 0.1, 0.05]), np.array([1.0, 0.5, 2.0, -1.0])
+    problems = Problem(6, 9, b, sx), Problem(6, 9, basis @ b, basis * sx @ basis.T)
+    curves = [asymptotic.theorem_c4(*x) for x in zip(problems, (w, basis * w @ basis.T), strict=True)]
+    return same_numbers(zip(*((x.initial, x.c1, x.c2) for x in curves), strict=True), tolerance=FLOAT64)
+
+
 def independent(c):
-    return both(whitening(), leading.independent(c))
+    return both(whitening(), rotated(), leading.independent(c))
 
 
 leading = leading_claim(
