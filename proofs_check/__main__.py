@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from proofs_check.claim import FULL, QUICK, Claim, Effort, Verdict
+from proofs_check.claim import FULL, QUICK
 from proofs_check.claims import NAMES
+from proofs_check.runner import Result, run_all
 from ttt_jax.report import html_page, html_table
 
 EXAMPLES = """examples:
@@ -20,35 +18,6 @@ EXAMPLES = """examples:
 """
 MARKS = {True: "ok", False: "MISS", None: "n/a"}
 HEADER = ("claim", "number", "symbolic", "independent", "empirical", "seconds")
-
-
-@dataclass(frozen=True)
-class Result:
-    name: str
-    number: str
-    statement: str
-    symbolic: Verdict
-    independent: Verdict
-    empirical: Verdict
-    seconds: float
-
-    @property
-    def verdicts(self) -> tuple[Verdict, Verdict, Verdict]:
-        return self.symbolic, self.independent, self.empirical
-
-    @property
-    def ok(self) -> bool:
-        return all(verdict.ok or verdict.ok is None for verdict in self.verdicts)
-
-
-def run(module_name: str, effort: Effort) -> Result:
-    """The three verdicts on one claim."""
-    module = importlib.import_module(f"proofs_check.claims.{module_name}")
-    claim: Claim = module.CLAIM
-    started = time.perf_counter()
-    c = claim.coefficients
-    verdicts = claim.symbolic(c), claim.independent(c), claim.empirical(c, effort)
-    return Result(claim.name, claim.number, str(module.__doc__).strip(), *verdicts, time.perf_counter() - started)
 
 
 def row(result: Result) -> tuple[str, ...]:
@@ -101,17 +70,16 @@ def main(arguments: list[str] | None = None) -> int:
         parse.error(f"--only must be one of {', '.join(NAMES)}, got {unknown[0]}")
     if options.out and options.out.exists() and not options.out.is_dir():
         parse.error(f"--out must be a directory, got {options.out}")
-    results = []
     widths = (36, 28, 9, 12, 10, 7)
-    print("".join(f"{word:<{width}}" for word, width in zip(HEADER, widths, strict=True)))
-    for i, name in enumerate(options.only):
-        if sys.stderr.isatty():
-            print(f"\r[{i + 1}/{len(options.only)}] {name}\033[K", end="\r", file=sys.stderr, flush=True)
-        result = run(name, QUICK if options.quick else FULL)
+    print("".join(f"{word:<{width}}" for word, width in zip(HEADER, widths, strict=True)), flush=True)
+    results = []
+    for result in run_all(options.only, QUICK if options.quick else FULL):
         results.append(result)
-        print("".join(f"{word:<{width}}" for word, width in zip(row(result), widths, strict=True)), flush=True)
+        print("".join(f"{word:<{width}}" for word, width in zip(row(result), widths, strict=True)))
         for kind, verdict in zip(HEADER[2:5], result.verdicts, strict=True):
             print(f"    {kind:<12}{verdict.detail}", flush=True)
+        if sys.stderr.isatty():
+            print(f"\r[{len(results)}/{len(options.only)}]\033[K", end="\r", file=sys.stderr, flush=True)
     misses = sum(not result.ok for result in results)
     title = f"{len(results)} claims checked, {misses} missed"
     print(title)

@@ -19,9 +19,11 @@ from sympy import QQ
 
 from proofs_check import oracle, symbolic
 from proofs_check.oracle import Group
+from ttt_jax import estimate as engine
 from ttt_jax.check import Check, check
-from ttt_jax.estimate import Estimate, estimate_risk
+from ttt_jax.estimate import make_plan
 from ttt_jax.exact import exact_risk
+from ttt_jax.moments import Moments
 from ttt_jax.problem import Problem
 
 CONFIDENCE = 1 - 0.01 / 100
@@ -297,12 +299,18 @@ def simulate_claim(
 
 
 setting_problem = lru_cache(None)(Setting.problem)
-_SIMULATED: dict[tuple, Estimate] = {}
+_SIMULATED: dict[tuple, Moments] = {}
 
 
-def simulate(problem: Problem, weights: np.ndarray, lr: float, **options) -> Estimate:
-    """`estimate_risk` of sampled data, remembered: changing a coefficient of a claim changes no simulation."""
-    key = (problem, weights.tobytes(), lr, *options.items())
+def simulate(
+    problem: Problem, weights: np.ndarray, lr: float, *, num_tasks: int, seed: int, evaluation: str = "fresh"
+) -> Moments:
+    """The moments of `estimate_risk` on sampled data, remembered: changing a coefficient changes no simulation."""
+    key = (problem, weights.tobytes(), lr, num_tasks, seed, evaluation)
     if key not in _SIMULATED:
-        _SIMULATED[key] = estimate_risk(problem, weights, lr, sampler="data", **options)
+        plan = make_plan(problem.d, num_tasks, seed, evaluation)
+        *_, tally = engine.simulate(problem, weights, lr, plan)
+        if tally.num_nonfinite:
+            raise ValueError(f"the risk of {tally.num_nonfinite} simulated tasks is not finite")
+        _SIMULATED[key] = tally.moments
     return _SIMULATED[key]

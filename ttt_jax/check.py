@@ -127,7 +127,7 @@ def check(
     seed: int = 0,
     confidence: float = 0.99,
     exact: Callable[..., RiskCurve] | None = exact_risk,
-    simulate: Callable[..., Estimate] = estimate_risk,
+    simulate: Callable[..., Any] = estimate_risk,
 ) -> Check:
     """Judge a formula for the risk of TTT by the exact risk and by simulation, over a grid of problems.
 
@@ -151,7 +151,8 @@ def check(
         confidence: probability that a correct claim passes all comparisons with simulation.
         exact: the exact curve as a function of (problem, weights, evaluation), `exact_risk`; None leaves it out (then
             lr must be given).
-        simulate: a replacement of `estimate_risk`, of the same signature, for another procedure.
+        simulate: a replacement of `estimate_risk`, of the same signature, for another procedure; of
+            its result only mean and stderr are used.
 
     Returns:
         A `Check`, true if nothing speaks against the claim; print it for the table.

@@ -130,7 +130,7 @@ def empirical(c, effort):
             simulate=simulate,
         )
 
-    problems = [Problem(n, k, GaussianTasks(cov=v, d=d)) for n, k, d, v in ((8, 9, 4, 1.0), (20, 4, 6, 0.5))]
+    problems = [Problem(n, k, GaussianTasks(cov=v, d=d)) for n, k, d, v in ((8, 9, 4, 1.0), (20, 4, 4, 0.5))]
     b = np.asarray(law.draw_tasks(TASKS, 10 * effort.num_small, effort.seed), float)
     first, second = TASKS.mean, TASKS.cov + np.outer(TASKS.mean, TASKS.mean)
     drawn = z_verdict(

@@ -5,9 +5,10 @@ import importlib
 import pytest
 import sympy as sp
 
-from proofs_check.__main__ import main, run
+from proofs_check.__main__ import main
 from proofs_check.claim import QUICK, Effort
 from proofs_check.claims import NAMES
+from proofs_check.runner import run
 
 CLAIMS = {name: importlib.import_module(f"proofs_check.claims.{name}").CLAIM for name in NAMES}
 COEFFICIENTS = [(name, i) for name, claim in CLAIMS.items() for i in range(len(claim.coefficients))]

@@ -1,0 +1,56 @@
+"""Running claims, one by one or several at a time."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing import get_context
+
+from proofs_check.claim import Claim, Effort, Verdict
+
+NEIGHBOURS = 4
+"""Claims that one process takes at a time: neighbours share simulations and compilations."""
+
+
+@dataclass(frozen=True)
+class Result:
+    name: str
+    number: str
+    statement: str
+    symbolic: Verdict
+    independent: Verdict
+    empirical: Verdict
+    seconds: float
+
+    @property
+    def verdicts(self) -> tuple[Verdict, Verdict, Verdict]:
+        return self.symbolic, self.independent, self.empirical
+
+    @property
+    def ok(self) -> bool:
+        return all(verdict.ok or verdict.ok is None for verdict in self.verdicts)
+
+
+def run(module_name: str, effort: Effort) -> Result:
+    """The three verdicts on one claim."""
+    module = importlib.import_module(f"proofs_check.claims.{module_name}")
+    claim: Claim = module.CLAIM
+    started = time.perf_counter()
+    c = claim.coefficients
+    verdicts = claim.symbolic(c), claim.independent(c), claim.empirical(c, effort)
+    return Result(claim.name, claim.number, str(module.__doc__).strip(), *verdicts, time.perf_counter() - started)
+
+
+def run_all(names: Sequence[str], effort: Effort) -> Iterator[Result]:
+    """The claims in order; many of them by several processes, a few neighbours at a time, which share simulations."""
+    workers = min(os.cpu_count() or 1, len(names) // NEIGHBOURS)
+    if workers < 2:
+        yield from (run(name, effort) for name in names)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(run, names, repeat(effort), chunksize=NEIGHBOURS)
