@@ -59,20 +59,18 @@ def independent(c):
             pairs.append((formula(c, one, two, QUERIES), gain))
             answer = warm_or_cold(replace(given, k=QUERIES), exact_risk.ARGUMENTS[given][3], evaluation)
             package.append((answer.warm, many[0] - gain))
-    return both(same_numbers(pairs), same_numbers(package, tolerance=FLOAT64), switch_verdict())
+    return both(same_numbers(pairs), same_numbers(package, tolerance=FLOAT64), switch_verdict(c))
 
 
-def switch_verdict() -> Verdict:
-    """The oracle's risks change places between the package's switch point and the k before it."""
-    problem = setting_problem(SWITCHING)
-    switch = warm_or_cold(problem, SWITCHING.column("weight")).switch
+def switch_verdict(c) -> Verdict:
+    """The risks change places between the package's switch point and the k before it."""
+    switch = warm_or_cold(setting_problem(SWITCHING), SWITCHING.column("weight")).switch
+    cold = replace(SWITCHING, groups=tuple(group._replace(weight=0) for group in SWITCHING.groups))
+    starts = [[coefficients_of_oracle(replace(start, k=k)) for k in (1, 2)] for start in (SWITCHING, cold)]
 
     def gap(k):
-        cold = replace(SWITCHING, groups=tuple(group._replace(weight=0) for group in SWITCHING.groups))
-        risks = [
-            c0 - c1**2 / (4 * c2) for c0, c1, c2 in (coefficients_of_oracle(replace(s, k=k)) for s in (SWITCHING, cold))
-        ]
-        return risks[0] - risks[1]
+        warm_risk, cold_risk = (one[0] - formula(c, one, two, k) for one, two in starts)
+        return warm_risk - cold_risk
 
     changes = switch is not None and gap(switch - 1) < 0 <= gap(switch)
     return Verdict(bool(changes), f"switch at k = {switch}")  # sympy's false is not False

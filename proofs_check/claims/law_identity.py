@@ -91,7 +91,7 @@ def sampler(evaluation, effort):
         weights=lambda problem: exact_risk.ARGUMENTS[problem][3],
         lr=lambda problem: float(exact[problem][1] / exact[problem][2]),  # a risk at its minimum does not see lr
         evaluation=evaluation,
-        num_tasks=20 * effort.num_small,
+        num_tasks=8 * effort.num_small,
         seed=effort.seed,
         confidence=CONFIDENCE,
         exact=None,
