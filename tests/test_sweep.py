@@ -172,19 +172,29 @@ def test_bad_input_is_shared_by_all_processes(tmp_path):
 def test_ctrl_c_leaves_a_resumable_directory(tmp_path):
     spec = write_spec(tmp_path, "law", SPEC.replace("3000", "1_000_000_000"))
     out = tmp_path / "my out"
-    process = command("sweep", spec, "--out", out)
+    # what a shell starts in the background, such as a whole test run, ignores interrupts, and so would the sweep
+    heeds = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, sys.argv[1:])"
+    )
+    arguments = [sys.executable, "-m", "ttt_jax", "sweep", spec, "--out", out]
+    process = subprocess.Popen(
+        [sys.executable, "-c", heeds, *map(str, arguments)], stderr=subprocess.PIPE, text=True, env=os.environ
+    )
     for _ in range(600):
         if (out / "sweep.sqlite").exists():
             break
         time.sleep(0.1)
     time.sleep(1)
-    for _ in range(20):  # JAX swallows an interrupt that comes in the middle of some of its callbacks
+    for _ in range(6):  # JAX swallows an interrupt that comes in the middle of some of its callbacks
         process.send_signal(signal.SIGINT)
         try:
             _, error = process.communicate(timeout=10)
             break
         except subprocess.TimeoutExpired:
             continue
+    else:
+        process.kill()
+        process.communicate()
     assert process.returncode == 130
     assert error.strip().endswith(f"go on with: ttt-jax sweep {spec} --out '{out}' --resume")
 
