@@ -1,6 +1,6 @@
 """Test accuracy of the bundled PFN beside classical methods on real tables: the scores of docs/model_card.md.
 
-    python -m benchmarks.tabular_scores --rows 64 --tables banana magic
+python -m benchmarks.tabular_scores --rows 64 --tables banana magic
 """
 
 from __future__ import annotations
