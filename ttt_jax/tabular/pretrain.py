@@ -59,13 +59,13 @@ class PretrainConfig:
     num_heads: int = 4
     features_per_group: int = 3
     steps: int = 20_000
-    decay_steps: int = 3_000
+    decay_steps: int = 12_000
     warmup_steps: int = 300
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
-    contexts: tuple[int, ...] = (24, 96, 320)
+    contexts: tuple[int, ...] = (32, 128, 512)
     queries: int = 96
-    features: tuple[int, ...] = (3, 7, 16)
+    features: tuple[int, ...] = (4, 8, 16, 32)
     cells_per_step: int = 4096
     report_every: int = 250
     seed: int = 0

@@ -2,17 +2,20 @@
 
 Each table comes from a random structural causal model, as in the TabPFN papers but written from scratch:
 
-1. Causes. 1 to 10 root variables: normal, uniform, or one of a few random clusters with spread.
+1. Causes. 1 to 16 root variables: normal, uniform, or random clusters, each with a spread of its own per variable.
 2. Mechanisms. 1 to 4 layers (few more often than many) of 32 variables, each a random function of the layer before:
    sparse linear, then one of eight activations chosen per variable, standardised, plus noise of standard deviation
    exp(U(-6, -2)).
 3. Features. Causes and variables drawn without replacement; in half of the tables the causes come first, so that the
    label is a function of the features and noise.
-4. Label. 60% have two classes, the others 3 to 10, from variables of the last layer in one of three ways: intervals of
-   one variable between random quantiles; the nearest of random prototypes in a few variables; the leaf of a random
-   tree on a few variables. Classes are shuffled; in 30% of the tables up to 15% of the labels are random.
+4. Label. Half have two classes, the others 3 to 10. In 40% of the tables the class comes first, as for handwritten
+   digits: it is the cluster of the causes, one or two clusters to a class. In the others it comes last, from variables
+   of the last layer in one of three ways: intervals of one variable between random quantiles; the nearest of random
+   prototypes in a few variables; the leaf of a random tree on a few variables. Classes are shuffled; in 30% of the
+   tables up to 15% of the labels are random.
 5. Columns. Each is warped, rounded to a few levels, turned into shuffled categories, replaced by noise (at most 15% of
-   the columns), held constant, or left; in 15% of the tables some values are missing.
+   the columns), held constant, or left; in 15% of the tables nearly all are levels or categories, and in 15% some
+   values are missing.
 
 Letters: B tables of R rows and F features.
 """
@@ -28,9 +31,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 MAX_CLASSES = 10
-_WIDTH, _LAYERS, _CAUSES = 32, 4, 10
+_WIDTH, _LAYERS, _CAUSES = 32, 4, 16
 _ACTIVATION_SHARES = (0.25, 0.25, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05)
-_CLUSTERS, _PROTOTYPES, _TREE_DEPTH, _LEVELS = 8, 24, 5, 16
+_CLUSTERS, _PROTOTYPES, _TREE_DEPTH, _LEVELS = 20, 24, 5, 16
 
 
 class Tasks(NamedTuple):
@@ -59,12 +62,19 @@ def sample_tasks(key: PRNGKeyArray, tables: int, rows: int, features: int) -> Ta
 
 
 def _task(key: PRNGKeyArray, rows: int, features: int) -> Tasks:
-    keys = jax.random.split(key, 5)
-    causes, is_cause = _causes(keys[0], rows, features)
-    last, variables, exists = _mechanisms(keys[1], causes, is_cause)
-    y = _label(keys[2], last)
-    x = _choose_features(keys[3], causes, is_cause, variables, exists, features)
-    return Tasks(_columns(keys[4], x), y)
+    keys = jax.random.split(key, 6)
+    draw = _Uniforms(keys[0], 4 + 2 * rows + MAX_CLASSES)
+    several = draw.integer(3, MAX_CLASSES)
+    classes = jnp.where(draw() < 0.5, 2, several)
+    class_first = draw() < 0.4
+    causes, is_cause, cluster = _causes(keys[1], rows, features, classes, class_first)
+    last, variables, exists = _mechanisms(keys[2], causes, is_cause)
+    y = jnp.where(class_first, cluster % classes, _effect(keys[3], last, classes))
+    share_of_random = jnp.maximum(draw(-0.35, 0.15), 0)
+    y = jnp.where(draw(shape=(rows,)) < share_of_random, draw.integer(0, classes - 1, (rows,)), y)
+    new_name = jnp.argsort(draw(shape=(MAX_CLASSES,)) + (jnp.arange(MAX_CLASSES) >= classes))
+    x = _choose_features(keys[4], causes, is_cause, variables, exists, features)
+    return Tasks(_columns(keys[5], x), new_name[y])
 
 
 class _Uniforms:
@@ -81,22 +91,27 @@ class _Uniforms:
         """From `low` to `high` inclusive."""
         return jnp.floor(self(low, high + 1, shape)).astype(int)
 
-    def pick(self, shares: tuple[float, ...], shape: tuple[int, ...] = ()) -> Int[Array, "*shape"]:
+    def pick(self, shares: tuple[float, ...] | Float[Array, " K"], shape: tuple[int, ...] = ()) -> Int[Array, "*shape"]:
         """Positions in `shares`, with these probabilities."""
-        return (self(shape=(*shape, 1)) > jnp.cumsum(jnp.array(shares))[:-1]).sum(-1)
+        return (self(shape=(*shape, 1)) > jnp.cumsum(jnp.asarray(shares))[:-1]).sum(-1)
 
 
-def _causes(key: PRNGKeyArray, rows: int, features: int) -> tuple[Float[Array, "R causes"], Bool[Array, " causes"]]:
+def _causes(
+    key: PRNGKeyArray, rows: int, features: int, classes: Int[Array, ""], class_first: Bool[Array, ""]
+) -> tuple[Float[Array, "R causes"], Bool[Array, " causes"], Int[Array, " R"]]:
+    """Values, marks on those that exist, and the cluster of each row, of which a class that comes first has 1 or 2."""
     keys = jax.random.split(key, 3)
-    draw = _Uniforms(keys[0], 4 + rows)
+    draw = _Uniforms(keys[0], 7 + rows + _CLUSTERS * _CAUSES)
     is_cause = jnp.arange(_CAUSES) < draw.integer(1, min(_CAUSES, features))
-    kind = draw.pick((0.4, 0.2, 0.4))
-    spread = jnp.exp(draw(-2.5, 0))
-    cluster = draw.integer(0, draw.integer(2, _CLUSTERS) - 1, (rows,))
+    kind = jnp.where(class_first, 2, draw.pick((0.4, 0.2, 0.4)))
+    clusters = jnp.where(class_first, classes * draw.integer(1, 2), draw.integer(2, 8))
+    unequal = jnp.exp(draw(0, 0.7))
+    cluster = jnp.floor(clusters * draw(shape=(rows,)) ** unequal).astype(int)
+    spread = jnp.exp(draw(-2.5, 0) + draw(-0.7, 0.7, (_CLUSTERS, _CAUSES)))
     normal, centre = jnp.split(jax.random.normal(keys[1], (rows + _CLUSTERS, _CAUSES)), [rows])
     uniform = jax.random.uniform(keys[2], (rows, _CAUSES), minval=-1.7, maxval=1.7)
-    causes = jnp.select([kind == 0, kind == 1], [normal, uniform], centre[cluster] + spread * normal)
-    return jnp.where(is_cause, causes, 0), is_cause
+    causes = jnp.select([kind == 0, kind == 1], [normal, uniform], centre[cluster] + spread[cluster] * normal)
+    return jnp.where(is_cause, causes, 0), is_cause, cluster
 
 
 def _mechanisms(
@@ -139,19 +154,13 @@ def _choose_features(key, causes, is_cause, variables, exists, features: int) ->
     return all_variables[:, jax.lax.top_k(draw(shape=bonus.shape) + bonus, features)[1]]
 
 
-def _label(key: PRNGKeyArray, h: Float[Array, "R width"]) -> Int[Array, " R"]:
-    rows = len(h)
-    draw = _Uniforms(key, 4 + _WIDTH + MAX_CLASSES + 2 * rows + 2 + _PROTOTYPES + MAX_CLASSES + 6 + 2**_TREE_DEPTH)
-    several = draw.integer(3, MAX_CLASSES)
-    classes = jnp.where(draw() < 0.6, 2, several)
+def _effect(key: PRNGKeyArray, h: Float[Array, "R width"], classes: Int[Array, ""]) -> Int[Array, " R"]:
+    """A class that the variables of the last layer decide."""
+    draw = _Uniforms(key, 1 + _WIDTH + MAX_CLASSES + 2 + _PROTOTYPES + _TREE_DEPTH + 1 + 2**_TREE_DEPTH)
     h = h[:, jnp.argsort(draw(shape=(_WIDTH,)))]
     kind = draw.pick((0.4, 0.4, 0.2))
     labels = [_intervals(draw, h[:, 0], classes), _prototypes(draw, h, classes), _tree(draw, h, classes)]
-    y = jnp.select([kind == i for i in range(3)], labels)
-    share_of_random = jnp.maximum(draw(-0.35, 0.15), 0)
-    y = jnp.where(draw(shape=(rows,)) < share_of_random, draw.integer(0, classes - 1, (rows,)), y)
-    new_name = jnp.argsort(draw(shape=(MAX_CLASSES,)) + (jnp.arange(MAX_CLASSES) >= classes))
-    return new_name[y]
+    return jnp.select([kind == i for i in range(3)], labels)
 
 
 def _intervals(draw: _Uniforms, value: Float[Array, " R"], classes: Int[Array, ""]) -> Int[Array, " R"]:
@@ -182,12 +191,14 @@ def _columns(key: PRNGKeyArray, x: Float[Array, "R F"]) -> Float[Array, "R F"]:
     """What happens to a column on its way into a table."""
     features = x.shape[1]
     draw_key, noise_key, missing_key = jax.random.split(key, 3)
-    draw = _Uniforms(draw_key, (7 + _LEVELS) * features + 1)
-    kind = draw.pick((0.5, 0.2, 0.12, 0.1, 0.05, 0.03), (features,))
+    draw = _Uniforms(draw_key, (7 + _LEVELS) * features + 2)
+    is_discrete = draw() < 0.15
+    shares = jnp.array([(0.5, 0.2, 0.12, 0.1, 0.05, 0.03), (0.05, 0.0, 0.45, 0.45, 0.03, 0.02)])
+    kind = draw.pick(shares[is_discrete.astype(int)], (features,))
     power = jnp.exp(draw(-1, 1, (features,)))
     steep = jnp.exp(jnp.clip(power * x, -8, 8))
     warped = jnp.where(draw(shape=(features,)) < 0.5, steep, jnp.sign(x) * jnp.abs(x) ** power)
-    levels = jnp.floor(jnp.exp(draw(jnp.log(2), jnp.log(_LEVELS), (features,))))
+    levels = jnp.floor(jnp.exp(draw(jnp.log(2), jnp.log(jnp.where(is_discrete, 6, _LEVELS + 1)), (features,))))
     level = jnp.clip(jnp.floor((x + 2) / 4 * levels), 0, levels - 1)
     code = jnp.argsort(draw(shape=(_LEVELS, features)), axis=0)
     category = jnp.take_along_axis(code, level.astype(int), axis=0).astype(x.dtype)
