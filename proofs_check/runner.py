@@ -13,7 +13,7 @@ from multiprocessing import get_context
 
 from proofs_check.claim import Claim, Effort, Verdict
 
-NEIGHBOURS = 4
+NEIGHBOURS = 9
 """Claims that one process takes at a time: neighbours share simulations and compilations."""
 
 

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import sympy as sp
 
-from proofs_check.claim import CONFIDENCE, Setting, Verdict, coefficients_of_oracle
+from proofs_check.claim import CONFIDENCE, Setting, Verdict, coefficients_of_oracle, padded
 from ttt_jax.check import POWER, value_at_infinity
 from ttt_jax.trajectory import Trajectory, estimate_trajectory
 
@@ -70,8 +70,7 @@ def after_one_step(setting: Setting, theta, d_u2) -> sp.Expr:
 def simulate_steps(setting: Setting, step_sizes: tuple[float, ...], protocol: str, num_tasks: int, seed: int):
     """`estimate_trajectory` of sampled data, remembered."""
     return estimate_trajectory(
-        setting.problem(),
-        setting.column("weight"),
+        *padded(setting.problem(), setting.column("weight")),
         step_sizes,
         protocol=protocol,
         evaluation=setting.evaluation,

@@ -17,6 +17,7 @@ from proofs_check.claim import (
     Setting,
     Verdict,
     coefficients_of_oracle,
+    exact_padded,
     falls_like_1_over_d,
     identities,
     quantities_in_symbols,
@@ -24,7 +25,6 @@ from proofs_check.claim import (
     simulate,
 )
 from ttt_jax.check import POWER, value_at_infinity
-from ttt_jax.exact import exact_risk
 
 
 def switch_claim(
@@ -71,12 +71,6 @@ def switch_claim(
             return Verdict(False, f"the package has {package(example)}")
         return verdict
 
-    def gap(size, k):
-        """The exact difference of the risks, warm minus cold."""
-        starts = (scaled(size, k), cold_start(scaled(size, k)))
-        warm, cold = (exact_risk(setting_problem(s), s.column("weight")).optimal for s in starts)
-        return warm - cold
-
     def empirical(c, effort):
         values, stderrs = [], []
         for size in effort.sizes:
@@ -112,5 +106,5 @@ def cold_start(setting: Setting) -> Setting:
 def best_risk(setting: Setting, effort):
     """The simulated risk at the exact optimal step."""
     problem, weights = setting_problem(setting), setting.column("weight")
-    lr = exact_risk(problem, weights).optimal_lr
+    lr = exact_padded(problem, weights).optimal_lr
     return simulate(problem, weights, lr, num_tasks=effort.num_large, seed=effort.seed, evaluation="fresh")

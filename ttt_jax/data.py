@@ -24,11 +24,22 @@ def data_risk(key: Key[Array, ""], setting: Setting) -> Float[Array, ""]:
     """The risk after TTT in one experiment, the query integrated out: |R (b - h)|^2 + s2, h = encode(W_TT, u)."""
     key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
     task = draw_task(key_task, setting)
-    u = summarize(key_context, task, setting)
+    u, u_eval = summaries(key_context, key_fresh, task, setting)
     weights = setting.weights - setting.lr * gradient(key_train, u, task, setting)
-    u_eval = jax.lax.cond(setting.same, lambda: u, lambda: summarize(key_fresh, task, setting))
     error = linalg.apply(setting.feature_root, task - encode(weights, u_eval))
     return error @ error + setting.noise_var
+
+
+def summaries(
+    key_context: Key[Array, ""], key_fresh: Key[Array, ""], task: Float[Array, " d"], setting: Setting
+) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+    """The summaries of the context of TTT and of the context at inference, in a loop, which is compiled once."""
+    rows = jnp.stack([setting.n, jnp.where(setting.same, 0, setting.n)])
+    u, fresh = jax.lax.map(
+        lambda context: summarize(context[0], task, setting._replace(n=context[1])),
+        (jnp.stack([key_context, key_fresh]), rows),
+    )
+    return u, jnp.where(setting.same, u, fresh)
 
 
 def summarize(key: Key[Array, ""], task: Float[Array, " d"], setting: Setting) -> Float[Array, " d"]:

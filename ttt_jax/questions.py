@@ -251,8 +251,12 @@ def _in_k(problem: Problem, weights: Weights, lengths: Sequence[int], evaluation
 def _scan(task, feature_cov, noise_var, weights, n, evaluation):
     def one_length(arguments):
         w, rows = arguments
-        at = [risk_coefficients(task, feature_cov, noise_var, w, rows, k, evaluation=evaluation) for k in (1.0, 2.0)]
-        return at[0][0], at[0][1], at[0][2], at[1][2]
+
+        def at(k):
+            return jnp.stack(risk_coefficients(task, feature_cov, noise_var, w, rows, k, evaluation=evaluation))
+
+        (c0, c1, one), (_, _, two) = jax.vmap(at)(jnp.array([1.0, 2.0]))
+        return c0, c1, one, two
 
     return jax.lax.map(one_length, (weights, n))
 

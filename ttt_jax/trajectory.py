@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
 from ttt_jax.blocks import ROW_BLOCK, default_block_size, simulate_blocks
-from ttt_jax.data import encode, gradient, sum_over_rows, summarize
+from ttt_jax.data import encode, gradient, sum_over_rows, summaries, summarize
 from ttt_jax.exact import EVALUATIONS
 from ttt_jax.models import LinearAttention
 from ttt_jax.moments import Moments
@@ -160,8 +160,7 @@ class _Sampler:
         base = setting.base
         key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
         task = draw_task(key_task, base)
-        u = summarize(key_context, task, base)
-        u_eval = jax.lax.cond(base.same, lambda: u, lambda: summarize(key_fresh, task, base))
+        u, u_eval = summaries(key_context, key_fresh, task, base)
         optimizer = optax.sgd(lambda i: base.lr[i]) if self.optimizer is None else _in_units(self.optimizer, setting)
 
         def read(weights):
@@ -188,8 +187,10 @@ class _Sampler:
             errors = jnp.where(live, y - jax.vmap(LinearAttention.read, (0, None))(h, x), 0.0)
             return jnp.sum(errors**2, axis=1)
 
-        losses = sum_over_rows(loss, jax.random.fold_in(key_fresh, 1), jnp.int32(self.held_out), task, base)
-        stop = jnp.argmin(losses)
+        stop = jnp.array(0)
+        if self.held_out:
+            losses = sum_over_rows(loss, jax.random.fold_in(key_fresh, 1), jnp.int32(self.held_out), task, base)
+            stop = jnp.argmin(losses)
         return jnp.concatenate([risks, jnp.stack([risks[stop], stop.astype(risks.dtype)])])
 
 

@@ -14,10 +14,9 @@ from sympy import QQ
 from sympy.polys.rings import ring
 
 from proofs_check import oracle, symbolic
-from proofs_check.claim import FLOAT64, Claim, both, identities, isotropic, same_numbers
+from proofs_check.claim import FLOAT64, Claim, both, exact_padded, identities, isotropic, same_numbers
 from proofs_check.oracle import Group
 from proofs_check.steps import exact_verdict, simulate_steps
-from ttt_jax.exact import exact_risk
 from ttt_jax.problem import Problem
 from ttt_jax.several_steps import new_context_risk
 
@@ -125,7 +124,7 @@ def empirical(c, effort):
     for i, setting in enumerate(settings):
         n, k, d, norm2, s2 = (float(x) for x in (setting.n, setting.k, setting.d, setting.norm2, setting.noise_var))
         w = float(setting.groups[0].weight)
-        best = exact_risk(setting.problem(), setting.column("weight")).optimal_lr
+        best = exact_padded(setting.problem(), setting.column("weight")).optimal_lr
         steps = tuple(best * factor for factor in SCHEDULE)
         states = [(w * norm2, w**2 * norm2, w**2 * d)]
         for lr in steps:
