@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 
-from ttt_jax.plotting import Series, draw
+from ttt_jax import Problem, check
+from ttt_jax.plotting import Series, draw, draw_check
 
 
 def test_figure_shows_lines_markers_bars_and_both_legends(tmp_path):
@@ -21,3 +23,18 @@ def test_figure_shows_lines_markers_bars_and_both_legends(tmp_path):
     markers = {line.get_marker() for line in axes.lines} - {"None", None, "_", "|"}
     assert len(markers) >= 2  # distinguishable without colour
     figure.savefig(tmp_path / "figure.png")
+
+
+def test_figure_of_a_check_falls_beside_the_slope_of_a_leading_order():
+    problems = [Problem(d, d, np.ones(d) / d**0.5) for d in (8, 16, 32)]
+    result = check(lambda n, d: d / (n + d), problems, quantity="initial", approximate=True, num_tasks=500)
+    (axes,) = draw_check(result).axes
+    errors, slope = (line.get_ydata() for line in axes.lines[:2])
+    np.testing.assert_allclose(errors, slope, rtol=0.2)
+    assert len(axes.containers) == 1
+
+
+def test_figure_of_a_check_without_error_is_refused():
+    result = check(lambda: 1.0, [Problem(1, 1, [1.0])], weights="zero", quantity="initial", num_tasks=0)
+    with pytest.raises(ValueError, match="no error to draw"):
+        draw_check(result)

@@ -302,7 +302,7 @@ def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Names
             "kurtosis": _number(estimate.kurtosis),
             "num_nonfinite": estimate.num_nonfinite,
             "block_size": estimate.block_size,
-            "doubt": _doubt(comparison),
+            "doubt": estimate.doubt,
         }
     assert comparison.exact is not None
     return {
@@ -327,39 +327,11 @@ def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Names
 
 
 def _as_text(comparison: Comparison, problem: Problem, arguments: argparse.Namespace) -> str:
-    exact, estimate, lr = comparison.exact, comparison.estimate, comparison.lr
-    assert exact is not None
     chosen = " (optimal)" if arguments.lr == "optimal" else ""
-    lines = [
+    return (
         f"d = {problem.d}, n = {problem.n}, k = {problem.k}, noise_var = {problem.noise_var:g}, "
-        f"evaluation = {arguments.evaluation}, lr = {lr:.6g}{chosen}",
-        f"risk before TTT, exact   {exact.initial:.6g}",
-        f"risk after TTT, exact    {exact.at(lr):.6g}",
-    ]
-    if comparison.asymptotic is None:
-        lines.append(f"  asymptotic             none: {comparison.reason}")
-    else:
-        lines.append(f"  asymptotic             {comparison.asymptotic.at(lr):.6g}")
-    if estimate is not None:
-        lines.append(
-            f"  Monte Carlo            {estimate.mean:.6g} +- {estimate.stderr:.2g}  ({estimate.num_tasks} tasks)"
-        )
-        lines.append(f"  z = (Monte Carlo - exact) / stderr = {comparison.z:.2f}")
-        if _doubt(comparison):
-            lines.append(f"  the standard error is not reliable: {_doubt(comparison)}")
-    return "\n".join(lines)
-
-
-def _doubt(comparison: Comparison) -> str | None:
-    """Why the standard error of the simulation cannot be trusted; None if it can."""
-    estimate = comparison.estimate
-    if estimate is None or estimate.stderr_reliable:
-        return None
-    if estimate.num_nonfinite:
-        return f"the risk of {estimate.num_nonfinite} tasks overflowed"
-    if estimate.num_tasks == 1:
-        return "one task has no standard error"
-    return "too few tasks for the tails of the per-task risk"
+        f"evaluation = {arguments.evaluation}, lr = {comparison.lr:.6g}{chosen}\n{comparison}"
+    )
 
 
 def _number(value: float | None) -> float | None:

@@ -47,6 +47,24 @@ class Comparison:
             return 0.0 if math.isclose(self.estimate.mean, self.exact.at(self.lr), rel_tol=1e-5) else math.inf
         return difference / stderr
 
+    def __str__(self) -> str:
+        lines = []
+        if self.exact is not None:
+            lines.append(f"risk before TTT, exact   {self.exact.initial:.6g}")
+            lines.append(f"risk after TTT, exact    {self.exact.at(self.lr):.6g}")
+        if self.asymptotic is not None:
+            lines.append(f"  asymptotic             {self.asymptotic.at(self.lr):.6g}")
+        else:
+            lines.append(f"  asymptotic             none: {self.reason}")
+        if self.estimate is not None:
+            mean, stderr, tasks = self.estimate.mean, self.estimate.stderr, self.estimate.num_tasks
+            lines.append(f"  Monte Carlo            {mean:.6g} +- {stderr:.2g}  ({tasks} tasks)")
+            if self.z is not None:
+                lines.append(f"  z = (Monte Carlo - exact) / stderr = {self.z:.2f}")
+            if self.estimate.doubt:
+                lines.append(f"  the standard error is not reliable: {self.estimate.doubt}")
+        return "\n".join(lines)
+
 
 def compare(
     problem: Problem,

@@ -68,6 +68,17 @@ class Estimate:
     block_size: int
     history: tuple[tuple[int, float, float], ...] = field(repr=False)
 
+    @property
+    def doubt(self) -> str | None:
+        """Why the standard error cannot be trusted; None if it can."""
+        if self.stderr_reliable:
+            return None
+        if self.num_nonfinite:
+            return f"the risk of {self.num_nonfinite} tasks overflowed"
+        if self.num_tasks == 1:
+            return "one task has no standard error"
+        return "too few tasks for the tails of the per-task risk"
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Series", "draw"]
+    from ttt_jax.check import Check
+
+__all__ = ["Series", "draw", "draw_check"]
 
 COLOURS = ("#0b3c5d", "#c1440e", "#4c8c2b", "#7a4a9e", "#8a6d00", "#555555")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -93,4 +95,52 @@ def draw(
         how.append(Line2D([], [], color="black", ls="none", marker="x", ms=8, mew=1.8, label="drawn in the paper"))
     axes.legend(loc="best", fontsize=8)
     figure.legend(handles=how, loc="outside lower center", ncols=2 if len(how) > 3 else 3, fontsize=8, frameon=False)
+    return figure
+
+
+def draw_check(check: Check, *, title: str = "") -> Figure:
+    """The relative error of a claim, |claimed / exact - 1|, against d, with the slope -1 that a leading order has.
+
+    Bars are two standard errors of the simulated value about its own error, on the same scale; what is not positive
+    lies below the axis. Without exact values the simulated ones take their place.
+
+    Args:
+        check: a result of `ttt_jax.check`.
+        title: of the figure.
+
+    Raises:
+        ValueError: the check has neither exact nor simulated values that differ from the claim.
+
+    Example:
+        >>> from ttt_jax import Problem, check
+        >>> problems = [Problem(d, d, np.ones(d) / d**0.5) for d in (8, 16)]
+        >>> wrong = check(lambda n, d: d / (n + d), problems, quantity="initial", approximate=True, num_tasks=0)
+        >>> [line.get_label() for line in draw_check(wrong).axes[0].lines]
+        ['against exact', 'slope -1']
+    """
+    from matplotlib.figure import Figure
+
+    from ttt_jax.check import ROUNDING
+
+    figure = Figure(figsize=(5.4, 4.0), layout="constrained", dpi=150)
+    axes = figure.add_subplot(xscale="log", yscale="log", xlabel="d", ylabel="relative error of the claim", title=title)
+    sizes = np.array([row.d for row in check.rows], dtype=float)
+    exact = np.array([row.relative_error for row in check.rows])
+    simulated = np.array([abs(row.claimed / row.estimate - 1) for row in check.rows])
+    stderr = np.array([abs(row.stderr / row.estimate) for row in check.rows])
+    if np.isfinite(exact).any():
+        axes.plot(sizes, exact, color=COLOURS[0], marker="o", mfc="white", lw=1.6, label="against exact")
+    reference = np.where(np.isfinite(exact), exact, simulated)
+    if not (reference > ROUNDING).any():
+        raise ValueError("check has no error to draw: the claim is exact, or nothing was compared")
+    first = np.flatnonzero(reference > 0)[0]
+    axes.plot(sizes, reference[first] * sizes[first] / sizes, color="#888888", ls=":", lw=1.2, label="slope -1")
+    if np.isfinite(simulated).any():
+        below = np.minimum(2 * stderr, 0.999 * simulated)
+        axes.errorbar(
+            sizes, simulated, (below, 2 * stderr), color=COLOURS[1], marker="s", mfc="white", ls="none", capsize=2.5,
+            label="against simulation, 2 standard errors",
+        )  # fmt: skip
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.25, lw=0.6, which="both")
     return figure
