@@ -45,12 +45,14 @@ autosummary_generate = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": True, "no-value": True}
+autodoc_default_options = {"members": True, "no-value": True}
 napoleon_use_param = False
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 100
 
+smartquotes = False  # a prime is a transpose
 nitpicky = True
 # The types of other packages, whose documentation is not at hand offline; names of ttt_jax must be documented.
 nitpick_ignore_regex = [(r"py:.*", r"(?!ttt_jax\b).*"), (r"py:.*", r"ttt_jax\.tabular\.(tuning|encode|network)\..*")]
