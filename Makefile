@@ -1,10 +1,11 @@
 # make demo   reproduce Figure 1 of the paper (quick preset) and print the table of agreement
 # make test   lint, types, and the whole test suite
-# Both create .venv first if it is missing. PYTHON names the interpreter that it is made from (3.11 or newer).
+# make docs   the documentation as a site in docs/_build/html; every warning is an error
+# Each creates .venv first if it is missing. PYTHON names the interpreter that it is made from (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments fig1a fig1b --preset quick --out out/demo
@@ -14,6 +15,9 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto
+
+docs: .venv/installed-docs
+	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build/html
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12 ..."; exit 1; }
@@ -28,5 +32,9 @@ test: .venv/installed-test
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@ .venv/installed
 
+.venv/installed-docs: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@ .venv/installed
+
 clean:
-	rm -rf .venv out
+	rm -rf .venv out docs/_build

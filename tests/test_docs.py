@@ -1,0 +1,75 @@
+"""The documentation: its code runs, and what it lists is complete. `make docs` checks its links and the reference."""
+
+import importlib
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+import ttt_jax
+from proofs_check.claims import NAMES as CLAIMS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+EXECUTED = [page for page in PAGES if "{code-cell}" in page.read_text()]
+MODULES = [page.stem for page in (DOCS / "api").glob("*.md") if page.stem != "index"]
+
+
+def test_there_are_pages_with_code():
+    assert {"theory", "model", "tasks", "optimiser", "tables"} <= {page.stem for page in EXECUTED}
+
+
+@pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.stem)
+def test_code_of_the_page_runs(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ttt_jax.shifts, "SHIFTS", shifts := dict(ttt_jax.SHIFTS))
+    monkeypatch.setattr(ttt_jax, "SHIFTS", shifts)
+    cells = re.findall(r"```\{code-cell\} ipython3\n(.*?)```", page.read_text(), re.DOTALL)
+    exec(compile("\n".join(cells), page.name, "exec"), {})
+    plt.close("all")
+
+
+def test_every_exported_name_is_in_the_reference():
+    index = (DOCS / "api" / "index.md").read_text()
+    listed = {name.rsplit(".", 1)[1] for name in re.findall(r"~ttt_jax\.(\S+)", index)}
+    assert listed == set(ttt_jax.__all__)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_public_names_have_docstrings(module):
+    module = importlib.import_module(f"ttt_jax.{module}")
+    for name in module.__all__:
+        assert getattr(module, name).__doc__, name
+
+
+def test_every_claim_is_in_the_theory():
+    named = set(re.findall(r"`(\w+)`", (DOCS / "theory.md").read_text().replace("\\_", "_")))
+    assert set(CLAIMS) <= named
+
+
+def test_every_figure_is_in_the_gallery():
+    shown = re.findall(r"\(figures/(.*?)\)", (DOCS / "gallery.md").read_text())
+    assert sorted(shown) == sorted(file.name for file in (DOCS / "figures").iterdir())
+
+
+def test_every_module_is_in_the_architecture():
+    listed = set(re.findall(r"^\| `([\w./]+)` \|", (DOCS / "architecture.md").read_text(), re.MULTILINE))
+    folders = ("ttt_jax", "ttt_jax/tabular", "proofs_check", "experiments", "benchmarks")
+    present = {f"{folder}/{file.name}" for folder in folders for file in (ROOT / folder).glob("*.py")}
+    assert listed == {file for file in present if not file.endswith("__init__.py")}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.stem)
+def test_names_on_the_page_exist(page):
+    text = page.read_text()
+    for path in re.findall(r"`((?:ttt_jax|proofs_check|experiments|benchmarks|tests|docs|examples)/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"`(ttt_jax(?:\.\w+)+)", text):
+        found, *parts = ttt_jax, *name.split(".")[1:]
+        for i, part in enumerate(parts, start=1):
+            try:
+                found = importlib.import_module(".".join(["ttt_jax", *parts[:i]]))
+            except ImportError:
+                found = getattr(found, part)
