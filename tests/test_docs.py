@@ -89,9 +89,8 @@ def test_theory_and_simulation_share_no_formula():
 
 
 def test_the_package_stands_alone():
-    heavy = (
-        "matplotlib sklearn pandas orbax.checkpoint sympy ttt_jax.tabular proofs_check experiments benchmarks".split()
-    )
+    heavy = ["matplotlib", "sklearn", "pandas", "orbax.checkpoint", "sympy", "ttt_jax.tabular"]
+    heavy += ["proofs_check", "experiments", "benchmarks"]
     code = f"import sys, ttt_jax; print(*(name for name in {heavy} if name in sys.modules))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert not printed.stdout.split()
