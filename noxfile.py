@@ -27,9 +27,9 @@ k = [8, 16]
 MAKE_TABLE = "from sklearn.datasets import load_iris; load_iris(as_frame=True).frame.to_csv('table.csv', index=False)"
 
 
-def run_tests(session: nox.Session) -> None:
+def run_tests(session: nox.Session, *options: str) -> None:
     session.run("python", "-c", "import jax, flax; print('jax', jax.__version__, 'flax', flax.__version__)")
-    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "auto"]))
+    session.run("python", "-m", "pytest", *options, *(session.posargs or ["-n", "auto"]))
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
@@ -48,7 +48,7 @@ def oldest(session: nox.Session) -> None:
     constraints = Path(session.create_tmp()) / "oldest.txt"
     constraints.write_text("\n".join(bound.replace(">=", "==") for bound in bounds))
     session.install("--constraint", str(constraints), "--editable", ".[test]")
-    run_tests(session)
+    run_tests(session, "-W", "ignore::DeprecationWarning")  # of old packages about newer ones
 
 
 @nox.session
