@@ -42,7 +42,7 @@ class Preset:
         tables, seeds, contexts: a cell for each combination.
         updates: cap on the updates per cell.
         batch_size: queries per update.
-        n_estimators: orders of columns and classes that are averaged.
+        n_estimators: members of the ensemble.
     """
 
     tables: tuple[str, ...]
@@ -60,9 +60,9 @@ PRESETS = {
         contexts=(1, 4, 16, 64, 256, 1000),
         updates=100,
         batch_size=128,
-        n_estimators=1,
+        n_estimators=8,
     ),
-    "paper": Preset(NAMES, seeds=(0, 1, 2), contexts=CONTEXTS, updates=1000, batch_size=256, n_estimators=4),
+    "paper": Preset(NAMES, seeds=(0, 1, 2), contexts=CONTEXTS, updates=1000, batch_size=256, n_estimators=8),
 }
 
 
