@@ -178,6 +178,8 @@ def load_weights(weights: str | Path | PFN) -> PFN:
             )
         with resources.as_file(bundled) as path:
             return PFN.load(path)
+    if not Path(weights).is_file():
+        raise ValueError(f"weights: no such file: {weights}")
     with open(weights, "rb") as file:
         is_zip = file.read(2) == b"PK"
     return load_tabpfn_checkpoint(weights) if is_zip else PFN.load(weights)
