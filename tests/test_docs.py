@@ -1,13 +1,18 @@
 """The documentation: its code runs, and what it lists is complete. `make docs` checks its links and the reference."""
 
+import ast
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import FunctionType
 
 import matplotlib.pyplot as plt
 import pytest
 
 import ttt_jax
+from experiments.__main__ import NAMES as EXPERIMENTS
 from proofs_check.claims import NAMES as CLAIMS
 
 ROOT = Path(__file__).parent.parent
@@ -41,17 +46,18 @@ def test_every_exported_name_is_in_the_reference():
 def test_public_names_have_docstrings(module):
     module = importlib.import_module(f"ttt_jax.{module}")
     for name in module.__all__:
-        assert getattr(module, name).__doc__, name
+        if isinstance(found := getattr(module, name), type | FunctionType):  # of a constant, the site takes the comment
+            assert found.__doc__, name
 
 
 def test_every_claim_is_in_the_theory():
-    named = set(re.findall(r"`(\w+)`", (DOCS / "theory.md").read_text().replace("\\_", "_")))
+    named = set(re.findall(r"(?:`|claim )(\w+)", (DOCS / "theory.md").read_text().replace("\\_", "_")))
     assert set(CLAIMS) <= named
 
 
 def test_every_figure_is_in_the_gallery():
     shown = re.findall(r"\(figures/(.*?)\)", (DOCS / "gallery.md").read_text())
-    assert sorted(shown) == sorted(file.name for file in (DOCS / "figures").iterdir())
+    assert sorted(shown) == sorted(file.name for file in (DOCS / "figures").glob("*.png"))
 
 
 def test_every_module_is_in_the_architecture():
@@ -59,6 +65,39 @@ def test_every_module_is_in_the_architecture():
     folders = ("ttt_jax", "ttt_jax/tabular", "proofs_check", "experiments", "benchmarks")
     present = {f"{folder}/{file.name}" for folder in folders for file in (ROOT / folder).glob("*.py")}
     assert listed == {file for file in present if not file.endswith("__init__.py")}
+
+
+def imported(module: str) -> set[str]:
+    """All modules that a module of ttt_jax imports from ttt_jax, directly or through another."""
+    found, waiting = set(), [module]
+    while waiting:
+        for node in ast.parse((ROOT / "ttt_jax" / f"{waiting.pop()}.py").read_text()).body:
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "ttt_jax":
+                names = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+                waiting += set(names) - found
+                found |= set(names)
+    return found
+
+
+def test_theory_and_simulation_share_no_formula():
+    theory, simulation = imported("exact") | imported("asymptotic"), {"data", "models", "ttt"}
+    assert not theory & simulation
+    for module in simulation:
+        assert not imported(module) & {"exact", "asymptotic", "task_average", "several_steps", "law"}
+
+
+def test_the_package_stands_alone():
+    heavy = ["matplotlib", "sklearn", "pandas", "orbax.checkpoint", "sympy", "ttt_jax.tabular"]
+    heavy += ["proofs_check", "experiments", "benchmarks"]
+    code = f"import sys, ttt_jax; print(*(name for name in {heavy} if name in sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert not printed.stdout.split()
+
+
+@pytest.mark.parametrize(("page", "names"), [("shifts", ttt_jax.SHIFTS), ("experiments", EXPERIMENTS)])
+def test_every_entry_of_a_registry_is_on_its_page(page, names):
+    listed = set(re.findall(r"`(\w+)`", (DOCS / f"{page}.md").read_text()))
+    assert set(names) <= listed
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.stem)
