@@ -23,19 +23,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--weights", default="default")
+    parser.add_argument("--members", type=int, default=32, help="n_estimators of the PFN")
+    parser.add_argument("--seed", type=int, default=0, help="of the cut of the tables")
     parser.add_argument("--tables", nargs="+", choices=NAMES, default=NAMES)
     options = parser.parse_args()
     print(f"{'':14}{'PFN':>8}{'logistic':>10}{'forest':>8}{'boosting':>10}")
     scores = []
     for name in options.tables:
-        table, n = load(name, 0), options.rows
+        table, n = load(name, options.seed), options.rows
         classical = (
             LogisticRegression(max_iter=500),
             RandomForestClassifier(200, random_state=0),
             HistGradientBoostingClassifier(random_state=0),
         )
         prepared = [make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), m) for m in classical]
-        methods = [PFNClassifier(options.weights), *prepared]
+        methods = [PFNClassifier(options.weights, n_estimators=options.members), *prepared]
         scores.append([m.fit(table.X[:n], table.y[:n]).score(table.X_test, table.y_test) for m in methods])
         print("{:14}{:8.3f}{:10.3f}{:8.3f}{:10.3f}".format(name, *scores[-1]), flush=True)
     print("{:14}{:8.3f}{:10.3f}{:8.3f}{:10.3f}".format("mean", *np.mean(scores, axis=0)))

@@ -29,7 +29,14 @@ from ttt_jax.cli import OneLineParser
 from ttt_jax.progress import progress_bar
 
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
-BASELINES = ("logistic regression", "random forest", "gradient boosting")
+STYLES: dict[str, dict[str, Any]] = {
+    "plain": {"marker": "o"},
+    "TTT": {"marker": "s"},
+    "logistic regression": {"linestyle": "--", "linewidth": 1},
+    "random forest": {"linestyle": "-.", "linewidth": 1},
+    "gradient boosting": {"linestyle": ":", "linewidth": 1},
+}
+BASELINES = tuple(STYLES)[2:]
 PAPER_UPDATES_PER_GROUP = 50
 COLUMNS = ("table", "seed", "n", "method", "accuracy", "seconds", "chosen_update", "cap", "paper_updates")
 
@@ -42,7 +49,7 @@ class Preset:
         tables, seeds, contexts: a cell for each combination.
         updates: cap on the updates per cell.
         batch_size: queries per update.
-        n_estimators: orders of columns and classes that are averaged.
+        n_estimators: members of the ensemble.
     """
 
     tables: tuple[str, ...]
@@ -60,9 +67,9 @@ PRESETS = {
         contexts=(1, 4, 16, 64, 256, 1000),
         updates=100,
         batch_size=128,
-        n_estimators=1,
+        n_estimators=8,
     ),
-    "paper": Preset(NAMES, seeds=(0, 1, 2), contexts=CONTEXTS, updates=1000, batch_size=256, n_estimators=4),
+    "paper": Preset(NAMES, seeds=(0, 1, 2), contexts=CONTEXTS, updates=1000, batch_size=256, n_estimators=8),
 }
 
 
@@ -182,11 +189,10 @@ def reduction_with_interval(rows: list[dict[str, Any]], level: float | None) -> 
 
 def report(rows: list[dict[str, Any]]) -> str:
     """Mean accuracy by context length with its standard error over tables, and the context-reduction factor."""
-    methods = ("plain", "TTT", *BASELINES)
-    curves = {method: curve(rows, method) for method in methods}
+    curves = {method: curve(rows, method) for method in STYLES}
     lengths, plain = curves["plain"]
     lines = [f"{len(plain)} tables, {len({r['seed'] for r in rows})} seeds; mean accuracy (standard error over tables)"]
-    lines.append(f"{'n':>6}" + "".join(f"{method:>22}" for method in methods) + f"{'updates / paper':>18}{'fit s':>8}")
+    lines.append(f"{'n':>6}" + "".join(f"{method:>22}" for method in STYLES) + f"{'updates / paper':>18}{'fit s':>8}")
     for i, n in enumerate(lengths):
         cells = ""
         for _, values in curves.values():
@@ -206,12 +212,11 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     """Mean accuracy against n with 95% bands over tables."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for method in ("plain", "TTT", *BASELINES):
+    for method, style in STYLES.items():
         lengths, values = curve(rows, method)
         mean = values.mean(0)
-        style: dict[str, Any] = {} if method in ("plain", "TTT") else {"linestyle": ":", "linewidth": 1}
-        (line,) = axes.plot(lengths, mean, marker="o" if not style else None, label=method, **style)
-        if not style and len(values) > 1:
+        (line,) = axes.plot(lengths, mean, label=method, **style)
+        if "marker" in style and len(values) > 1:
             half = 1.96 * values.std(0, ddof=1) / len(values) ** 0.5
             axes.fill_between(lengths, mean - half, mean + half, alpha=0.15, color=line.get_color())
     axes.set(xscale="log", xlabel="context length n", ylabel="mean accuracy", title="Real tables, plain PFN and TTT")

@@ -55,12 +55,17 @@ def run_tabular(arguments: argparse.Namespace) -> int:
         import sklearn  # noqa: F401
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install 'ttt_jax[tabular]'") from None
+    from ttt_jax.tabular.estimators import load_weights
+
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed must be an integer from 0 to 4294967295, got {arguments.seed}")
     if arguments.predictions and not Path(arguments.predictions).parent.is_dir():
         raise ValueError(f"--predictions: no such directory: {Path(arguments.predictions).parent}")
     X, y = read_table(arguments.table, arguments.target, arguments.drop)
     train, test = split_table(y, arguments.seed)
+    if arguments.context is not None and not 1 <= arguments.context <= len(train):
+        raise ValueError(f"--context must be from 1 to the {len(train)} demonstrations, got {arguments.context}")
+    arguments.weights = load_weights(arguments.weights)
     print(
         f"{len(y)} rows, {X.shape[1]} columns, {len(np.unique(y))} classes; "
         f"{len(train)} demonstrations, {len(test)} test rows"
@@ -116,12 +121,12 @@ def _require_target(name: str, y: Any) -> None:
         raise ValueError(f"--target: column {name!r} lacks {missing} of {len(y)} values; remove these rows")
     counts = y.value_counts()
     if len(counts) < 2:
-        raise ValueError(f"--target: column {name!r} has one value only, {counts.index[0]!r}; 2 to 10 are needed")
+        raise ValueError(f"--target: column {name!r} has one value only, {str(counts.index[0])!r}; 2 to 10 are needed")
     if len(counts) > 10:
         kind = "a regression target" if y.dtype.kind == "f" else "merge the rare ones"
         raise ValueError(f"--target: column {name!r} has {len(counts)} classes; the network has 10 ({kind}?)")
     if counts.iloc[-1] < 2:
-        raise ValueError(f"--target: class {counts.index[-1]!r} has one row; at least 2 are needed for a test")
+        raise ValueError(f"--target: class {str(counts.index[-1])!r} has one row; at least 2 are needed for a test")
 
 
 def _require_usable(name: str, column: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int
 from sklearn.utils import check_random_state
 
 from ttt_jax.tabular.estimators import PFNClassifier
+from ttt_jax.tabular.members import Member, draw_members
 from ttt_jax.tabular.pfn import PFN
 from ttt_jax.tabular.splits import Split, split_rows
 from ttt_jax.tabular.tuning import OPTIMISERS, Batch, Classes, Tuned, make_batch, tune, tune_in_one_step
@@ -19,6 +21,7 @@ from ttt_jax.tabular.tuning import OPTIMISERS, Batch, Classes, Tuned, make_batch
 MODES = ("none", "one", "few", "full")
 _FEW_STEPS, _STEPS_PER_GROUP = 50, 50
 _GROUPS_AT_ONCE, _CONTEXT_ROWS_AT_ONCE = 8, 512
+_JUDGES = 8  # members of the ensemble that choose the number of updates
 
 
 class TTTClassifier(PFNClassifier):
@@ -27,8 +30,8 @@ class TTTClassifier(PFNClassifier):
     The demonstrations are split into groups. A group's context is n rows; its queries are drawn from the training rows
     outside them. An update is one gradient step on the cross-entropy of a batch of queries. A share of the rows is held
     out from training; by it the stopping point is chosen among 0 and later updates, so that the result is never worse
-    on these rows than the untuned network. Judge it on other rows. Columns and classes are encoded and ordered in
-    training as in prediction.
+    on these rows than the untuned network, in the mean over the first eight members of the ensemble. Judge it on other
+    rows. Columns and classes are encoded and ordered in training as in prediction.
 
     If no row is left outside the context, nothing is trained and the prediction is that of `PFNClassifier`.
 
@@ -78,7 +81,7 @@ class TTTClassifier(PFNClassifier):
         validation_fraction: float = 0.2,
         patience: int = 3,
         n_contexts: int = 1,
-        n_estimators: int = 4,
+        n_estimators: int = 32,
         softmax_temperature: float = 0.9,
         outlier_sigma: float | None = 12.0,
         max_context_rows: int = 10_000,
@@ -129,11 +132,11 @@ class TTTClassifier(PFNClassifier):
             ranks[labels], n_context, groups=self.groups, held_out_fraction=self.validation_fraction, rng=rng
         )
         shown = len(np.unique(labels[split.contexts[0]]))
-        self.orders_ = self._draw_orders(X.shape[1], ranks, shown)
+        self.members_ = draw_members(self.n_estimators, X[split.contexts[0]], ranks, shown, random)
         self.contexts_ = [(X[rows], labels[rows]) for rows in split.contexts[: self.n_contexts]]
         self.scores_, self.ranks_shown_ = [], shown
         if len(split.held_out) and self.mode != "none":
-            tuned = self._tune(_Rows(self.pfn_, X, labels, split, self.orders_), Classes(len(ranks), shown), rng)
+            tuned = self._tune(_Rows(self.pfn_, X, labels, split, self.members_), Classes(len(ranks), shown), rng)
             self.pfn_ = PFN(self.pfn_.config, tuned.params)
             self.scores_, self.chosen_ = tuned.scores, tuned.chosen
             self.ranks_shown_ = len(ranks) if tuned.chosen.step else shown
@@ -173,45 +176,43 @@ class TTTClassifier(PFNClassifier):
 
 
 class _Rows:
-    """Batches of a table's rows, columns and classes ordered as in prediction."""
+    """Batches of a table's rows, features and classes as in prediction."""
 
-    def __init__(self, pfn: PFN, X: np.ndarray, labels: np.ndarray, split: Split, orders: list[tuple]):
-        self.pfn, self.X, self.labels, self.split, self.orders = pfn, X, labels, split, orders
+    def __init__(self, pfn: PFN, X: np.ndarray, labels: np.ndarray, split: Split, members: list[Member]):
+        self.pfn, self.X, self.labels, self.split, self.members = pfn, X, labels, split, members
         self.outside = [np.setdiff1d(split.training, context) for context in split.contexts]
 
-    def batch(self, members: list[tuple[int, tuple, Int[np.ndarray, " M"]]]) -> Batch:
-        """From a group, an order and query rows each."""
-        parts, targets = [], []
-        for group, (columns, ranks), queries in members:
+    def batch(self, member: Member, parts: list[tuple[int, Int[np.ndarray, " M"]]]) -> Batch:
+        """From a group and query rows each."""
+        tables, targets = [], []
+        for group, queries in parts:
             context = self.split.contexts[group]
-            parts.append((self.X[context][:, columns], ranks[self.labels[context]], self.X[queries][:, columns]))
-            targets.append(ranks[self.labels[queries]])
-        return make_batch(self.pfn, parts, targets)
+            labelled = member.features(self.X[context]), member.ranks[self.labels[context]]
+            tables.append((*labelled, member.features(self.X[queries])))
+            targets.append(member.ranks[self.labels[queries]])
+        return make_batch(self.pfn, tables, targets)
 
     def random_queries(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Without end: `size` queries of a few groups, which take turns as the orders do."""
+        """Without end: `size` queries of a few groups, which take turns as the members do."""
         groups, n = len(self.split.contexts), len(self.split.contexts[0])
         at_once = max(1, min(groups, _GROUPS_AT_ONCE, _CONTEXT_ROWS_AT_ONCE // n, size))
         queries = min(size // at_once, *map(len, self.outside))
-        turn = 0
-        while True:
-            members = []
-            for _ in range(at_once):
-                group, order = turn % groups, self.orders[turn % len(self.orders)]
-                members.append((group, order, rng.choice(self.outside[group], queries, replace=False)))
-                turn += 1
-            yield self.batch(members)
+        turns = itertools.cycle(range(groups))
+        for member in itertools.cycle(self.members):
+            chosen = list(itertools.islice(turns, at_once))
+            yield self.batch(member, [(g, rng.choice(self.outside[g], queries, replace=False)) for g in chosen])
 
     def all_queries(self, size: int) -> list[Batch]:
-        """All queries of the first context, in every order."""
+        """All queries of the first context, as every member sees them."""
         pieces = np.array_split(self.outside[0], -(-len(self.outside[0]) // size))
-        return [self.batch([(0, order, piece)]) for order in self.orders for piece in pieces]
+        return [self.batch(member, [(0, piece)]) for member in self.members for piece in pieces]
 
     def held_out(self, contexts: int, size: int) -> list[Batch]:
-        """The held-out rows after each context of prediction, in every order."""
+        """The held-out rows after each context of prediction, as the first members see them."""
+        members = self.members[:_JUDGES]
         pieces = np.array_split(self.split.held_out, -(-len(self.split.held_out) // size))
         groups = range(min(contexts, len(self.split.contexts)))
-        return [self.batch([(g, order, piece) for order in self.orders]) for g in groups for piece in pieces]
+        return [self.batch(member, [(g, piece)]) for g in groups for member in members for piece in pieces]
 
 
 def _ranks(counts: Int[np.ndarray, " C"], n_context: int) -> Int[np.ndarray, " C"]:
