@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from types import FunctionType
 
-from jupyter_client import KernelManager
 from sphinx.util import logging
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +40,6 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
-KernelManager.transport.default_value = "ipc"  # kernels on sockets of the file system: no open port, no warning
 
 autosummary_generate = False
 autodoc_member_order = "bysource"
