@@ -30,6 +30,7 @@ NAMES = (
     "kfold",
     "fig3b",
 )
+MOST_SEED = 10**6  # cells take the seeds that follow it
 EXAMPLES = """examples:
   python -m experiments fig1a
   python -m experiments fig1a fig1b --preset paper --out results
@@ -41,20 +42,21 @@ def main(argv: list[str] | None = None) -> int:
     """Run the named experiments; 0 if every one agrees with theory, 1 if one does not, 2 for bad input."""
     parser = OneLineParser(
         prog="python -m experiments",
-        description="Reproduce figures: a table of agreement, NAME.png, .svg, .csv each, and index.html of all.",
+        description="Reproduce figures: a table of agreement, NAME.png, .svg, .csv each, and index.html of several.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help=f"all, or some of: {', '.join(NAMES)}")
     parser.add_argument("--preset", choices=("quick", "paper"), default="quick", help="sizes (default: quick)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="directory for the files (default: out)")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--seed", type=int, default=0, help=f"0 to {MOST_SEED} (default: 0)")
     arguments = parser.parse_args(argv)
     unknown = [name for name in arguments.names if name not in (*NAMES, "all")]
     if unknown:
         parser.error(f"NAME must be all or one of {', '.join(NAMES)}, got {unknown[0]!r}")
     try:
-        seed_integer(arguments.seed)
+        if seed_integer(arguments.seed) > MOST_SEED:
+            raise ValueError(f"must be at most {MOST_SEED}, got {arguments.seed}")
         arguments.out.mkdir(parents=True, exist_ok=True)
         if not os.access(arguments.out, os.W_OK):
             raise PermissionError(f"{arguments.out} is not writable")
@@ -65,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         results = []
         for name in names:
             results.append(run_one(name, arguments))
-            write_index(arguments.out / "index.html", results, arguments.preset)
+            if len(names) > 1:
+                write_index(arguments.out / "index.html", results, arguments.preset)
     except KeyboardInterrupt:
         print("python -m experiments: interrupted; finished figures are kept", file=sys.stderr)
         return 130
@@ -99,7 +102,9 @@ def write_index(file: Path, results: list[Result], preset: str):
             f"<details><summary>{escape(result.verdict)}</summary><pre>{escape(result.table())}</pre></details>\n"
         )
     verdicts = html_table(("experiment", "verdict"), [(result.name, result.verdict) for result in results])
-    file.write_text(html_page(f"Experiments, preset {preset}", verdicts + "".join(parts)), encoding="utf-8")
+    scratch = file.with_suffix(".new")
+    scratch.write_text(html_page(f"Experiments, preset {preset}", verdicts + "".join(parts)), encoding="utf-8")
+    scratch.replace(file)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Risks are in units of |b|^2.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,15 +27,16 @@ PRESETS: dict[str, dict[str, Any]] = {"quick": {"n": 24, "normals": 2e8}, "paper
 def run(preset: str, seed: int = 0) -> Result:
     """Simulate the preset and draw the figure."""
     n, normals = PRESETS[preset]["n"], PRESETS[preset]["normals"]
-    cells = [cell(n, round(n / a), g) for g in K_OVER_D for a in RATIOS]
+    drawn = {g: DRAWN[g] if preset == "paper" else [] for g in K_OVER_D}
+    cells = [replace(cell(n, round(n / a), g), drawn=dict(drawn[g]).get(a)) for g in K_OVER_D for a in RATIOS]
     rows = run_cells(cells, normals=normals, seed=seed, title="fig1a")
     series = []
     for g in K_OVER_D:
         lines = [cell(n, d, g) for d in sorted({round(n / a) for a in np.geomspace(0.1, 4, 24)}, reverse=True)]
         exact = [exact_risk(c.problem, c.weights).at(c.lr) / c.problem.d for c in lines]
         paper = np.array([c.approximate for c in lines], float)
-        name, drawn = f"k/d = {g}", DRAWN[g] if preset == "paper" else ()
-        series.append(Series(name, [c.x for c in lines], exact, paper, **markers(rows, name), drawn=drawn))
+        name = f"k/d = {g}"
+        series.append(Series(name, [c.x for c in lines], exact, paper, **markers(rows, name), drawn=drawn[g]))
     figure = draw(
         series,
         x_label="context length n / d",

@@ -8,6 +8,7 @@ the paper's figure. Risks are in units of |b|^2.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,15 +30,16 @@ def run(preset: str, seed: int = 0) -> Result:
     """Simulate the preset and draw the figure."""
     n, d, num_points, normals = (PRESETS[preset][name] for name in ("n", "d", "num_points", "normals"))
     ks = [round(k) for k in np.linspace(0, 2 * d, num_points + 1)[1:]]
-    rows = run_cells([cell(n, k, d, s) for s in STARTS for k in ks], normals=normals, seed=seed, title="fig1b")
+    points = {s: DRAWN[s] if preset == "paper" else [] for s in STARTS}
+    cells = [replace(cell(n, k, d, s), drawn=dict(points[s]).get(k / d)) for s in STARTS for k in ks]
+    rows = run_cells(cells, normals=normals, seed=seed, title="fig1b")
     lines = {start: [cell(n, k, d, start) for k in range(1, 2 * d + 1)] for start in STARTS}
     exact = {s: np.array([exact_risk(c.problem, c.weights).optimal / d for c in cells]) for s, cells in lines.items()}
     drawn = {s: np.array([c.approximate for c in cells]) for s, cells in lines.items()}
     x = np.array([c.x for c in lines["warm"]])
-    paper = preset == "paper"
     figure = draw(
         [
-            Series(f"{s} start, {w}", x, exact[s], drawn[s], **markers(rows, s), drawn=DRAWN[s] if paper else ())
+            Series(f"{s} start, {w}", x, exact[s], drawn[s], **markers(rows, s), drawn=points[s])
             for s, w in STARTS.items()
         ],
         x_label="TTT training queries k / d",

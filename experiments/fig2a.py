@@ -2,7 +2,7 @@
 
 Two halves of coordinates, n/d = 1/2, noiseless, k up to 4 n. The task is b = (1, ..., .5, ...); pretraining tasks have
 variances (1, .5) on the halves (aligned) or (.5, 1) (misaligned). Each start takes its exact best step. Solid: exact.
-Dashed: Theorem 5.3 (warm) and Theorem 4.5 (cold, where it is exact). Crosses: read off the paper's figure, of n = 300.
+Dashed: Theorem 5.3 (warm) and Theorem 4.5 (cold, where it is exact). Crosses (preset paper): read off its figure.
 The paper's caption gives a covariance of 500 entries for d = 600; its curves fit n/d = 1/2 and equal halves, which is
 taken here. Risks are in units of |b|^2.
 """
@@ -31,10 +31,11 @@ DRAWN_CROSSING = {"aligned": 1.04, "misaligned": 0.68}
 def run(preset: str, seed: int = 0) -> Result:
     """Simulate the preset and draw the figure."""
     n, d, num_points, normals = (PRESETS[preset][name] for name in ("n", "d", "num_points", "normals"))
-    starts = {"cold": paper_start(np.zeros(()), [(0, 1.0)])}
+    drawn = {"cold": 1.0, **DRAWN_INITIAL} if preset == "paper" else {}
+    starts = {"cold": paper_start(np.zeros(()), drawn.get("cold"))}
     for name, shift in SHIFTS.items():
         weights = pretrained_weights(make_shift(shift, n=n, k=1, d=d)[0], dense=False)
-        starts[name] = paper_start(weights, [(0, DRAWN_INITIAL[name])])
+        starts[name] = paper_start(weights, drawn.get(name))
 
     def problem(k: int) -> Problem:
         return make_shift("aligned", n=n, k=k, d=d)[1]

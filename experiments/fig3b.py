@@ -101,11 +101,13 @@ def run(preset: str, seed: int = 0) -> Result:
             params = scratch if name == "scratch" else trained
 
             found = remembered(
-                work / "cells.json", f"{s} {name} {k}", partial(cell, settings, model, params, tasks, s, k)
+                work / "cells.json",
+                f"{s} {name} {k}",
+                partial(cell, settings, model, params, tasks, 1000 * seed + s, k),
             )
             losses.setdefault((name, k), []).extend(found["losses"])
         for name, some in (("pretraining", usual), ("test", tasks)):
-            plain[name] += after(settings, model, trained, some, s, ks[0], 0.0).tolist()
+            plain[name] += after(settings, model, trained, some, 1000 * seed + s, ks[0], 0.0).tolist()
     rows = [
         {
             "series": name,

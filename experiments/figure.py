@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from ttt_jax import Problem, Trajectory, agreement_table, compare, family_verdict
+from ttt_jax.estimate import MAX_UNSEEN_VARIANCE
 from ttt_jax.progress import progress_bar
+from ttt_jax.tails import unseen_variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +134,7 @@ def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -
 def trajectory_rows(
     series: str,
     problem: Problem,
+    weights: Any,
     step_sizes: np.ndarray,
     found: Trajectory,
     exact: np.ndarray | None,
@@ -141,8 +144,12 @@ def trajectory_rows(
     evaluation: str = "fresh",
     drawn: Mapping[int, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a simulated trajectory, one for each step from 1 on; judged where there is an exact risk."""
+    """The rows of a simulated trajectory, one for each step from 1 on, with theory or not.
+
+    They are judged where the number of tasks is enough for the tails of the risk after the first step.
+    """
     unit = float(problem.task @ problem.task)
+    unseen = unseen_variance(problem, np.asarray(weights), step_sizes[0], evaluation, found.num_tasks)
     return [
         {
             "series": series,
@@ -158,7 +165,7 @@ def trajectory_rows(
             "estimate": found.mean[i] / unit,
             "stderr": found.stderr[i] / unit,
             "z": None if exact is None else (found.mean[i] - exact[i]) / found.stderr[i],
-            "stderr_reliable": exact is not None,
+            "stderr_reliable": unseen <= MAX_UNSEEN_VARIANCE,
             "num_tasks": found.num_tasks,
             "seed": seed,
         }

@@ -24,7 +24,7 @@ from ttt_jax.tails import unseen_variance
 FOLDS = 2, 3, 5, 10
 CASES = ("warm", "fresh"), ("cold", "fresh"), ("warm", "same")
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"d": 20, "num_tasks": 2000},
+    "quick": {"d": 20, "num_tasks": 20_000},
     "paper": {"d": 60, "num_tasks": 5000},
 }
 

@@ -2,8 +2,9 @@
 
 Isotropic and noiseless. Without TTT the pretrained model needs a context n proportional to d. With one best TTT step
 from W = 0 and enough training queries k, a new context at inference needs n of order sqrt(d) only, and the context of
-TTT used again a number that does not grow. Counted as n + k, all are of order d. Lines are exact; the table simulates
-the risk at the smallest n + k, whose target is .2.
+TTT used again a number that does not grow. Counted as n + k, all are of order d. Lines and markers are exact; the table
+simulates the risk at these n (without TTT; with k = 16 d for a new context, so that it is above .2) and at the smallest
+n + k. Dotted: slopes 1 and 1/2.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def run(preset: str, seed: int = 0) -> Result:
         "TTT, same context: n, any k": [answers[d, "same"].context for d in sizes],
         "TTT, same context: n + k": [pairs(answers[d, "same"]) for d in sizes],
     }
-    cells = [cell(name, d, evaluation, answers[d, evaluation]) for name, evaluation in EVALUATED for d in simulated]
+    cells = [cell(name, d, answers) for name in SIMULATED for d in simulated]
     rows = run_cells(cells, normals=normals, seed=seed, title="sample_complexity")
     series = [Series(name, sizes, values, points=sizes, means=values) for name, values in counts.items()]
     figure = draw(
@@ -45,7 +46,13 @@ def run(preset: str, seed: int = 0) -> Result:
         title="Sample complexity, isotropic, noiseless, from W = 0 with TTT",
     )
     axes = figure.axes[0]
-    axes.set(xscale="log", yscale="log", ylim=(5, None))
+    axes.set(xscale="log", yscale="log", ylim=(5, 1.5 * max(map(max, counts.values()))))
+    for slope, start in ((1, sizes[0]), (0.5, sizes[0] ** 0.5)):
+        guide = [start * (d / sizes[0]) ** slope for d in sizes]
+        axes.plot(sizes, guide, color="black", ls=":", lw=0.8)
+        axes.annotate(
+            f"slope {slope:g}", (sizes[-1], guide[-1]), (-2, 3), textcoords="offset points", ha="right", fontsize=7
+        )
     axes.set_xticks(sizes, [str(d) for d in sizes])
     axes.minorticks_off()
     slopes = {
@@ -56,7 +63,7 @@ def run(preset: str, seed: int = 0) -> Result:
     return Result("sample_complexity", rows, figure, [f"d = {list(sizes)}", *notes])
 
 
-EVALUATED = ("TTT, new context: n + k", "fresh"), ("TTT, same context: n + k", "same")
+SIMULATED = "without TTT: n", "TTT, new context: n, any k", "TTT, new context: n + k", "TTT, same context: n + k"
 
 
 def needed(d: int, evaluation: str) -> SampleComplexity:
@@ -72,9 +79,16 @@ def pairs(answer: SampleComplexity) -> int:
     return answer.n + answer.k
 
 
-def cell(name: str, d: int, evaluation: str, answer: SampleComplexity) -> Cell:
-    """The cell at the smallest n + k."""
-    assert answer.n is not None
-    assert answer.k is not None
-    problem = Problem(answer.n, answer.k, np.ones(d) / np.sqrt(d))
-    return Cell(name, d, problem, 0.0, exact_risk(problem, 0.0, evaluation).optimal_lr, TARGET, evaluation)
+def cell(name: str, d: int, answers: dict[tuple[int, str], SampleComplexity]) -> Cell:
+    """The risk at the number of pairs that the curve shows."""
+    task, evaluation = np.ones(d) / np.sqrt(d), "same" if "same" in name else "fresh"
+    answer = answers[d, evaluation]
+    if name == "without TTT: n":
+        assert answer.without_ttt is not None
+        return Cell(name, d, Problem(answer.without_ttt, 1, task), 1 / (answer.without_ttt + d + 1), 0.0, TARGET)
+    n, k = (answer.context, 16 * d) if name.endswith("any k") else (answer.n, answer.k)
+    assert n is not None
+    assert k is not None
+    problem = Problem(n, k, task)
+    approximate = None if name.endswith("any k") else TARGET
+    return Cell(name, d, problem, 0.0, exact_risk(problem, 0.0, evaluation).optimal_lr, approximate, evaluation)

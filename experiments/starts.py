@@ -31,8 +31,9 @@ class Start:
     drawn: Sequence[tuple[float, float]] = ()
 
 
-def paper_start(weights: Any, drawn: Sequence[tuple[float, float]] = ()) -> Start:
-    """A start with the paper's Theorem 5.3, for W = 0 its Theorem 4.5, beside it."""
+def paper_start(weights: Any, drawn_initial: float | None = None) -> Start:
+    """A start with the paper's Theorem 5.3, for W = 0 its Theorem 4.5, beside it, and what it draws at k = 0."""
+    drawn = () if drawn_initial is None else [(0.0, drawn_initial)]
     if np.any(weights):
         return Start(weights, lambda problem: theorem_5_3(problem, weights).optimal, drawn=drawn)
     return Start(weights, lambda p: theorem_4_5(p.n, p.k, p.d, float(p.task @ p.task)).optimal, drawn=drawn)
@@ -48,18 +49,19 @@ def compare_starts(
     seed: int,
     title: str,
 ) -> tuple[list[dict[str, Any]], list[Series], dict[str, np.ndarray]]:
-    """Rows of simulated cells at num_points values of k up to max_k, the series to draw, and the exact curves.
+    """Rows of simulated cells at k = 0 and num_points values up to max_k, the series to draw, and the exact curves.
 
-    The curves are at `lengths(max_k)`, the first of them k = 0.
+    The curves are at `lengths(max_k)`, the first of them k = 0. There is no step there; a problem has k >= 1, and lr 0.
     """
 
     def cell(name: str, k: int) -> Cell:
-        start, one = starts[name], problem(k)
-        curve = exact_risk(one, start.weights, start.evaluation)
-        approximate = start.approximate(one) / float(one.task @ one.task) if start.approximate else None
-        return Cell(name, k / one.d, one, start.weights, curve.optimal_lr, approximate, start.evaluation)
+        start, one = starts[name], problem(max(k, 1))
+        lr = exact_risk(one, start.weights, start.evaluation).optimal_lr if k else 0.0
+        approximate = start.approximate(one) / float(one.task @ one.task) if start.approximate and k else None
+        drawn = dict(start.drawn).get(k / one.d)
+        return Cell(name, k / one.d, one, start.weights, lr, approximate, start.evaluation, drawn)
 
-    points = [round(k) for k in np.linspace(0, max_k, num_points + 1)[1:]]
+    points = [round(k) for k in np.linspace(0, max_k, num_points + 1)]
     rows = run_cells([cell(name, k) for name in starts for k in points], normals=normals, seed=seed, title=title)
     series, exact = [], {}
     for name, start in starts.items():

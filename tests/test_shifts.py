@@ -98,6 +98,8 @@ def test_shifts_of_the_test_law_leave_pretraining_alone():
         ("none", {"ratio": 1}, "shift 'none' takes no parameters, got ratio"),
         ("spiked", {"ratio": 1}, "shift 'spiked' takes strength, angle, got ratio"),
         ("aligned", {"ratio": -1}, "ratio must be a finite number >= 0, got -1"),
+        ("aligned", {"ratio": 1e308}, r"shift 'aligned' has no finite task of length 1 at d = .* and ratio = 1e\+308"),
+        ("scale", {"factor": 1e200}, r"shift 'scale' has no finite task of length 1 at d = .* and factor = 1e\+200"),
         ("reversed", {"ratio": "half"}, "ratio must be a finite number >= 0, got 'half'"),
         ("low_rank", {"rank": 8}, "rank must be below d = 8, got 8"),
         ("orthogonal", {"rank": 1.5}, "rank must be an integer >= 1, got 1.5"),

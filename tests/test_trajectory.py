@@ -128,6 +128,8 @@ def test_train_with_sgd_is_repeated_steps():
     [
         ({}, "give either step_sizes, or optimizer and num_steps"),
         ({"step_sizes": [0.1], "optimizer": optax.sgd(0.1), "num_steps": 1}, "give either step_sizes, or optimizer"),
+        ({"optimizer": "adam", "num_steps": 1}, "optimizer must be an optax.GradientTransformation .* got 'adam'"),
+        ({"optimizer": optax.lbfgs(), "num_steps": 1}, "optimizer must need the gradient and the weights alone"),
         ({"optimizer": optax.sgd(0.1)}, "give either step_sizes, or optimizer and num_steps"),
         ({"optimizer": optax.sgd(0.1), "num_steps": 0}, "num_steps must be an integer >= 1, got 0"),
         ({"step_sizes": [0.1], "protocol": "both"}, "protocol must be one of one_batch, new_context, got 'both'"),

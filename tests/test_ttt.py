@@ -1,11 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
 from tests.test_models import SHAPES, random_prompt
-from ttt_jax import LinearAttention, Prompt, TokenLinearAttention, functional, ttt_loss, ttt_step
+from ttt_jax import LinearAttention, Prompt, TokenLinearAttention, functional, ttt_loss, ttt_step, ttt_train
 
 
 @pytest.mark.parametrize(("n", "k", "d"), SHAPES)
@@ -63,3 +64,10 @@ def test_shapes_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match=f"prompt.{field}_x must be"):
             ttt_step(model, params, bad, 0.1)
+
+
+def test_an_optimiser_may_look_at_the_loss():
+    model, params = functional(LinearAttention(jnp.zeros((1, 1))))
+    prompt = Prompt(jnp.ones((2, 1)), jnp.ones(2), jnp.ones((1, 1)), jnp.ones(1))
+    trained = ttt_train(model, params, prompt, optax.lbfgs(), 3)
+    assert float(trained.weights[0, 0]) == pytest.approx(0.5, abs=1e-5)  # x'W u = 1: a parabola

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Series", "draw", "draw_check"]
 
-COLOURS = ("#0b3c5d", "#c1440e", "#4c8c2b", "#7a4a9e", "#8a6d00", "#555555")
+COLOURS = ("#0b2545", "#b23a0e", "#5f9e35", "#8f63c0", "#c99a00", "#8c8c8c")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 

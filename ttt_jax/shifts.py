@@ -47,8 +47,13 @@ def make_shift(name: str, *, n: int, k: int, d: int, noise_var: float = 0.0, **p
     for parameter in parameters:
         if parameter not in known:
             raise ValueError(f"shift {name!r} takes {', '.join(known) or 'no parameters'}, got {parameter}")
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused as not finite
-        return shift(n, k, positive_integer("d", d), noise_var, **parameters)
+    positive_integer("d", d)
+    try:
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            return shift(n, k, d, noise_var, **parameters)
+    except ArithmeticError as error:
+        values = ", ".join(f"{parameter} = {value}" for parameter, value in parameters.items())
+        raise ValueError(f"shift {name!r} has no finite task of length 1 at d = {d} and {values}: {error}") from None
 
 
 def none(n: int, k: int, d: int, noise_var: float) -> Pair:

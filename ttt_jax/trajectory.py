@@ -76,7 +76,8 @@ def estimate_trajectory(
         problem: the test-time problem.
         weights: W before the first step, a scalar, (d,) or (d, d).
         step_sizes: lr_1, ..., lr_T of plain gradient steps; or give optimizer and num_steps.
-        optimizer: any optax optimiser, for the loss that is a sum over the k queries.
+        optimizer: any optax optimiser that needs the gradient and the weights alone, for the loss that is a sum over
+            the k queries; `ttt_train` takes those that look at the loss, too.
         num_steps: how many steps it takes.
         protocol: "one_batch" takes every step on the same pairs; "new_context" draws all pairs anew before each step.
         evaluation: "fresh" or "same" context at evaluation; "same" for one batch only.
@@ -100,6 +101,8 @@ def estimate_trajectory(
         raise ValueError("evaluation must be 'fresh' for the protocol 'new_context', got 'same'")
     if (step_sizes is None) == (optimizer is None) or (optimizer is None) != (num_steps is None):
         raise ValueError("give either step_sizes, or optimizer and num_steps")
+    if optimizer is not None:
+        _require_optimizer(optimizer)
     lr = np.zeros(positive_integer("num_steps", num_steps)) if step_sizes is None else step_size_array(step_sizes)
     if held_out:
         positive_integer("held_out", held_out)
@@ -192,6 +195,18 @@ class _Sampler:
             losses = sum_over_rows(loss, jax.random.fold_in(key_fresh, 1), jnp.int32(self.held_out), task, base)
             stop = jnp.argmin(losses)
         return jnp.concatenate([risks, jnp.stack([risks[stop], stop.astype(risks.dtype)])])
+
+
+def _require_optimizer(optimizer: optax.GradientTransformation) -> None:
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise ValueError(
+            f"optimizer must be an optax.GradientTransformation such as optax.adam(1e-3), got {optimizer!r}"
+        )
+    one = jnp.zeros(1)
+    try:
+        jax.eval_shape(lambda: optimizer.update(one, optimizer.init(one), one))
+    except TypeError as error:
+        raise ValueError(f"optimizer must need the gradient and the weights alone: {error}") from None
 
 
 def _in_units(optimizer: optax.GradientTransformation, steps: _Steps) -> optax.GradientTransformation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +98,7 @@ def ttt_train(
     *,
     held_out: Prompt | None = None,
 ) -> PyTree:
-    """Several steps of test-time training on `ttt_loss` by any optax optimiser.
+    """Several steps of test-time training on `ttt_loss` by any optax optimiser, line searches included.
 
     Args:
         model: a pure function (params, prompt) -> predictions (k,).
@@ -120,13 +121,16 @@ def ttt_train(
         0.5
     """
 
+    update = optax.with_extra_args_support(optimizer).update
+
     def loss(params: PyTree) -> Float[Array, ""]:
         return jnp.zeros(()) if held_out is None else ttt_loss(model, params, held_out)
 
     def step(carry, i):
         params, state, best, best_loss = carry
-        gradient = jax.grad(ttt_loss, argnums=1)(model, params, prompt(i) if callable(prompt) else prompt)
-        updates, state = optimizer.update(gradient, state, params)
+        train_loss = partial(ttt_loss, model, prompt=prompt(i) if callable(prompt) else prompt)
+        value, gradient = jax.value_and_grad(train_loss)(params)
+        updates, state = update(gradient, state, params, value=value, grad=gradient, value_fn=train_loss)
         params = optax.apply_updates(params, updates)
         after = loss(params)
         better = (after < best_loss) | (held_out is None)
