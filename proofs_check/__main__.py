@@ -6,10 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from proofs_check.claim import FULL, QUICK
-from proofs_check.claims import NAMES
-from proofs_check.runner import Result, run_all
 from ttt_jax.report import html_page, html_table
+
+try:
+    from proofs_check.claim import FULL, QUICK
+    from proofs_check.claims import NAMES
+    from proofs_check.runner import Result, run_all
+except ModuleNotFoundError as error:
+    print(f"proofs_check: {error.name} is not installed; pip install '.[proofs]'", file=sys.stderr)
+    sys.exit(2)
 
 EXAMPLES = """examples:
   python -m proofs_check --quick

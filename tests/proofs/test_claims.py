@@ -1,6 +1,10 @@
 """Every claim passes, and none does with one of its coefficients changed by 5%."""
 
 import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import sympy as sp
@@ -70,3 +74,12 @@ def test_every_verdict_says_something():
     result = run("corollary_4_4", QUICK)
     assert result.empirical.ok is None
     assert all(verdict.detail for verdict in result.verdicts)
+
+
+def test_a_missing_extra_is_one_line(tmp_path):
+    (tmp_path / "sympy.py").write_text("raise ModuleNotFoundError(\"No module named 'sympy'\", name='sympy')")
+    command = [sys.executable, "-m", "proofs_check", "--quick"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2])
+    assert done.returncode == 2
+    assert done.stderr == "proofs_check: sympy is not installed; pip install '.[proofs]'\n"
