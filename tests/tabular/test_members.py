@@ -48,6 +48,12 @@ def test_missing_values_are_at_the_mean_of_their_column():
     np.testing.assert_allclose(member.features(holes), member.features(filled), atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_a_context_without_variation_has_components_that_are_zero(value):
+    X = np.full((10, 3), value)
+    assert (draw(X)[1].features(X) == 0).all()
+
+
 def test_a_huge_value_does_not_overflow():
     X = np.random.default_rng(0).normal(size=(10, 5)).astype(np.float32)
     X[3, 2] = 3e38

@@ -53,7 +53,8 @@ def draw_members(
     components = None
     if number > 1 and most:
         components = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), PCA(most))
-        components.fit(_only_nan_missing(context))
+        with np.errstate(invalid="ignore"):  # scikit-learn divides by the variance, which is 0 for constant columns
+            components.fit(_only_nan_missing(context))
     members = [Member(None, np.arange(columns), ranks)]
     for i in range(1, number):
         seen = components if i % 2 else None
