@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -79,6 +80,7 @@ def run(preset: Preset, weights: str, file: Path) -> list[dict[str, Any]]:
     done = {(row["table"], row["seed"], row["n"]) for row in rows}
     cells = [(t, s, n) for t in preset.tables for s in preset.seeds for n in preset.contexts]
     for name, seed, n in progress_bar([cell for cell in cells if cell not in done], "fig3a"):
+        jax.clear_caches()  # compiled code of many shapes would exceed the number of memory maps of a process
         new = run_cell(load(name, seed), seed, n, preset, weights)
         with file.open("a", newline="") as stream:
             writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
