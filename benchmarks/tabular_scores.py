@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--weights", default="default")
     parser.add_argument("--members", type=int, default=32, help="n_estimators of the PFN")
-    parser.add_argument("--seed", type=int, default=0, help="of the cut of the tables")
+    parser.add_argument("--seed", type=int, default=0, help="of the cut of the tables and of every method")
     parser.add_argument("--tables", nargs="+", choices=NAMES, default=NAMES)
     options = parser.parse_args()
     print(f"{'':14}{'PFN':>8}{'logistic':>10}{'forest':>8}{'boosting':>10}")
@@ -33,11 +33,11 @@ def main() -> None:
         table, n = load(name, options.seed), options.rows
         classical = (
             LogisticRegression(max_iter=500),
-            RandomForestClassifier(200, random_state=0),
-            HistGradientBoostingClassifier(random_state=0),
+            RandomForestClassifier(200, random_state=options.seed),
+            HistGradientBoostingClassifier(random_state=options.seed),
         )
         prepared = [make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), m) for m in classical]
-        methods = [PFNClassifier(options.weights, n_estimators=options.members), *prepared]
+        methods = [PFNClassifier(options.weights, n_estimators=options.members, random_state=options.seed), *prepared]
         scores.append([m.fit(table.X[:n], table.y[:n]).score(table.X_test, table.y_test) for m in methods])
         print("{:14}{:8.3f}{:10.3f}{:8.3f}{:10.3f}".format(name, *scores[-1]), flush=True)
     print("{:14}{:8.3f}{:10.3f}{:8.3f}{:10.3f}".format("mean", *np.mean(scores, axis=0)))

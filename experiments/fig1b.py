@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments.figure import Cell, Result, markers, run_cells
+from experiments.starts import crossing
 from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
 from ttt_jax.asymptotic import corollary_4_6_switch, theorem_4_2, theorem_4_5
 from ttt_jax.plotting import Series, draw
@@ -48,7 +49,8 @@ def run(preset: str, seed: int = 0) -> Result:
         approximate_label="Theorems 4.2 (unsimplified) and 4.5",
     )
     note = (
-        f"the starts cross at k/d = {crossing(x, exact):.3f} (exact), {crossing(x, drawn):.3f} (as the paper draws), "
+        f"the starts cross at k/d = {crossing(x, exact['cold'], exact['warm']):.3f} (exact), "
+        f"{crossing(x, drawn['cold'], drawn['warm']):.3f} (as the paper draws), "
         f"{corollary_4_6_switch(n / d):.3f} (Corollary 4.6)"
     )
     return Result("fig1b", rows, figure, [note])
@@ -63,12 +65,3 @@ def cell(n: int, k: int, d: int, start: str) -> Cell:
     else:
         weights, paper = np.zeros(()), theorem_4_5(n, k, d, task_norm2=d)
     return Cell(start, k / d, problem, weights, exact_risk(problem, weights).optimal_lr, paper.optimal / d)
-
-
-def crossing(x: np.ndarray, curves: dict[str, np.ndarray]) -> float:
-    """Where the cold curve falls below the warm one, by linear interpolation; nan if it never does."""
-    gap = curves["cold"] - curves["warm"]
-    if gap.min() > 0:
-        return float("nan")
-    i = int(np.argmax(gap <= 0))
-    return float(x[i] if i == 0 else x[i - 1] + (x[i] - x[i - 1]) * gap[i - 1] / (gap[i - 1] - gap[i]))

@@ -160,9 +160,14 @@ def test_crossing_of_figure_1b():
     cells = {start: [fig1b.cell(200, k, 400, start) for k in ks] for start in fig1b.STARTS}
     exact = {s: np.array([exact_risk(c.problem, c.weights).optimal for c in cells[s]]) for s in cells}
     drawn = {s: np.array([c.approximate for c in cells[s]]) for s in cells}
-    assert corollary_4_6_switch(0.5) < fig1b.crossing(x, exact) < fig1b.crossing(x, drawn) < 1.0
-    assert fig1b.crossing(x, exact) == pytest.approx(0.948, abs=0.002)
-    assert np.isnan(fig1b.crossing(x, {"cold": exact["cold"] + 400, "warm": exact["warm"]}))
+    assert (
+        corollary_4_6_switch(0.5)
+        < crosses(x, exact["cold"], exact["warm"])
+        < crosses(x, drawn["cold"], drawn["warm"])
+        < 1.0
+    )
+    assert crosses(x, exact["cold"], exact["warm"]) == pytest.approx(0.948, abs=0.002)
+    assert np.isnan(crosses(x, exact["cold"] + 400, exact["warm"]))
 
 
 def test_sample_sizes_follow_the_budget():
