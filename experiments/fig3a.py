@@ -1,6 +1,6 @@
 """Figure 3a: accuracy on real tables against the context length n, for the plain PFN and after test-time training.
 
-`python -m experiments.fig3a --preset quick|paper --out DIR [--weights PATH]`
+`python -m experiments.fig3a --preset quick|cpu|paper --out DIR [--weights PATH]`
 
 Of each table 1,000 rows are demonstrations. The plain PFN reads n of them. Test-time training splits the rows into
 1000 / n groups of n context rows; an update is one gradient step on a batch of queries from rows outside the context of
@@ -19,11 +19,12 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import wilcoxon
 
 from experiments.tables import DEMONSTRATIONS, NAMES, RealTable, load
 from ttt_jax.cli import OneLineParser
@@ -61,15 +62,17 @@ class Preset:
     n_estimators: int
 
 
+QUICK = Preset(
+    tables=("banana", "magic", "penbased", "phoneme", "titanic"),
+    seeds=(0,),
+    contexts=(1, 4, 16, 64, 256, 1000),
+    updates=100,
+    batch_size=128,
+    n_estimators=8,
+)
 PRESETS = {
-    "quick": Preset(
-        tables=("banana", "magic", "penbased", "phoneme", "titanic"),
-        seeds=(0,),
-        contexts=(1, 4, 16, 64, 256, 1000),
-        updates=100,
-        batch_size=128,
-        n_estimators=8,
-    ),
+    "quick": QUICK,
+    "cpu": replace(QUICK, tables=NAMES, seeds=(0, 1, 2)),
     "paper": Preset(NAMES, seeds=(0, 1, 2), contexts=CONTEXTS, updates=1000, batch_size=256, n_estimators=8),
 }
 
@@ -78,7 +81,7 @@ def run(preset: Preset, weights: str, file: Path) -> list[dict[str, Any]]:
     """Compute the cells that the file lacks, append them, and return the preset's rows."""
     rows = read_rows(file) if file.exists() else []
     done = {(row["table"], row["seed"], row["n"]) for row in rows}
-    cells = [(t, s, n) for t in preset.tables for s in preset.seeds for n in preset.contexts]
+    cells = [(t, s, n) for s in preset.seeds for t in preset.tables for n in preset.contexts]
     for name, seed, n in progress_bar([cell for cell in cells if cell not in done], "fig3a"):
         jax.clear_caches()  # compiled code of many shapes would exceed the number of memory maps of a process
         new = run_cell(load(name, seed), seed, n, preset, weights)
@@ -189,8 +192,35 @@ def reduction_with_interval(rows: list[dict[str, Any]], level: float | None) -> 
     return plain.mean(0)[-1] if level is None else level, factor(everything), low, high
 
 
+class Paired(NamedTuple):
+    """TTT less plain at one n: mean and standard error over tables, tables on either side, Wilcoxon's signed ranks."""
+
+    n: int
+    mean: float
+    stderr: float
+    better: int
+    worse: int
+    p_value: float
+
+
+def paired(rows: list[dict[str, Any]]) -> list[Paired]:
+    """The paired comparison at every n where some table differs; a table is one number, its mean over seeds."""
+    lengths, plain = curve(rows, "plain")
+    _, tuned = curve(rows, "TTT")
+    pairs = []
+    for n, gain in zip(lengths, (tuned - plain).T, strict=True):
+        if gain.any():
+            stderr = gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else np.nan
+            p_value = float(wilcoxon(gain).pvalue)
+            pairs.append(Paired(n, gain.mean(), stderr, int((gain > 0).sum()), int((gain < 0).sum()), p_value))
+    return pairs
+
+
 def report(rows: list[dict[str, Any]]) -> str:
-    """Mean accuracy by context length with its standard error over tables, and the context-reduction factor."""
+    """Mean accuracy by context length, TTT less plain, and the context-reduction factor.
+
+    The unit is the table, its mean over seeds: every error is over tables.
+    """
     curves = {method: curve(rows, method) for method in STYLES}
     lengths, plain = curves["plain"]
     lines = [f"{len(plain)} tables, {len({r['seed'] for r in rows})} seeds; mean accuracy (standard error over tables)"]
@@ -203,6 +233,10 @@ def report(rows: list[dict[str, Any]]) -> str:
         tuned = [r for r in rows if r["n"] == n and r["method"] == "TTT"]
         cap, seconds = tuned[0], np.mean([r["seconds"] for r in tuned])
         lines.append(f"{n:>6}{cells}{cap['cap']:>9} /{cap['paper_updates']:>7}{seconds:>8.1f}")
+    lines.append(f"{'n':>6}{'TTT - plain':>22}{'better':>8}{'worse':>8}{'Wilcoxon p':>12}")
+    for pair in paired(rows):
+        gain = f"{pair.mean:+.4f} ({pair.stderr:.4f})"
+        lines.append(f"{pair.n:>6}{gain:>22}{pair.better:>8}{pair.worse:>8}{pair.p_value:>12.1e}")
     middle = (plain.mean(0)[-1] + plain.mean(0)[0]) / 2
     for name, level in (("plain at its longest context", None), ("midway along the plain curve", middle)):
         level, factor, low, high = reduction_with_interval(rows, level)

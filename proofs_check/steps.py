@@ -11,7 +11,8 @@ import numpy as np
 import sympy as sp
 
 from proofs_check.claim import CONFIDENCE, Setting, Verdict, coefficients_of_oracle, padded
-from ttt_jax.check import POWER, value_at_infinity
+from ttt_jax.check import POWER
+from ttt_jax.extrapolate import value_at_infinity
 from ttt_jax.trajectory import Trajectory, estimate_trajectory
 
 

@@ -24,7 +24,8 @@ from proofs_check.claim import (
     setting_problem,
     simulate,
 )
-from ttt_jax.check import POWER, value_at_infinity
+from ttt_jax.check import POWER
+from ttt_jax.extrapolate import value_at_infinity
 
 
 def switch_claim(

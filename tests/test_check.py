@@ -1,14 +1,16 @@
 """The harness: right claims pass, wrong ones do not, and nonsense is refused by name."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import sympy as sp
 
 from ttt_jax.asymptotic import asymptotic_risk, theorem_4_2, theorem_4_5
 from ttt_jax.check import check
-from ttt_jax.problem import Problem
+from ttt_jax.problem import GaussianTasks, Problem
 
-PROBLEMS = [Problem(6, 9, np.ones(3), noise_var=0.5), Problem(2, 4, np.ones(5), noise_var=0.1)]
+PROBLEMS = [Problem(40, 12, np.ones(6), noise_var=0.5), Problem(30, 20, np.ones(8), noise_var=0.1)]
 N, K, D, LR, NORM2 = sp.symbols("n k d lr task_norm2")
 
 
@@ -49,13 +51,52 @@ def test_sympy_claims():
     assert not check(1.001 * gain, problems, weights="zero", quantity="gain", lr=1e-4, num_tasks=0)
 
 
-def test_an_approximate_claim_is_judged_by_its_rate():
-    sizes = [isotropic(d) for d in (1000, 2000, 4000)]
-    wrong = check(lambda n, k, d: 1.05 * theorem_4_2(n, k, d).optimal, sizes, approximate=True, num_tasks=0)
-    right = check(lambda n, k, d: theorem_4_2(n, k, d).optimal, sizes, approximate=True, num_tasks=0)
-    assert right.exact_ok
-    assert right.rate == pytest.approx(-1, abs=0.05)
-    assert not wrong.exact_ok
+@pytest.mark.parametrize("noise_var", [0.0, 0.3])
+@pytest.mark.parametrize(("a", "g"), [(0.5, 2.0), (2.0, 0.5), (1.0, 8.0)])
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+def test_a_leading_order_passes_and_a_wrong_constant_does_not(a, g, noise_var, evaluation):
+    sizes = [Problem(round(a * d), round(g * d), np.ones(d) / np.sqrt(d), noise_var=noise_var) for d in (64, 128, 256)]
+
+    def verdict(factor):
+        def claim(problem, weights):
+            curve = asymptotic_risk(problem, weights, evaluation)
+            return factor * (curve.initial - curve.optimal)
+
+        return check(claim, sizes, quantity="gain", evaluation=evaluation, approximate=True, num_tasks=0)
+
+    right = verdict(1.0)
+    assert right
+    assert right.resolution < 0.02
+    assert right.rate == pytest.approx(-1, abs=0.3)
+    assert not verdict(1.05)
+    assert not verdict(0.95)
+    assert "DISAGREES" in str(verdict(0.95))
+
+
+def test_an_error_that_falls_like_a_root_is_not_a_leading_order_of_ours():
+    sizes = [isotropic(d) for d in (64, 128, 256)]
+    slow = check(
+        lambda problem, weights, d: (1 + d**-0.5) * asymptotic_risk(problem, weights).optimal,
+        sizes,
+        approximate=True,
+        num_tasks=0,
+    )
+    assert not slow.exact_ok
+
+
+def test_two_sizes_resolve_less_than_three_and_small_ones_ask_for_more():
+    def verdict(*sizes):
+        problems = [isotropic(d) for d in sizes]
+        return check(
+            lambda n, k, d: theorem_4_2(n, k, d).optimal, problems, quantity="risk", approximate=True, num_tasks=0
+        )
+
+    two, three = verdict(64, 128), verdict(32, 64, 128)
+    assert two
+    assert three
+    assert two.resolution > 3 * three.resolution
+    assert "larger d would tell more" in str(verdict(8, 16))
+    assert "nan" not in str(two).splitlines()[-1]
 
 
 def test_an_approximate_claim_against_simulation():
@@ -66,8 +107,62 @@ def test_an_approximate_claim_against_simulation():
         assert result.empirical_ok is verdict
 
 
+def test_a_heavy_tail_is_not_judged():
+    problem = Problem(1, 2, [1.0])
+    result = check(of_theorem_4_5("gain"), [problem], weights="zero", quantity="gain", num_tasks=2000, seed=2400)
+    assert abs(result.rows[0].z) > result.critical  # a right claim, rejected by a standard error that is too small
+    assert not result.rows[0].stderr_reliable
+    assert result.empirical_ok is None
+    assert result
+    assert "not judged" in str(result)
+
+
+def test_nothing_compared_is_not_agreement():
+    one_task = check(lambda: 1.0, PROBLEMS, weights=0.0, lr=0.0, num_tasks=1, exact=None)
+    assert one_task.empirical_ok is None
+    assert not one_task
+
+
+def test_an_exact_value_that_is_itself_sampled_has_a_standard_error():
+    d = 8
+    problem = Problem(8, 16, GaussianTasks(d=d), feature_cov=1 + 1e-12 * np.arange(d))  # no longer a multiple of I
+
+    def verdict(factor, **options):
+        claim = lambda n, k, d: factor * k / (k + d + 1) * n**2 / (n**2 + 4 * n + 3 + d) * d * (d + 2) / (d + 4)  # noqa: E731
+        return check(claim, [problem], weights="zero", num_tasks=0, **options)
+
+    right = verdict(1.0, quantity="gain")
+    assert right.rows[0].exact_stderr > 0
+    assert right.rows[0].relative_error > 1e-6
+    assert right
+    assert not verdict(1.2, quantity="gain")
+
+
+def test_a_gain_of_zero_is_zero_to_the_rounding_of_the_risk():
+    for n in range(1, 12):  # with one feature W* is the best weight that there is
+        result = check(lambda n: 0.0, [Problem(n, 5, [0.7])], quantity="gain", num_tasks=0)
+        assert result
+        assert result.rows[0].relative_error == 0
+
+
+def test_a_claim_in_float32_is_told_so():
+    claim = lambda n, k, d: np.float32(theorem_4_5(n, k, d).optimal)  # noqa: E731
+    result = check(claim, [Problem(6, 9, np.ones(3) / 3**0.5)], weights="zero", num_tasks=0)
+    assert not result
+    assert "rounding of float32" in str(result)
+
+
+def test_parameters_of_a_claim_may_have_defaults():
+    def claim(n, k, d, factor=1.0, **other):
+        return factor * theorem_4_5(n, k, d).optimal
+
+    problems = [Problem(6, 9, np.ones(3) / 3**0.5)]
+    assert check(claim, problems, weights="zero", num_tasks=0)
+    assert not check(partial(claim, factor=1.1), problems, weights="zero", num_tasks=0)
+
+
 def test_the_table_shows_every_row():
-    result = check(lambda: 1.0, PROBLEMS, weights=0.0, quantity="initial", num_tasks=16)
+    result = check(lambda: 1.0, PROBLEMS, weights=0.0, quantity="initial", num_tasks=1000)
     assert len(str(result).splitlines()) == 1 + len(PROBLEMS) + 2
     assert "DISAGREES" in str(result)
 
@@ -78,12 +173,25 @@ def test_the_table_shows_every_row():
         ({"quantity": "loss"}, "quantity must be one of"),
         ({"evaluation": "both"}, "evaluation must be one of"),
         ({"problems": []}, "problems must not be empty"),
-        ({"confidence": 1.0}, "confidence must be between 0 and 1, got 1.0"),
-        ({"approximate": True, "problems": PROBLEMS[:1]}, "at least two sizes"),
+        ({"confidence": 1.0}, "confidence must be between 0 and 1 - 1e-9, got 1.0"),
+        ({"confidence": 1 - 1e-16}, "confidence must be between 0 and 1 - 1e-9"),
+        ({"approximate": True, "problems": PROBLEMS[:1]}, r"at least two sizes d, all different, .*got \[6\]"),
+        ({"approximate": True, "problems": [isotropic(d) for d in (8, 8, 16)]}, r"got \[8, 8, 16\]"),
+        ({"approximate": True, "claim": lambda: 0.0}, "its value is 0 at d = 6"),
+        ({"problems": PROBLEMS[0]}, "got one Problem: put it in a list"),
+        ({"problems": [(4, 8, 4)]}, r"must be of type Problem, got \(4, 8, 4\)"),
+        ({"claim": 0.25}, "claim must be a function or a sympy expression, got 0.25"),
+        ({"claim": 1 / (N - 40)}, "finite real number, got zoo at n = 40, k = 12, d = 6"),
+        ({"claim": sp.sqrt(-N)}, r"finite real number, got .*I at n = 40"),
+        ({"claim": lambda n: float("nan")}, "finite real number, got nan at n = 40"),
+        ({"claim": lambda n: [1.0, 2.0]}, r"finite real number, got \[1.0, 2.0\]"),
+        ({"lr": None}, "lr must be a finite number, got None"),
+        ({"quantity": "optimal_lr", "lr": 0.0, "num_tasks": 2}, "lr must not be 0"),
+        ({"exact": None, "lr": 0.0}, "nothing to compare with"),
         ({"claim": lambda q: q}, "claim may use n, k, d, .*, got q"),
         ({"claim": sp.Symbol("eta")}, "claim may use n, k, d, .*, got eta"),
         ({"weights": "random"}, "weights must be one of"),
-        ({"exact": None}, "lr must be a number"),
+        ({"exact": None, "num_tasks": 2}, "lr must be a number"),
     ],
 )
 def test_nonsense_is_refused(arguments, message):

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import EVALUATIONS, exact_risk
+from ttt_jax.extrapolate import limit_with_resolution, value_at_infinity
 from ttt_jax.pretrain import pretrained_weights
-from ttt_jax.problem import Pretraining, Problem, choice, mean_square, weights_array
+from ttt_jax.problem import Pretraining, Problem, choice, finite_number, mean_square, weights_array
 
 __all__ = ["Check", "CheckRow", "check"]
 
@@ -28,6 +29,11 @@ ROUNDING = 1e-9
 
 FLOAT32_ROUNDING = 1e-6
 """Relative rounding error of a risk simulated in float32, a floor under its standard error."""
+
+MOST_CONFIDENCE = 1 - 1e-9
+
+COARSE = 0.05
+"""An extrapolation this uncertain could hide a wrong constant that a reader would see."""
 
 POWER = NormalDist().inv_cdf(0.95)
 
@@ -44,6 +50,9 @@ class CheckRow:
         estimate: the simulated value.
         stderr: its standard error.
         z: (estimate - claimed) / stderr.
+        stderr_reliable: False where z is not judged, as in `Estimate`.
+        exact_stderr: standard error of the exact value, where `exact_risk` had to sample tasks; else 0.
+        exact_rounding: rounding error of the exact value.
     """
 
     n: int
@@ -53,31 +62,37 @@ class CheckRow:
     exact: float
     estimate: float
     stderr: float
+    stderr_reliable: bool
+    exact_stderr: float
+    exact_rounding: float
 
     @property
     def relative_error(self) -> float:
-        return abs(self.claimed / self.exact - 1) if self.exact else abs(self.claimed)
+        if abs(self.claimed - self.exact) <= self.exact_rounding:
+            return 0.0
+        return abs(self.claimed / self.exact - 1) if self.exact else math.inf
 
     @property
     def z(self) -> float:
-        return (self.estimate - self.claimed) / self.stderr
+        return (self.estimate - self.claimed) / self.stderr if self.stderr else math.nan
 
 
 @dataclass(frozen=True)
 class Check:
-    """The verdict on a claim; true in a condition if nothing speaks against it.
+    """The verdict on a claim; true in a condition if it was compared with something and nothing speaks against it.
 
     Args:
         rows: one `CheckRow` per problem.
         critical: the |z| beyond which a row contradicts the claim, from the confidence of the whole family (Sidak).
-        exact_ok: whether the claim agrees with the exact risk: to rounding if it is exact; if approximate, whether
-            the error of the two largest sizes falls at least like d^(-1/2), where 1/d is right and d^0 is wrong. None
-            if not compared.
+        exact_ok: whether the claim agrees with the exact risk: to rounding (and critical standard errors, where tasks
+            were sampled) if it is exact; if approximate, whether |limit| <= resolution. None if not compared.
         empirical_ok: whether the claim agrees with simulation: every |z| <= critical if it is exact; if approximate,
-            whether |z| <= critical for the error extrapolated to d = infinity. None if not simulated.
-        detectable: the smallest relative error of the claim (at d = infinity if approximate) that the simulation
-            would have noticed with probability 95%; nan if not simulated.
+            whether |limit_z| <= critical. Only rows of reliable standard error count; None if there are too few.
+        detectable: the smallest relative error, common to all rows (if approximate, at d = infinity), that the
+            simulation would have noticed with probability 95%; nan if not simulated.
         rate: the exponent of the error in d between the two largest sizes; nan unless approximate.
+        limit: claimed / exact - 1, extrapolated to d = infinity; nan unless approximate.
+        resolution: how uncertain this extrapolation is; nan unless approximate.
         limit_z: z of the simulated relative error at d = infinity; nan unless approximate and simulated.
     """
 
@@ -87,13 +102,17 @@ class Check:
     empirical_ok: bool | None
     detectable: float
     rate: float = math.nan
+    limit: float = math.nan
+    resolution: float = math.nan
     limit_z: float = math.nan
 
     @property
     def ok(self) -> bool:
-        return self.exact_ok is not False and self.empirical_ok is not False
+        verdicts = self.exact_ok, self.empirical_ok
+        return True in verdicts and False not in verdicts
 
-    __bool__ = ok.fget  # type: ignore[attr-defined]
+    def __bool__(self) -> bool:
+        return self.ok
 
     def __str__(self) -> str:
         lines = [f"{'n':>7}{'k':>7}{'d':>7}{'claimed':>13}{'exact':>13}{'rel. error':>12}{'simulated':>22}{'z':>7}"]
@@ -101,17 +120,29 @@ class Check:
             simulated = f"{row.estimate:.5g}({row.stderr:.1g})"
             lines.append(
                 f"{row.n:7}{row.k:7}{row.d:7}{row.claimed:13.6g}{row.exact:13.6g}{row.relative_error:12.1e}"
-                f"{simulated:>22}{row.z:7.2f}"
+                f"{simulated:>22}{row.z:7.2f}{'' if row.stderr_reliable else '*'}"
             )
         words = {True: "agrees", False: "DISAGREES", None: "not compared"}
-        rate = "" if math.isnan(self.rate) else f" (error ~ d^{self.rate:.2f})"
-        lines.append(f"exact: {words[self.exact_ok]}{rate}")
-        limit = "" if math.isnan(self.limit_z) else f", z at d = infinity {self.limit_z:.2f}"
-        lines.append(
-            f"simulation: {words[self.empirical_ok]} (critical |z| {self.critical:.2f}{limit}, "
-            f"would notice a relative error of {self.detectable:.1%})"
-        )
+        lines.append(f"exact: {words[self.exact_ok]}{self._exact_detail()}")
+        lines.append(f"simulation: {words[self.empirical_ok]}{self._empirical_detail()}")
+        if not all(row.stderr_reliable for row in self.rows):
+            lines.append("* not judged: too few tasks for the tails of the risk")
         return "\n".join(lines)
+
+    def _exact_detail(self) -> str:
+        if not math.isnan(self.limit):
+            limit = f"{100 * self.limit:+.2g}% +- {100 * self.resolution:.2g}%"
+            hint = "; larger d would tell more" if self.resolution > COARSE else ""
+            return f" (error ~ d^{self.rate:.2f}, at d = infinity {limit}{hint})"
+        if self.exact_ok is False and max(row.relative_error for row in self.rows) < FLOAT32_ROUNDING:
+            return " (by no more than the rounding of float32: is the claim evaluated in float64?)"
+        return ""
+
+    def _empirical_detail(self) -> str:
+        if self.empirical_ok is None:
+            return ""
+        limit = "" if math.isnan(self.limit_z) else f", z at d = infinity {self.limit_z:.2f}"
+        return f" (critical |z| {self.critical:.2f}{limit}, would notice a relative error of {self.detectable:.1%})"
 
 
 def check(
@@ -132,15 +163,16 @@ def check(
     """Judge a formula for the risk of TTT by the exact risk and by simulation, over a grid of problems.
 
         exact claim:        |claimed / exact - 1| is rounding;   |estimate - claimed| <= critical stderr, every row
-        approximate claim:  its error falls like 1/d;            error extrapolated to d = infinity is 0
+        approximate claim:  both errors, extrapolated to d = infinity by polynomials in 1/d, are 0
 
     Args:
         claim: a function of any of n, k, d, lr, noise_var, task_norm2, problem, weights, by these names; or a sympy
-            expression in the first six.
+            expression in the first six. Evaluate it in float64; parameters of other names keep their defaults.
         problems: the problems to try; for an approximate claim, a sequence of sizes of one kind of problem, at least
-            two with different d; simulation needs three to remove 1/d^2 as well as 1/d from the error.
-        weights: W before the step, as an array, a function of the problem, "pretrained" (for isotropic tasks under
-            the law of the problem) or "zero".
+            two, of different d; three remove 1/d^2 as well as 1/d from the error.
+        weights: W before the step, as an array, a function of the problem, "zero", or "pretrained": W* for tasks
+            b ~ N(0, I) under the n, feature_cov and noise_var of the problem. Its own task does not enter: with
+            noise, W* for tasks of another length is another one.
         quantity: what the claim is about: "initial" risk, "risk" at lr, "gain" (initial minus risk at lr), or
             "optimal_lr".
         lr: step size, a number, a function of the problem, or "optimal" for the exact optimum.
@@ -152,16 +184,16 @@ def check(
         exact: the exact curve as a function of (problem, weights, evaluation), `exact_risk`; None leaves it out (then
             lr must be given).
         simulate: a replacement of `estimate_risk`, of the same signature, for another procedure; of
-            its result only mean and stderr are used.
+            its result mean and stderr are used, and stderr_reliable if it has one.
 
     Returns:
-        A `Check`, true if nothing speaks against the claim; print it for the table.
+        A `Check`, true if something was compared and nothing speaks against the claim; print it for the table.
 
     Raises:
         ValueError: naming the argument whose value has no meaning.
 
     Example:
-        >>> problems = [Problem(n, k, np.ones(4) / 2) for n, k in ((4, 8), (10, 5))]
+        >>> problems = [Problem(n, k, np.ones(4) / 2) for n, k in ((40, 8), (60, 4))]
         >>> theorem_4_5 = lambda n, k, d: k / (k + d + 1) * n**2 / (n**2 + 4 * n + 3 + d)
         >>> result = check(theorem_4_5, problems, weights="zero", quantity="gain")
         >>> result.ok, result.detectable < 0.1
@@ -171,21 +203,19 @@ def check(
     """
     choice("quantity", quantity, tuple(QUANTITIES))
     choice("evaluation", evaluation, EVALUATIONS)
-    problems = tuple(problems)
-    if not problems:
-        raise ValueError("problems must not be empty")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
-    if approximate:
-        problems = tuple(sorted(problems, key=lambda problem: problem.d))
-        if len(problems) < 2 or problems[-1].d == problems[-2].d:
-            raise ValueError("problems must have at least two sizes d for an approximate claim")
+    problems = _problems(problems, approximate)
+    if not 0 < confidence <= MOST_CONFIDENCE:
+        raise ValueError(f"confidence must be between 0 and 1 - 1e-9, got {confidence}")
+    if exact is None and not num_tasks:
+        raise ValueError("num_tasks must be positive where exact is None, or there is nothing to compare with, got 0")
 
     rows = []
     for i, problem in enumerate(problems):
         w = _weights(weights, problem)
         curve = exact(problem, w, evaluation) if exact else None
         step = _step_size(lr, problem, curve)
+        if quantity == "optimal_lr" and num_tasks and not step:
+            raise ValueError("lr must not be 0 where the optimal_lr is simulated; num_tasks=0 leaves simulation out")
         risks = [
             simulate(
                 problem, w, multiple * step, num_tasks=num_tasks, seed=seed + 3 * i + multiple, evaluation=evaluation
@@ -201,48 +231,41 @@ def check(
                 _claimed(claim, problem, w, step),
                 _of_curve(quantity, curve, step) if curve else math.nan,
                 *(_of_estimates(quantity, risks, step) if risks else (math.nan, math.nan)),
+                all(getattr(risk, "stderr_reliable", True) for risk in risks),
+                *(_errors_of_curve(quantity, curve, step) if curve else (0.0, 0.0)),
             )
         )
+        if approximate and not (rows[-1].claimed and rows[-1].exact):
+            raise ValueError(f"an approximate claim has a relative error, but its value is 0 at d = {problem.d}")
     return _judge(tuple(rows), approximate, bool(exact), bool(num_tasks), confidence)
 
 
 def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simulated: bool, confidence: float) -> Check:
-    family = 1 if approximate else len(rows)
+    judged = [row for row in rows if simulated and row.stderr_reliable]
+    family = 1 if approximate else max(len(judged), 1)
     critical = NormalDist().inv_cdf((1 + confidence ** (1 / family)) / 2)
     exact_ok = empirical_ok = None
-    detectable = rate = limit_z = math.nan
-    if not approximate:
-        if has_exact:
-            exact_ok = all(row.relative_error <= ROUNDING for row in rows)
-        if simulated:
-            empirical_ok = all(abs(row.z) <= critical for row in rows)
-            detectable = (critical + POWER) * min(row.stderr / abs(row.estimate) for row in rows)
-    else:
-        before, last = rows[-2:]
-        if has_exact:
-            rate = math.log(max(last.relative_error, ROUNDING) / max(before.relative_error, ROUNDING))
-            rate /= math.log(last.d / before.d)
-            exact_ok = rate <= -0.5 or last.relative_error <= ROUNDING
-        if simulated:
-            errors = [row.estimate / row.claimed - 1 for row in rows]
-            stderrs = [row.stderr / abs(row.claimed) for row in rows]
-            limit, stderr = value_at_infinity([row.d for row in rows], errors, stderrs)
-            limit_z = limit / stderr
-            empirical_ok = abs(limit_z) <= critical
-            detectable = (critical + POWER) * stderr
-    return Check(rows, critical, exact_ok, empirical_ok, detectable, rate, limit_z)
-
-
-def value_at_infinity(sizes: Sequence[int], values: Sequence[float], stderrs: Sequence[float]) -> tuple[float, float]:
-    """The intercept c of values = c + c'/d + c''/d^2 and its standard error, by weighted least squares.
-
-    With two sizes only, the term 1/d^2 is left out.
-    """
-    weight = 1 / np.asarray(stderrs)
-    powers = range(min(3, len(sizes)))
-    design = weight[:, None] * np.array([[float(d) ** -power for power in powers] for d in sizes])
-    covariance = np.linalg.inv(design.T @ design)
-    return float((covariance @ design.T @ (weight * np.asarray(values)))[0]), math.sqrt(covariance[0, 0])
+    detectable = rate = limit = resolution = limit_z = math.nan
+    if has_exact and approximate:
+        sizes, errors = [row.d for row in rows], [row.claimed / row.exact - 1 for row in rows]
+        before, last = (max(row.relative_error, ROUNDING) for row in rows[-2:])
+        rate = math.log(last / before) / math.log(sizes[-1] / sizes[-2])
+        limit, resolution = limit_with_resolution(sizes, errors)
+        resolution = max(resolution, ROUNDING, *(critical * row.exact_stderr / abs(row.exact) for row in rows))
+        exact_ok = abs(limit) <= resolution
+    elif has_exact:
+        exact_ok = all(abs(r.claimed - r.exact) <= r.exact_rounding + critical * r.exact_stderr for r in rows)
+    if approximate and len(judged) >= 2:
+        errors = [row.estimate / row.claimed - 1 for row in judged]
+        stderrs = [row.stderr / abs(row.claimed) for row in judged]
+        error, stderr = value_at_infinity([row.d for row in judged], errors, stderrs)
+        limit_z = error / stderr
+        empirical_ok = abs(limit_z) <= critical
+        detectable = (critical + POWER) * stderr
+    elif judged and not approximate:
+        empirical_ok = all(abs(row.z) <= critical for row in judged)
+        detectable = (critical + POWER) * min(row.stderr / abs(row.estimate or math.nan) for row in judged)
+    return Check(rows, critical, exact_ok, empirical_ok, detectable, rate, limit, resolution, limit_z)
 
 
 def _of_curve(quantity: str, curve: RiskCurve, lr: float) -> float:
@@ -252,6 +275,21 @@ def _of_curve(quantity: str, curve: RiskCurve, lr: float) -> float:
         "gain": curve.c1 * lr - curve.c2 * lr**2,
         "optimal_lr": curve.optimal_lr,
     }[quantity]
+
+
+def _errors_of_curve(quantity: str, curve: RiskCurve, lr: float) -> tuple[float, float]:
+    """The standard error of `_of_curve`, and its rounding error; a gain is rounded like the risk it is part of."""
+    exact = _of_curve(quantity, curve, lr)
+    rounding = ROUNDING * max(abs(exact), 1e-4 * curve.initial if quantity == "gain" else 0.0)
+    if not curve.covariance.any():
+        return 0.0, rounding
+    gradient = {
+        "initial": (1.0, 0.0, 0.0),
+        "risk": (1.0, -lr, lr**2),
+        "gain": (0.0, lr, -(lr**2)),
+        "optimal_lr": (0.0, 1 / (2 * curve.c2), -curve.c1 / (2 * curve.c2**2)),
+    }[quantity]
+    return math.sqrt(max(float(np.array(gradient) @ curve.covariance @ gradient), 0.0)), rounding
 
 
 def _of_estimates(quantity: str, risks: Sequence[Estimate], lr: float) -> tuple[float, float]:
@@ -280,11 +318,40 @@ def _claimed(claim: Any, problem: Problem, weights: np.ndarray, lr: float) -> fl
     if hasattr(claim, "free_symbols"):
         names = {str(symbol): symbol for symbol in claim.free_symbols}
         _known(names, numbers)
-        return float(claim.subs({symbol: numbers[name] for name, symbol in names.items()}))
-    parameters = inspect.signature(claim).parameters
-    values = numbers | {"problem": problem, "weights": weights}
-    _known(parameters, values)
-    return float(claim(**{name: values[name] for name in parameters}))
+        value = claim.subs({symbol: numbers[name] for name, symbol in names.items()})
+    elif callable(claim):
+        values = numbers | {"problem": problem, "weights": weights}
+        parameters = inspect.signature(claim).parameters.values()
+        named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        _known([p.name for p in named if p.default is p.empty], values)
+        value = claim(**{p.name: values[p.name] for p in named if p.name in values})
+    else:
+        raise ValueError(f"claim must be a function or a sympy expression, got {claim!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        at = f"n = {problem.n}, k = {problem.k}, d = {problem.d}"
+        raise ValueError(f"claim must give a finite real number, got {value} at {at}")
+    return number
+
+
+def _problems(problems: Iterable[Problem], approximate: bool) -> tuple[Problem, ...]:
+    if isinstance(problems, Problem):
+        raise ValueError("problems must be a sequence of Problem, got one Problem: put it in a list")
+    problems = tuple(problems)
+    if not problems:
+        raise ValueError("problems must not be empty")
+    for problem in problems:
+        if not isinstance(problem, Problem):
+            raise ValueError(f"problems must be of type Problem, got {problem!r}")
+    if approximate:
+        problems = tuple(sorted(problems, key=lambda problem: problem.d))
+        sizes = [problem.d for problem in problems]
+        if len(sizes) < 2 or len(set(sizes)) < len(sizes):
+            raise ValueError(f"problems must have at least two sizes d, all different, if approximate, got {sizes}")
+    return problems
 
 
 def _known(names: Iterable[str], values: dict) -> None:
@@ -307,10 +374,10 @@ def _weights(weights: Any, problem: Problem) -> np.ndarray:
 
 def _step_size(lr: Any, problem: Problem, curve: RiskCurve | None) -> float:
     if callable(lr):
-        return float(lr(problem))
+        lr = lr(problem)
     if isinstance(lr, str):
         choice("lr", lr, ("optimal",))
         if curve is None:
             raise ValueError("lr must be a number or a function of the problem where there is no exact curve")
         return curve.optimal_lr
-    return float(lr)
+    return finite_number("lr", lr)

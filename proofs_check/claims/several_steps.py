@@ -19,7 +19,8 @@ import sympy as sp
 from proofs_check.claim import CONFIDENCE, Claim, Verdict, identities
 from proofs_check.steps import narayana_moment
 from ttt_jax.asymptotic import asymptotic_risk
-from ttt_jax.check import POWER, value_at_infinity
+from ttt_jax.check import POWER
+from ttt_jax.extrapolate import value_at_infinity
 from ttt_jax.models import LinearAttention, Prompt, functional
 from ttt_jax.problem import Problem
 from ttt_jax.several_steps import best_step_sizes, best_steps_fraction, best_steps_risk, one_batch_risk

@@ -79,6 +79,22 @@ def test_the_interval_covers_a_common_factor():
     assert low <= factor <= high
 
 
+def test_the_paired_comparison_counts_tables_not_seeds():
+    gains = {"a": (0.1, 0.3), "b": (0.0, 0.0), "c": (-0.1, -0.1)}
+    rows = [
+        {"table": table, "seed": seed, "n": n, "method": method, "accuracy": 0.5 + (method == "TTT" and n == 1) * gain}
+        for table, both in gains.items()
+        for seed, gain in enumerate(both)
+        for n in (1, 1000)
+        for method in ("plain", "TTT")
+    ]
+    (pair,) = fig3a.paired(rows)  # nothing differs at n = 1,000
+    assert (pair.n, pair.better, pair.worse) == (1, 1, 1)
+    assert pair.mean == pytest.approx(0.1 / 3)
+    assert pair.stderr == pytest.approx(np.std([0.2, 0, -0.1], ddof=1) / 3**0.5)
+    assert pair.p_value > 0.2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [(["--tables", "iris"], "'iris' must be one of"), (["--weights", "nowhere"], "nowhere")],
