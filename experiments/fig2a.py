@@ -21,7 +21,7 @@ from ttt_jax.plotting import draw
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"n": 50, "d": 100, "num_points": 8, "normals": 1e8},
-    "paper": {"n": 300, "d": 600, "num_points": 40, "normals": 3e9},
+    "paper": {"n": 300, "d": 600, "num_points": 40, "normals": 1e9},
 }
 SHIFTS = {"aligned": "aligned", "misaligned": "reversed"}
 DRAWN_INITIAL = {"aligned": 0.62, "misaligned": 0.74}

@@ -18,7 +18,7 @@ from ttt_jax.plotting import draw
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"n": 50, "d": 100, "num_points": 8, "normals": 1e8},
-    "paper": {"n": 250, "d": 500, "num_points": 40, "normals": 3e9},
+    "paper": {"n": 250, "d": 500, "num_points": 40, "normals": 1e9},
 }
 SHIFTS = {"best": "low_rank", "worst": "orthogonal"}
 DRAWN_INITIAL = {"best": 0.005, "worst": 1.22}

@@ -117,10 +117,16 @@ class Check:
     def __str__(self) -> str:
         lines = [f"{'n':>7}{'k':>7}{'d':>7}{'claimed':>13}{'exact':>13}{'rel. error':>12}{'simulated':>22}{'z':>7}"]
         for row in self.rows:
-            simulated = f"{row.estimate:.5g}({row.stderr:.1g})"
+            exact = "-", "-"
+            if not math.isnan(row.exact):
+                exact = f"{row.exact:.6g}", f"{row.relative_error:.1e}"
+            simulated = "-", "-"
+            if not math.isnan(row.estimate):
+                mark = "" if row.stderr_reliable else "*"
+                simulated = f"{row.estimate:.5g}({row.stderr:.1g})", f"{row.z:.2f}{mark}"
             lines.append(
-                f"{row.n:7}{row.k:7}{row.d:7}{row.claimed:13.6g}{row.exact:13.6g}{row.relative_error:12.1e}"
-                f"{simulated:>22}{row.z:7.2f}{'' if row.stderr_reliable else '*'}"
+                f"{row.n:7}{row.k:7}{row.d:7}{row.claimed:13.6g}{exact[0]:>13}{exact[1]:>12}"
+                f"{simulated[0]:>22}{simulated[1]:>7}"
             )
         words = {True: "agrees", False: "DISAGREES", None: "not compared"}
         lines.append(f"exact: {words[self.exact_ok]}{self._exact_detail()}")
