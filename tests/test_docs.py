@@ -23,7 +23,7 @@ MODULES = [page.stem for page in (DOCS / "api").glob("*.md") if page.stem != "in
 
 
 def test_there_are_pages_with_code():
-    assert {"theory", "model", "tasks", "optimiser", "tables"} <= {page.stem for page in EXECUTED}
+    assert {"theory", "formula", "model", "tasks", "optimiser", "tables"} <= {page.stem for page in EXECUTED}
 
 
 @pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.stem)
