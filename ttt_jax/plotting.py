@@ -141,6 +141,9 @@ def draw_check(check: Check, *, title: str = "") -> Figure:
             sizes, simulated, (below, 2 * stderr), color=COLOURS[1], marker="s", mfc="white", ls="none", capsize=2.5,
             label="against simulation, 2 standard errors",
         )  # fmt: skip
+    axes.set_ylim(bottom=reference[reference > ROUNDING].min() / 10)
+    axes.set_xticks(sizes, [f"{d:g}" for d in sizes])
+    axes.xaxis.minorticks_off()
     axes.legend(fontsize=8)
     axes.grid(alpha=0.25, lw=0.6, which="both")
     return figure
