@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ttt_jax.problem import finite_number
+
 # What the v2 classifier fixes. A checkpoint that says otherwise is another network.
 _FIXED: dict[str, Any] = {
     "feature_positional_embedding": "subspace",
@@ -75,8 +77,10 @@ class PFNConfig:
             )
         if self.column_dtype not in ("float32", "float64"):
             raise ValueError(f"column_dtype: {self.column_dtype!r} is neither 'float32' nor 'float64'")
-        if self.outlier_sigma is not None and not self.outlier_sigma > 1:
-            raise ValueError(f"outlier_sigma: {self.outlier_sigma!r} must be a number above 1, or None for no clipping")
+        if self.outlier_sigma is not None and finite_number("outlier_sigma", self.outlier_sigma) <= 1:
+            raise ValueError(
+                f"outlier_sigma must be a number above 1, or None for no clipping, got {self.outlier_sigma!r}"
+            )
 
     @property
     def head_size(self) -> int:
