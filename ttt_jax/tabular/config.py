@@ -69,8 +69,10 @@ class PFNConfig:
     def __post_init__(self) -> None:
         for name in ("embedding_size", "num_layers", "num_heads", "features_per_group", "mlp_factor", "num_classes"):
             smallest = {"embedding_size": 4, "num_classes": 2}.get(name, 1)
-            _require_int(name, getattr(self, name), smallest)
-        _require_int("column_seed", self.column_seed, 0, 2**32 - 1)
+            require_integer(name, getattr(self, name), smallest)
+        require_integer("column_seed", self.column_seed, 0)
+        if self.column_seed >= 2**32:
+            raise ValueError(f"column_seed must be below 2**32, got {self.column_seed}")
         if self.embedding_size % self.num_heads:
             raise ValueError(
                 f"num_heads: {self.num_heads} does not divide embedding_size {self.embedding_size}; choose a divisor"
@@ -129,11 +131,7 @@ class PFNConfig:
         return cls(**{ours: given[theirs] for theirs, ours in names.items() if theirs in given}, **options)
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _require_int(name: str, value: Any, low: int, high: int | None = None) -> None:
-    if not _is_int(value) or value < low or (high is not None and value > high):
-        limit = f"of at least {low}" if high is None else f"between {low} and {high}"
-        raise ValueError(f"{name}: {value!r} must be an integer {limit}")
+def require_integer(field: str, value: Any, smallest: int) -> None:
+    """ValueError naming the field unless the value is a Python integer (as JSON holds) that is large enough."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
+        raise ValueError(f"{field} must be an integer >= {smallest}, got {value!r}")
