@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import make_blobs
+from sklearn.dummy import DummyClassifier
 
+from ttt_jax import tabular_command
 from ttt_jax.cli import main
 from ttt_jax.tabular_command import read_table, split_table
 
@@ -137,6 +139,21 @@ def test_values_beyond_float32_are_missing_and_float_targets_are_classes(table, 
     X, y = read_table(str(path), "kind", [])
     assert list(X.index[X["b"].isna()]) == [3, 5]
     assert set(y) == {"0.5", "1.0", "1.5"}
+
+
+def test_predictions_outlast_a_baseline_that_fails(table, tmp_path, monkeypatch):
+    failing = DummyClassifier(strategy="constant", constant="no class")
+    monkeypatch.setattr(tabular_command, "methods", lambda _: [("PFN", DummyClassifier()), ("baseline", failing)])
+    assert run(table, tmp_path, "--ttt", "none", "--predictions", str(tmp_path / "out.csv")) == 2
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 30
+
+
+def test_dates_in_parquet_are_refused(table, tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "table.parquet"
+    table.assign(day=pd.Timestamp("2020-01-01")).to_parquet(path)
+    with pytest.raises(ValueError, match="column 'day': type datetime64.* is not supported"):
+        read_table(str(path), "kind", [])
 
 
 def test_a_class_too_rare_for_a_test_row_is_named(table, tmp_path, capsys):
