@@ -152,7 +152,7 @@ def test_dates_in_parquet_are_refused(table, tmp_path):
     pytest.importorskip("pyarrow")
     path = tmp_path / "table.parquet"
     table.assign(day=pd.Timestamp("2020-01-01")).to_parquet(path)
-    with pytest.raises(ValueError, match="column 'day': type datetime64.* is not supported"):
+    with pytest.raises(ValueError, match=r"column 'day': type datetime64.* is not supported"):
         read_table(str(path), "kind", [])
 
 
