@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ttt_jax.problem import positive_integer
+
 MOST_DEMONSTRATIONS, MOST_TEST_ROWS = 10_000, 5_000
-_TEXT_VALUES = 100  # a column of more different strings than this, most of them single, is text
+_TEXT_VALUES = 100  # a column of more different strings than this, and than half its rows, is text
 
 DESCRIPTION = f"""Split a table into demonstrations and test rows, 80 to 20 and by class, and compare on the test rows:
 the PFN that reads a context of n demonstrations, the same after test-time training on all of them, and logistic
 regression and a random forest fitted to all of them. Of a large table a random choice of {MOST_DEMONSTRATIONS:,}
-demonstrations and {MOST_TEST_ROWS:,} test rows is used."""
+demonstrations and {MOST_TEST_ROWS:,} test rows is used. Log-loss counts a probability below 1e-7 as 1e-7."""
+
+MODES_HELP = """none: the plain PFN only; one: one step of gradient descent; few: 50 updates of Adam (default);
+full: 50 for every context that the demonstrations fill"""
+
+PREDICTIONS_HELP = """write the last PFN's predictions of the test rows, in random order: row (0 is the first
+after the header; sort by it), label, prediction and for each class its probability p(CLASS)"""
 
 EXAMPLES = """examples:
   ttt-jax tabular wine.csv --target quality
@@ -36,13 +46,13 @@ def add_tabular_command(commands: Any) -> None:
     parser.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict: 2 to 10 classes")
     parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
     parser.add_argument("--context", type=int, metavar="N", help="rows n of the context (default: half, at most 256)")
-    parser.add_argument("--ttt", choices=("none", "one", "few", "full"), default="few", help="mode (default: few)")
+    parser.add_argument("--ttt", choices=("none", "one", "few", "full"), default="few", help=MODES_HELP)
     parser.add_argument("--steps", type=int, help="updates in place of the mode's")
     parser.add_argument("--lr", type=float, help="learning rate in place of the usual")
     parser.add_argument(
         "--weights", default="default", metavar="PATH", help="a TabPFN v2 checkpoint or PFN.save's file"
     )
-    parser.add_argument("--predictions", metavar="OUT.csv", help="write the test rows' predictions")
+    parser.add_argument("--predictions", metavar="OUT.csv", help=PREDICTIONS_HELP)
     parser.add_argument("--seed", type=int, default=0, help="of the split and the training (default: 0)")
     parser.set_defaults(run=run_tabular)
 
@@ -50,17 +60,29 @@ def add_tabular_command(commands: Any) -> None:
 def run_tabular(arguments: argparse.Namespace) -> int:
     """Run the command; bad input is a ValueError of one line."""
     try:
+        return _run(arguments)
+    except BrokenPipeError:  # the reader of the output, as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
         import pandas as pd  # noqa: F401
         import safetensors  # noqa: F401
         import sklearn  # noqa: F401
     except ImportError as error:
-        raise ValueError(f"{error.name} is not installed; pip install 'ttt_jax[tabular]'") from None
+        raise ValueError(f"{error.name} is not installed; pip install '.[tabular]' in a checkout") from None
     from ttt_jax.tabular.estimators import load_weights
 
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed must be an integer from 0 to 4294967295, got {arguments.seed}")
-    if arguments.predictions and not Path(arguments.predictions).parent.is_dir():
-        raise ValueError(f"--predictions: no such directory: {Path(arguments.predictions).parent}")
+    if arguments.steps is not None:
+        positive_integer("--steps", arguments.steps)
+    if arguments.lr is not None and not 0 < arguments.lr < np.inf:
+        raise ValueError(f"--lr must be a positive number, got {arguments.lr}")
+    if arguments.predictions:
+        _require_writable(Path(arguments.predictions))
     X, y = read_table(arguments.table, arguments.target, arguments.drop)
     train, test = split_table(y, arguments.seed)
     if arguments.context is not None and not 1 <= arguments.context <= len(train):
@@ -71,20 +93,29 @@ def run_tabular(arguments: argparse.Namespace) -> int:
         f"{len(train)} demonstrations, {len(test)} test rows"
     )
     print(f"{'':26}{'accuracy':>9}{'log-loss':>10}{'ROC AUC':>9}{'seconds':>9}")
-    probabilities = {}
+    last = "PFN" if arguments.ttt == "none" else f"PFN + TTT ({arguments.ttt})"
     for name, model in methods(arguments):
         started = time.perf_counter()
         model.fit(X.iloc[train], y[train])
-        probabilities[name] = model.predict_proba(X.iloc[test])
+        probabilities = model.predict_proba(X.iloc[test])
         seconds = time.perf_counter() - started
-        print(f"{name:26}{_scores(y[test], probabilities[name], model.classes_)}{seconds:9.1f}", flush=True)
+        print(f"{name:26}{_scores(y[test], probabilities, model.classes_)}{seconds:9.1f}", flush=True)
         if name.startswith("PFN + TTT"):
             print(f"  {_what_was_chosen(model)}")
+        if name == last and arguments.predictions:
+            write_predictions(arguments.predictions, test, y[test], probabilities, model.classes_)
+    if absent := sorted(set(y[train]) - set(y[test])):
+        print(f"no ROC AUC: class {str(absent[0])!r} is too rare for a test row")
     if arguments.predictions:
-        best = [name for name in probabilities if name.startswith("PFN")][-1]
-        write_predictions(arguments.predictions, test, y[test], probabilities[best], np.unique(y[train]))
-        print(f"wrote {arguments.predictions}: {best}")
+        print(f"wrote {arguments.predictions}: {last}")
     return 0
+
+
+def _require_writable(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f"--predictions: no such directory: {path.parent}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"--predictions must be a file that can be written, got {path}")
 
 
 def read_table(path: str, target: str, drop: list[str]) -> tuple[Any, np.ndarray]:
@@ -92,33 +123,50 @@ def read_table(path: str, target: str, drop: list[str]) -> tuple[Any, np.ndarray
     import pandas as pd
 
     if not Path(path).is_file():
-        raise ValueError(f"{path}: no such file")
+        raise ValueError(f"{path}: {'not a file' if Path(path).exists() else 'no such file'}")
+    if target in drop:
+        raise ValueError(f"--drop: {target!r} is the target; drop other columns")
     try:
-        table = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
+        if path.endswith(".parquet"):
+            table = pd.read_parquet(path)
+            header = table.columns
+        else:
+            table = pd.read_csv(path)
+            first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
+            header = pd.Index(name for name in first.iloc[0] if name)  # before pandas makes a.1 of a second a
     except ImportError:
-        raise ValueError(f"{path}: reading Parquet needs pyarrow; pip install 'ttt_jax[parquet]'") from None
+        raise ValueError(f"{path}: reading Parquet needs pyarrow; pip install '.[parquet]' in a checkout") from None
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path}: the file is empty; a header and rows are needed") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not readable as a table ({error}); save it as UTF-8") from None
     except Exception as error:  # whatever a parser makes of a file that is something else
         raise ValueError(f"{path}: not readable as a table ({str(error).splitlines()[0]})") from None
+    if header.duplicated().any():
+        raise ValueError(f"{path}: two columns are named {header[header.duplicated()][0]!r}; rename one")
+    if len(table) and not isinstance(table.index, pd.RangeIndex) and not path.endswith(".parquet"):
+        raise ValueError(f"{path}: its rows have more fields than its header; name every column")
     for column in (target, *drop):
         if column not in table.columns:
-            raise ValueError(f"{path}: no column {column!r}; there are {', '.join(map(str, table.columns[:20]))}")
-    if table.columns.duplicated().any():
-        raise ValueError(f"{path}: two columns are named {table.columns[table.columns.duplicated()][0]!r}")
+            hint = " (one column only: is the separator a comma?)" if len(table.columns) == 1 else ""
+            raise ValueError(
+                f"{path}: no column {column!r}; there are {', '.join(map(repr, table.columns[:20]))}{hint}"
+            )
     X, y = table.drop(columns=[target, *drop]), table[target]
     if len(table) < 10 or not X.shape[1]:
         raise ValueError(f"{path}: {len(table)} rows and {X.shape[1]} feature columns; at least 10 and 1 are needed")
     _require_target(target, y)
     for name in X.columns:
         _require_usable(name, X[name])
-    X = X.replace([np.inf, -np.inf], np.nan)
-    return X, y.astype(str).to_numpy() if y.dtype.kind not in "iufb" else y.to_numpy()
+    numeric = X.select_dtypes("number")
+    X[numeric.columns] = numeric.where(numeric.abs() <= np.finfo(np.float32).max)  # else missing, as to the PFN
+    return X, y.to_numpy() if y.dtype.kind in "iub" else y.astype(str).to_numpy()
 
 
 def _require_target(name: str, y: Any) -> None:
     if missing := int(y.isna().sum()):
-        raise ValueError(f"--target: column {name!r} lacks {missing} of {len(y)} values; remove these rows")
+        texts = "" if y.dtype.kind == "f" else " (the texts NA, None and null count as missing)"
+        raise ValueError(f"--target: column {name!r} lacks {missing} of {len(y)} values{texts}; remove these rows")
     counts = y.value_counts()
     if len(counts) < 2:
         raise ValueError(f"--target: column {name!r} has one value only, {str(counts.index[0])!r}; 2 to 10 are needed")
@@ -130,13 +178,13 @@ def _require_target(name: str, y: Any) -> None:
 
 
 def _require_usable(name: str, column: Any) -> None:
-    import pandas as pd
+    from ttt_jax.tabular.table_input import is_numeric, require_type
 
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
+    if str(name).startswith("Unnamed: "):
+        raise ValueError(f"column {name!r}: no name in the header, so perhaps row numbers; name it, or --drop it")
+    require_type(name, column)
+    if is_numeric(column):
         return
-    is_text = pd.api.types.is_string_dtype(column) or pd.api.types.is_object_dtype(column)
-    if not is_text and not isinstance(column.dtype, pd.CategoricalDtype):
-        raise ValueError(f"column {name!r}: type {column.dtype} is not supported; make it numbers, or --drop it")
     distinct = column.astype(str).nunique()
     if distinct > _TEXT_VALUES and distinct > len(column) / 2:
         raise ValueError(f"column {name!r}: {distinct} texts in {len(column)} rows; text is not supported, --drop it")
@@ -205,7 +253,7 @@ def _scores(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> st
 
 def _what_was_chosen(model: Any) -> str:
     if not model.scores_:
-        return "no row is left outside the context, so nothing was trained"
+        return "too few rows are left outside the context to hold one out, so nothing was trained"
     first, chosen = model.scores_[0], model.chosen_
     if not chosen.step:
         return f"no update improved the held-out rows (log-loss {first.log_loss:.4f}): this is the plain PFN"

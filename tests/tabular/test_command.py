@@ -1,5 +1,7 @@
 """`ttt-jax tabular`."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -7,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import make_blobs
+from sklearn.dummy import DummyClassifier
 
+from ttt_jax import tabular_command
 from ttt_jax.cli import main
-from ttt_jax.tabular_command import split_table
+from ttt_jax.tabular_command import read_table, split_table
 
 BLOBS = str(Path(__file__).parent / "fixtures" / "blobs.safetensors")
 OFFICIAL = str(Path(__file__).parent / "fixtures" / "small.ckpt")
@@ -66,24 +70,33 @@ def test_official_weights(table, tmp_path, capsys):
         ({"kind": "x"}, [], "column 'kind' has one value only, 'x'"),
         ({"kind": np.arange(150) % 30}, [], "column 'kind' has 30 classes; the network has 10"),
         ({"kind": np.linspace(0, 1, 150)}, [], "150 classes; the network has 10 (a regression target?)"),
-        ({"kind": [None] + ["x", "y"] * 74 + ["x"]}, [], "column 'kind' lacks 1 of 150 values"),
+        (
+            {"kind": [None] + ["x", "y"] * 74 + ["x"]},
+            [],
+            "column 'kind' lacks 1 of 150 values (the texts NA, None and null",
+        ),
         ({"kind": ["once"] + ["x", "y"] * 74 + ["x"]}, [], "class 'once' has one row"),
         ({"a": [f"text {i}" for i in range(150)]}, [], "column 'a': 150 texts in 150 rows; text is not supported"),
-        ({}, ["--target", "label"], "no column 'label'; there are a, b, c, colour, kind"),
+        ({}, ["--target", "label"], "no column 'label'; there are 'a', 'b', 'c', 'colour', 'kind'"),
+        ({}, ["--drop", "a", "kind"], "--drop: 'kind' is the target"),
+        ({"Unnamed: 0": np.arange(150)}, [], "column 'Unnamed: 0': no name in the header"),
         ({}, ["--drop", "d"], "no column 'd'"),
         ({}, ["--drop", "a", "b", "c", "colour"], "0 feature columns"),
         ({}, ["--context", "121"], "--context must be from 1 to the 120 demonstrations, got 121"),
         ({}, ["--context", "0"], "--context must be from 1 to the 120 demonstrations, got 0"),
-        ({}, ["--lr", "-1"], "learning_rate: -1.0 must be a positive number"),
-        ({}, ["--steps", "0"], "steps: 0 must be an integer of at least 1"),
+        ({}, ["--lr", "-1"], "--lr must be a positive number, got -1.0"),
+        ({}, ["--lr", "nan"], "--lr must be a positive number, got nan"),
+        ({}, ["--steps", "0"], "--steps must be an integer >= 1, got 0"),
         ({}, ["--predictions", "nowhere/out.csv"], "--predictions: no such directory: nowhere"),
+        ({}, ["--predictions", "."], "--predictions must be a file that can be written, got ."),
         ({}, ["--seed", "-1"], "--seed must be an integer from 0"),
         ({}, ["--weights", "nowhere.ckpt"], "nowhere.ckpt"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(table, tmp_path, capsys, change, options, message):
     assert run(table.assign(**change), tmp_path, *options) == 2
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert out == ""
     assert message in error
     assert error.startswith("ttt-jax tabular: ")
     assert error.count("\n") == 1
@@ -97,6 +110,11 @@ def test_bad_input_is_one_line_and_exit_2(table, tmp_path, capsys, change, optio
         (b"a,kind\n", "0 rows"),
         (b"a,kind\n1,2\n1,2,3,4\n", "not readable as a table"),
         (b"\x89PNG\xff\xfe\x00", "not readable as a table"),
+        ("a,kind\n1,schön\n".encode("latin-1"), "save it as UTF-8"),
+        (b"a,kind,kind\n" + 10 * b"1,2,2\n1,3,3\n", "two columns are named 'kind'"),
+        (b"NA,NA,kind\n" + 10 * b"1,2,2\n1,3,3\n", "two columns are named 'NA'"),
+        (b"a,kind\n" + 10 * b"9,1,2\n9,1,3\n", "its rows have more fields than its header"),
+        (b"a;kind\n" + 10 * b"1;2\n1;3\n", "there are 'a;kind' (one column only: is the separator a comma?)"),
     ],
 )
 def test_files_that_are_no_tables(tmp_path, capsys, content, message):
@@ -107,6 +125,53 @@ def test_files_that_are_no_tables(tmp_path, capsys, content, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_directory_is_no_table(tmp_path, capsys):
+    assert main(["tabular", str(tmp_path), "--target", "kind"]) == 2
+    assert capsys.readouterr().err == f"ttt-jax tabular: {tmp_path}: not a file\n"
+
+
+def test_values_beyond_float32_are_missing_and_float_targets_are_classes(table, tmp_path):
+    table.loc[5, "b"] = -1e300
+    path = tmp_path / "table.csv.gz"
+    table.assign(kind=table["kind"].map({"x": 0.5, "y": 1.0, "z": 1.5})).to_csv(path, index=False)
+    X, y = read_table(str(path), "kind", [])
+    assert list(X.index[X["b"].isna()]) == [3, 5]
+    assert set(y) == {"0.5", "1.0", "1.5"}
+
+
+def test_predictions_outlast_a_baseline_that_fails(table, tmp_path, monkeypatch):
+    failing = DummyClassifier(strategy="constant", constant="no class")
+    monkeypatch.setattr(tabular_command, "methods", lambda _: [("PFN", DummyClassifier()), ("baseline", failing)])
+    assert run(table, tmp_path, "--ttt", "none", "--predictions", str(tmp_path / "out.csv")) == 2
+    assert len(pd.read_csv(tmp_path / "out.csv")) == 30
+
+
+def test_dates_in_parquet_are_refused(table, tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "table.parquet"
+    table.assign(day=pd.Timestamp("2020-01-01")).to_parquet(path)
+    with pytest.raises(ValueError, match=r"column 'day': type datetime64.* is not supported"):
+        read_table(str(path), "kind", [])
+
+
+def test_a_class_too_rare_for_a_test_row_is_named(table, tmp_path, capsys):
+    table.loc[:1, "kind"] = "rare"
+    assert run(table, tmp_path, "--context", "12", "--ttt", "none") == 0
+    assert "no ROC AUC: class 'rare' is too rare for a test row" in capsys.readouterr().out
+
+
+def test_a_reader_that_goes_away_is_no_error(table, tmp_path):
+    path = tmp_path / "table.csv"
+    table.to_csv(path, index=False)
+    options = ["--target", "kind", "--weights", BLOBS, "--context", "12", "--ttt", "none"]
+    code = f"import sys; from ttt_jax.cli import main; sys.exit(main({['tabular', str(path), *options]!r}))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_a_million_rows_are_subsampled_by_class():

@@ -11,6 +11,7 @@ from sklearn.datasets import make_blobs
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ttt_jax.tabular import PFN, PFNClassifier, PFNConfig, estimators
+from ttt_jax.tabular.table_input import categories_of, numbers
 
 BLOBS = Path(__file__).parent / "fixtures" / "blobs.safetensors"
 OFFICIAL = Path(__file__).parent / "fixtures" / "small.ckpt"
@@ -94,9 +95,14 @@ def test_weights_can_be_a_file_or_a_network(blobs, weights):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_estimators": 0}, "n_estimators: 0"),
-        ({"softmax_temperature": 0.0}, "softmax_temperature: 0.0"),
-        ({"outlier_sigma": -1.0}, "outlier_sigma: -1.0"),
+        ({"n_estimators": 0}, "n_estimators must be an integer >= 1, got 0"),
+        ({"n_estimators": True}, "n_estimators must be an integer >= 1, got True"),
+        ({"softmax_temperature": 0.0}, "softmax_temperature must be positive, got 0.0"),
+        ({"softmax_temperature": "a"}, "softmax_temperature must be a finite number, got 'a'"),
+        ({"outlier_sigma": -1.0}, "outlier_sigma must be a number above 1, or None for no clipping, got -1.0"),
+        ({"outlier_sigma": "x"}, "outlier_sigma must be a finite number, got 'x'"),
+        ({"weights": 3}, "weights must be 'default', the path of a file or a PFN, got 3"),
+        ({"device": "foo"}, "device must be a platform of this machine, as 'cpu', got 'foo'"),
         ({"max_context_rows": 10}, "60 rows exceed max_context_rows=10"),
     ],
 )
@@ -110,7 +116,32 @@ def test_too_many_classes_are_refused():
         classifier().fit(np.random.default_rng(0).normal(size=(24, 2)), np.arange(24) % 12)
 
 
-def test_default_weights_say_how_to_get_some(blobs, monkeypatch, tmp_path):
-    monkeypatch.setattr(estimators.resources, "files", lambda package: tmp_path)  # a package without weights
-    with pytest.raises(ValueError, match="give the path of a TabPFN v2 classifier checkpoint"):
-        PFNClassifier().fit(*blobs[:2])
+@pytest.mark.parametrize("offset", [1.7e9, -1e12])
+def test_columns_far_from_zero_keep_their_digits(blobs, offset):
+    X, y, X_test, _ = blobs
+    near, far = classifier().fit(X, y), classifier().fit(X + offset, y)
+    np.testing.assert_allclose(far.predict_proba(X_test + offset), near.predict_proba(X_test), atol=2e-3)
+
+
+def test_columns_near_zero_are_not_touched():
+    X = np.array([[1.0, 1e300, np.nan], [2.0, np.inf, np.nan], [4.0, np.nan, np.nan]])
+    np.testing.assert_array_equal(estimators._offsets(X), [0, 1e300, 0])
+    np.testing.assert_array_equal(estimators._offsets(1 + 1e-6 * X[:, :1]), [1 + 2e-6])
+
+
+def test_categories_are_values_in_their_own_order():
+    size = pd.Categorical(["mid", "low", "high"], ["low", "mid", "high", "unused"], ordered=True)
+    train = pd.DataFrame({"n": pd.Categorical([1, 2, 10]), "size": size, "object": pd.Series([10, "2", None])})
+    test = pd.DataFrame({"n": pd.Categorical([1.0, 2.0, 10.0]), "size": ["high", "unused", None], "object": [2, 10, 3]})
+    categories = categories_of(train)
+    assert categories == {0: ["1", "2", "10"], 1: ["low", "mid", "high"], 2: ["10", "2"]}
+    np.testing.assert_array_equal(numbers(train, categories), [[0, 1, 0], [1, 0, 1], [2, 2, np.nan]])
+    np.testing.assert_array_equal(numbers(test, categories), [[0, 2, 1], [1, np.nan, 0], [2, np.nan, np.nan]])
+
+
+@pytest.mark.parametrize("kind", ["datetime64[ns]", "timedelta64[ns]"])
+@pytest.mark.parametrize("table", [pd.DataFrame, lambda columns: columns["a"].to_numpy()[:, None]])
+def test_dates_are_refused(kind, table):
+    X = table({"a": pd.Series(np.arange(4).astype(kind))})
+    with pytest.raises(ValueError, match=rf"column ('a'|0): type {kind[:-4]}\[ns\] is not supported"):
+        classifier().fit(X, [0, 1, 0, 1])

@@ -72,11 +72,13 @@ def test_the_command_reports_and_logs(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "steps: 0 must be an integer of at least 1"),
+        ({"steps": 0}, "steps must be an integer >= 1, got 0"),
         ({"steps": 10}, "steps: 10 must be at least warmup_steps + decay_steps"),
         ({"contexts": [64, 16]}, "must be increasing"),
-        ({"contexts": []}, "contexts: () must be a list of integers"),
-        ({"learning_rate": 2}, "learning_rate: 2 must be a number between 0 and 1"),
+        ({"contexts": []}, "contexts must be a list of integers >= 1, got ()"),
+        ({"features": [4, 0]}, "features must be an integer >= 1, got 0"),
+        ({"learning_rate": 2}, "learning_rate must be a number between 0 and 1, got 2"),
+        ({"weight_decay": "x"}, "weight_decay must be a finite number, got 'x'"),
         ({"num_heads": 5}, "num_heads: 5 does not divide embedding_size 64"),
         ({"depth": 3}, "unknown field 'depth'"),
         ([], "is no JSON object"),

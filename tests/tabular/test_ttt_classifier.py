@@ -75,6 +75,17 @@ def test_without_rows_to_train_on_it_is_the_plain_model(squares):
     np.testing.assert_allclose(model.predict_proba(X_test), plain.predict_proba(X_test), atol=1e-5)
 
 
+def test_a_later_fit_without_training_forgets_what_was_chosen(squares):
+    X, y, _, _ = squares
+    model = classifier(steps=1).fit(X, y)
+    assert model.chosen_
+    assert not hasattr(model.set_params(mode="none").fit(X, y), "chosen_")
+
+
+def test_one_class_needs_no_training(squares):
+    assert classifier().fit(squares[0], np.zeros(300)).scores_ == []
+
+
 def test_the_seed_decides(squares):
     X, y, X_test, _ = squares
     first, again, other = (classifier(steps=4, random_state=seed).fit(X, y) for seed in (0, 0, 1))
@@ -138,13 +149,16 @@ def test_official_weights_can_be_tuned(squares):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "many"}, "mode: 'many' must be one of none, one, few, full"),
-        ({"optimiser": "muon"}, "optimiser: 'muon' must be one of adam, sgd"),
+        ({"mode": "many"}, "mode must be one of none, one, few, full, got 'many'"),
+        ({"optimiser": "muon"}, "optimiser must be one of adam, sgd, got 'muon'"),
         ({"n_context": 301}, "n_context: 301 exceeds the 300 demonstrations"),
-        ({"n_context": 0}, "n_context: 0 must be an integer of at least 1"),
-        ({"steps": 2.5}, "steps: 2.5 must be an integer"),
-        ({"learning_rate": -1.0}, "learning_rate: -1.0 must be a positive number"),
-        ({"validation_fraction": 1.0}, "validation_fraction: 1.0 must be between 0 and 1"),
+        ({"n_context": 0}, "n_context must be an integer >= 1, got 0"),
+        ({"n_context": None, "max_context_rows": 1}, "n_context must be at most max_context_rows=1, got 150"),
+        ({"steps": 2.5}, "steps must be an integer >= 1, got 2.5"),
+        ({"learning_rate": -1.0}, "learning_rate must be a positive number, or None, got -1.0"),
+        ({"learning_rate": "x"}, "learning_rate must be a finite number, got 'x'"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be between 0 and 1, got 1.0"),
+        ({"validation_fraction": "x"}, "validation_fraction must be a finite number, got 'x'"),
     ],
 )
 def test_parameters_are_refused_by_name(squares, options, message):

@@ -67,10 +67,10 @@ def load_tabpfn_checkpoint(path: str | Path, **options: Any) -> PFN:
         config = PFNConfig.from_tabpfn(contents["config"], **options)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return PFN(config, fit_params(config, _rename(contents["state_dict"], config, str(path)), str(path)))
+    return PFN(config, fit_params(config, _rename(contents["state_dict"], str(path)), str(path)))
 
 
-def _rename(state: Mapping[Any, Any], config: PFNConfig, source: str) -> dict[str, np.ndarray]:
+def _rename(state: Mapping[Any, Any], source: str) -> dict[str, np.ndarray]:
     """Our names, layers stacked. Names that we do not know are kept, for `fit_params` to refuse."""
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, np.ndarray) or tensor.dtype.kind not in "fV":

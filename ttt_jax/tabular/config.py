@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ttt_jax.problem import finite_number
+
 # What the v2 classifier fixes. A checkpoint that says otherwise is another network.
 _FIXED: dict[str, Any] = {
     "feature_positional_embedding": "subspace",
@@ -67,16 +69,20 @@ class PFNConfig:
     def __post_init__(self) -> None:
         for name in ("embedding_size", "num_layers", "num_heads", "features_per_group", "mlp_factor", "num_classes"):
             smallest = {"embedding_size": 4, "num_classes": 2}.get(name, 1)
-            _require_int(name, getattr(self, name), smallest)
-        _require_int("column_seed", self.column_seed, 0, 2**32 - 1)
+            require_integer(name, getattr(self, name), smallest)
+        require_integer("column_seed", self.column_seed, 0)
+        if self.column_seed >= 2**32:
+            raise ValueError(f"column_seed must be below 2**32, got {self.column_seed}")
         if self.embedding_size % self.num_heads:
             raise ValueError(
                 f"num_heads: {self.num_heads} does not divide embedding_size {self.embedding_size}; choose a divisor"
             )
         if self.column_dtype not in ("float32", "float64"):
             raise ValueError(f"column_dtype: {self.column_dtype!r} is neither 'float32' nor 'float64'")
-        if self.outlier_sigma is not None and not self.outlier_sigma > 1:
-            raise ValueError(f"outlier_sigma: {self.outlier_sigma!r} must be a number above 1, or None for no clipping")
+        if self.outlier_sigma is not None and finite_number("outlier_sigma", self.outlier_sigma) <= 1:
+            raise ValueError(
+                f"outlier_sigma must be a number above 1, or None for no clipping, got {self.outlier_sigma!r}"
+            )
 
     @property
     def head_size(self) -> int:
@@ -125,11 +131,7 @@ class PFNConfig:
         return cls(**{ours: given[theirs] for theirs, ours in names.items() if theirs in given}, **options)
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _require_int(name: str, value: Any, low: int, high: int | None = None) -> None:
-    if not _is_int(value) or value < low or (high is not None and value > high):
-        limit = f"of at least {low}" if high is None else f"between {low} and {high}"
-        raise ValueError(f"{name}: {value!r} must be an integer {limit}")
+def require_integer(field: str, value: Any, smallest: int) -> None:
+    """ValueError naming the field unless the value is a Python integer (as JSON holds) that is large enough."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
+        raise ValueError(f"{field} must be an integer >= {smallest}, got {value!r}")

@@ -16,6 +16,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ttt_jax.problem import finite_number, positive_integer
 from ttt_jax.tabular.checkpoint import load_tabpfn_checkpoint
 from ttt_jax.tabular.members import draw_members
 from ttt_jax.tabular.pfn import PFN
@@ -39,7 +40,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
             nearly as accurate.
         softmax_temperature: logits are divided by this.
         outlier_sigma: soft clipping in standard deviations, None for none.
-        max_context_rows: refuse a larger training table; memory and time grow with its square.
+        max_context_rows: refuse a larger training table; time grows with its square, memory in proportion.
         device: a platform of JAX, `"cpu"`, `"gpu"` or `"tpu"`; None for JAX's default.
         random_state: seed of the orders.
 
@@ -101,8 +102,8 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
                 "merge rare classes, or wrap it in sklearn.multiclass.OneVsRestClassifier"
             )
         config = {**vars(pfn.config), "outlier_sigma": self.outlier_sigma}
-        with np.errstate(over="ignore"):
-            X = X.astype(np.float32)
+        self.offsets_ = _offsets(X)
+        X = self._float32(X)
         varies = (X[1:] != X[0]).any(0) & np.isfinite(X).any(0)
         self.columns_ = np.flatnonzero(varies) if varies.any() else np.arange(1)
         with self._on_device():
@@ -128,8 +129,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = numbers(as_frame(X), self.categories_)
         X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite=False)
-        with np.errstate(over="ignore"):
-            X = X.astype(np.float32)[:, self.columns_]
+        X = self._float32(X)[:, self.columns_]
         blocks = [X[start : start + _QUERY_ROWS] for start in range(0, len(X), _QUERY_ROWS)]
         with self._on_device():
             return np.concatenate([self._predict_block(block) for block in blocks])
@@ -153,30 +153,41 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
                 total += scores / scores.sum(1, keepdims=True)
         return total / (len(self.contexts_) * len(self.members_))
 
+    def _float32(self, X: Float[np.ndarray, "rows F"]) -> Float[np.ndarray, "rows F"]:
+        with np.errstate(over="ignore"):
+            return (X - self.offsets_).astype(np.float32)
+
     def _on_device(self):
         return nullcontext() if self.device is None else jax.default_device(jax.devices(self.device)[0])
 
     def _require_parameters(self) -> None:
         for name in ("n_estimators", "max_context_rows"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name}: {value!r} must be an integer of at least 1")
-        if not self.softmax_temperature > 0:
-            raise ValueError(f"softmax_temperature: {self.softmax_temperature!r} must be positive")
+            positive_integer(name, getattr(self, name))
+        if finite_number("softmax_temperature", self.softmax_temperature) <= 0:
+            raise ValueError(f"softmax_temperature must be positive, got {self.softmax_temperature!r}")
+        try:
+            jax.devices(self.device)
+        except (RuntimeError, TypeError):
+            here = jax.default_backend()
+            raise ValueError(f"device must be a platform of this machine, as {here!r}, got {self.device!r}") from None
+
+
+def _offsets(X: Float[np.ndarray, "rows F"]) -> Float[np.ndarray, " F"]:
+    """What to subtract before rounding to float32: the median of columns as timestamps, far from 0 for their spread."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.ma.masked_invalid(X)
+        median = np.ma.median(finite, axis=0).filled(0)
+        return np.where(np.abs(median) > 1000 * finite.std(0).filled(np.inf), median, 0)
 
 
 def load_weights(weights: str | Path | PFN) -> PFN:
     """The network that `PFNClassifier(weights=...)` names."""
     if isinstance(weights, PFN):
         return weights
+    if not isinstance(weights, (str, Path)):
+        raise ValueError(f"weights must be 'default', the path of a file or a PFN, got {weights!r}")
     if weights == "default":
-        bundled = resources.files(__package__).joinpath("default.safetensors")
-        if not bundled.is_file():
-            raise ValueError(
-                "weights: 'default' needs bundled weights, which this version does not have yet; "
-                "give the path of a TabPFN v2 classifier checkpoint (docs/tabular.md) or a PFN"
-            )
-        with resources.as_file(bundled) as path:
+        with resources.as_file(resources.files(__package__).joinpath("default.safetensors")) as path:
             return PFN.load(path)
     if not Path(weights).is_file():
         raise ValueError(f"weights: no such file: {weights}")

@@ -26,8 +26,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from optax.contrib import MuonDimensionNumbers, muon
 
 from ttt_jax.cli import OneLineParser
+from ttt_jax.problem import finite_number
 from ttt_jax.tabular.columns import column_draws
-from ttt_jax.tabular.config import PFNConfig
+from ttt_jax.tabular.config import PFNConfig, require_integer
 from ttt_jax.tabular.network import Table
 from ttt_jax.tabular.pfn import PFN, Params
 from ttt_jax.tabular.prior import MAX_CLASSES, Tasks, sample_tasks
@@ -74,15 +75,14 @@ class PretrainConfig:
         for field in fields(self):
             value, default = getattr(self, field.name), field.default
             if isinstance(default, tuple):
-                ok = isinstance(value, tuple) and bool(value) and all(_is_count(v, 1) for v in value)
-                need = "a list of integers of at least 1"
+                if not isinstance(value, tuple) or not value:
+                    raise ValueError(f"{field.name} must be a list of integers >= 1, got {value!r}")
+                for element in value:
+                    require_integer(field.name, element, 1)
             elif isinstance(default, int):
-                lowest = 0 if field.name in ("seed", "decay_steps", "warmup_steps") else 1
-                ok, need = _is_count(value, lowest), f"an integer of at least {lowest}"
-            else:
-                ok, need = isinstance(value, (int, float)) and 0 <= value < 1, "a number between 0 and 1"
-            if not ok:
-                raise ValueError(f"{field.name}: {value!r} must be {need}")
+                require_integer(field.name, value, 0 if field.name in ("seed", "decay_steps", "warmup_steps") else 1)
+            elif not 0 <= finite_number(field.name, value) < 1:
+                raise ValueError(f"{field.name} must be a number between 0 and 1, got {value!r}")
         if self.warmup_steps + self.decay_steps > self.steps:
             raise ValueError(f"steps: {self.steps} must be at least warmup_steps + decay_steps")
         if sorted(self.contexts) != list(self.contexts):
@@ -103,10 +103,6 @@ class PretrainConfig:
             raise ValueError(f"{path}: {wrong}; the fields are {', '.join(names)}")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
         return cls(**values)
-
-
-def _is_count(value: Any, lowest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
 
 
 PRESETS = {

@@ -32,7 +32,7 @@ def split_rows(
     held_out_fraction: float,
     rng: np.random.Generator,
 ) -> Split:
-    """Contexts of `n_context` rows with equal numbers of each class, and held-out rows from those outside one context.
+    """Contexts of `n_context` rows with the same class counts, and held-out rows from those outside one context.
 
     Args:
         labels: rank of each row's class.
@@ -63,7 +63,7 @@ def split_rows(
 def deal_contexts(
     labels: Int[np.ndarray, " rows"], rows: Int[np.ndarray, " some"], n: int, groups: int, rng: np.random.Generator
 ) -> list[Int[np.ndarray, " n"]]:
-    """Contexts of n of the given rows with equal class counts; groups share rows only of classes that run out."""
+    """Contexts of n of the given rows, all with the same class counts; they share only rows of classes that run out."""
     members = [rng.permutation(rows[labels[rows] == rank]) for rank in range(labels.max() + 1)]
     quotas = context_quotas(np.array([len(m) for m in members]), n)
     contexts = []

@@ -9,18 +9,32 @@ import pandas as pd
 
 
 def as_frame(X: Any) -> Any:
-    """Tables that may hold strings as data frames, column types inferred; everything else as it is."""
-    if isinstance(X, np.ndarray) and X.dtype.kind in "OUS" and X.ndim == 2:
-        return pd.DataFrame(X).infer_objects()
+    """Tables that may hold strings as data frames, column types inferred; everything else as it is.
+
+    Raises:
+        ValueError: a column of dates or another type that is neither numbers nor categories.
+    """
+    if isinstance(X, np.ndarray) and X.dtype.kind in "OUSMm" and X.ndim == 2:
+        X = pd.DataFrame(X).infer_objects()
+    if isinstance(X, pd.DataFrame):
+        for name, column in X.items():
+            require_type(name, column)
     return X
 
 
+def require_type(name: Any, column: pd.Series) -> None:
+    """ValueError unless the column holds numbers, strings, objects or categories."""
+    is_text = pd.api.types.is_string_dtype(column) or pd.api.types.is_object_dtype(column)
+    if not (is_text or is_numeric(column) or isinstance(column.dtype, pd.CategoricalDtype)):
+        raise ValueError(f"column {name!r}: type {column.dtype} is not supported; make it numbers, or drop it")
+
+
 def categories_of(X: Any) -> dict[int, list[str]]:
-    """The sorted distinct values of each column that is not numeric, by position."""
+    """The distinct values of each column that is not numeric, by position; sorted, or in the order of its dtype."""
     if not isinstance(X, pd.DataFrame):
         return {}
     columns = (X.iloc[:, i] for i in range(X.shape[1]))
-    return {i: sorted(set(column.dropna().astype(str))) for i, column in enumerate(columns) if not _is_numeric(column)}
+    return {i: _names(pd.Categorical(column)) for i, column in enumerate(columns) if not is_numeric(column)}
 
 
 def numbers(X: Any, categories: dict[int, list[str]]) -> Any:
@@ -34,9 +48,19 @@ def numbers(X: Any, categories: dict[int, list[str]]) -> Any:
 def _codes(column: pd.Series, categories: list[str] | None) -> np.ndarray:
     if categories is None:
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    codes = pd.Index(categories, dtype=object).get_indexer(column.astype(str).where(column.notna()).astype(object))
+    codes = pd.Index(categories, dtype=object).get_indexer(column.astype(object).map(_name, na_action="ignore"))
     return np.where(codes < 0, np.nan, codes)
 
 
-def _is_numeric(column: pd.Series) -> bool:
+def _names(column: pd.Categorical) -> list[str]:
+    return list(dict.fromkeys(map(_name, column.remove_unused_categories().categories)))
+
+
+def _name(value: Any) -> str:
+    """1, 1.0 and "1" are one category: a missing value elsewhere in a column makes floats of its integers."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def is_numeric(column: pd.Series) -> bool:
+    """Of integers, floats or booleans."""
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column)

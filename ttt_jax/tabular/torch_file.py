@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 
 _MAX_PICKLE_BYTES = 2**20  # a TabPFN v2 checkpoint has 30 kB
@@ -24,7 +24,7 @@ _STORAGES: dict[str, Any] = {
     "FloatStorage": np.float32,
     "DoubleStorage": np.float64,
     "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
+    "BFloat16Storage": jnp.bfloat16,
     "LongStorage": np.int64,
     "IntStorage": np.int32,
     "BoolStorage": np.bool_,

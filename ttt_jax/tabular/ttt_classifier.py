@@ -6,12 +6,12 @@ import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from sklearn.utils import check_random_state
 
+from ttt_jax.problem import choice, finite_number, positive_integer
 from ttt_jax.tabular.estimators import PFNClassifier
 from ttt_jax.tabular.members import Member, draw_members
 from ttt_jax.tabular.pfn import PFN
@@ -33,13 +33,13 @@ class TTTClassifier(PFNClassifier):
     on these rows than the untuned network, in the mean over the first eight members of the ensemble. Judge it on other
     rows. Columns and classes are encoded and ordered in training as in prediction.
 
-    If no row is left outside the context, nothing is trained and the prediction is that of `PFNClassifier`.
+    With one class, or fewer than two rows outside the context, nothing is trained: the prediction is `PFNClassifier`'s.
 
     Args:
         weights: as in `PFNClassifier`.
         n_context: rows n of a context; None for half of the table, at most 256.
         n_training: number k of demonstrations, contexts included; a random choice is made from a larger table.
-        groups: number of contexts; None for k // n.
+        groups: number of contexts; None for as many as the rows not held out fill without sharing.
         mode: `"none"`: no update, so the plain network on the same context; `"one"`: one step of gradient descent on
             all queries of one context, as in the theory; `"few"`: 50 updates; `"full"`: 50 updates per group.
         steps: updates in place of the mode's.
@@ -47,7 +47,7 @@ class TTTClassifier(PFNClassifier):
             best of nine on the held-out rows.
         optimiser: `"adam"` or `"sgd"`; mode `"one"` is gradient descent always.
         batch_size: queries per update.
-        validation_fraction: share of the rows outside the context that is held out.
+        validation_fraction: share of the rows outside the context that is held out, at most 1,000 rows.
         patience: stop when this many of ten evaluations in a row bring nothing better.
         n_contexts: contexts whose predictions are averaged, at most the number of groups.
         n_estimators, softmax_temperature, outlier_sigma, max_context_rows, device, random_state: as in `PFNClassifier`.
@@ -115,13 +115,16 @@ class TTTClassifier(PFNClassifier):
                 f"n_context: {self.n_context} exceeds the {min(rows, self.n_training)} demonstrations; choose fewer"
             )
         if self._context_rows(rows) > self.max_context_rows:
-            raise ValueError(f"n_context: {self.n_context} exceeds max_context_rows={self.max_context_rows}")
+            raise ValueError(
+                f"n_context must be at most max_context_rows={self.max_context_rows}, got {self._context_rows(rows)}"
+            )
 
     def _context_rows(self, rows: int) -> int:
         return max(1, min(256, min(rows, self.n_training) // 2)) if self.n_context is None else self.n_context
 
     def _set_context(self, X: Float[np.ndarray, "rows F"], labels: Int[np.ndarray, " rows"]) -> None:
         started = time.perf_counter()
+        self.__dict__.pop("chosen_", None)  # of an earlier fit
         random = check_random_state(self.random_state)
         rng = np.random.default_rng(random.randint(2**31))
         n_context = self._context_rows(len(X))
@@ -135,7 +138,7 @@ class TTTClassifier(PFNClassifier):
         self.members_ = draw_members(self.n_estimators, X[split.contexts[0]], ranks, shown, random)
         self.contexts_ = [(X[rows], labels[rows]) for rows in split.contexts[: self.n_contexts]]
         self.scores_, self.ranks_shown_ = [], shown
-        if len(split.held_out) and self.mode != "none":
+        if len(split.held_out) and len(ranks) > 1 and self.mode != "none":
             tuned = self._tune(_Rows(self.pfn_, X, labels, split, self.members_), Classes(len(ranks), shown), rng)
             self.pfn_ = PFN(self.pfn_.config, tuned.params)
             self.scores_, self.chosen_ = tuned.scores, tuned.chosen
@@ -162,17 +165,16 @@ class TTTClassifier(PFNClassifier):
     def _require_parameters(self) -> None:
         super()._require_parameters()
         for name in ("n_training", "batch_size", "patience", "n_contexts"):
-            _require_count(name, getattr(self, name))
+            positive_integer(name, getattr(self, name))
         for name in ("n_context", "groups", "steps"):
             if getattr(self, name) is not None:
-                _require_count(name, getattr(self, name))
-        for name, choices in (("mode", MODES), ("optimiser", OPTIMISERS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: {getattr(self, name)!r} must be one of {', '.join(choices)}")
-        if self.learning_rate is not None and not 0 < self.learning_rate < np.inf:
-            raise ValueError(f"learning_rate: {self.learning_rate!r} must be a positive number, or None")
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction: {self.validation_fraction!r} must be between 0 and 1")
+                positive_integer(name, getattr(self, name))
+        choice("mode", self.mode, MODES)
+        choice("optimiser", self.optimiser, OPTIMISERS)
+        if self.learning_rate is not None and finite_number("learning_rate", self.learning_rate) <= 0:
+            raise ValueError(f"learning_rate must be a positive number, or None, got {self.learning_rate!r}")
+        if not 0 < finite_number("validation_fraction", self.validation_fraction) < 1:
+            raise ValueError(f"validation_fraction must be between 0 and 1, got {self.validation_fraction!r}")
 
 
 class _Rows:
@@ -227,8 +229,3 @@ def _choose_rows(labels: Int[np.ndarray, " rows"], most: int, rng: np.random.Gen
     rows = rng.permutation(len(labels))
     _, first = np.unique(labels[rows], return_index=True)
     return np.concatenate([rows[first], np.delete(rows, first)])[:most]
-
-
-def _require_count(name: str, value: Any) -> None:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name}: {value!r} must be an integer of at least 1")
