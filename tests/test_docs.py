@@ -42,6 +42,15 @@ def test_every_exported_name_is_in_the_reference():
     assert listed == set(ttt_jax.__all__)
 
 
+INTERNAL = {"blocks", "checkpoint", "extrapolate", "moments", "processes", "progress", "report", "spec", "store"}
+INTERNAL |= {"sweep", "sweep_report", "tails", "tally", "task_average"}
+
+
+def test_every_module_with_public_names_has_a_page_or_is_internal():
+    modules = {file.stem for file in (ROOT / "ttt_jax").glob("*.py") if "\n__all__ = [" in file.read_text()}
+    assert modules - {"__init__"} == {*MODULES, *INTERNAL} - {"tabular"}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_public_names_have_docstrings(module):
     module = importlib.import_module(f"ttt_jax.{module}")

@@ -24,7 +24,7 @@ from experiments import (
 from experiments.figure import run_cells
 from experiments.starts import crossing as crosses
 from ttt_jax import exact_risk
-from ttt_jax.asymptotic import corollary_4_6_switch
+from ttt_jax.paper import corollary_4_6_switch
 
 TINY = {
     "fig1a": (fig1a, {"n": 40, "normals": 1e7}, 6),

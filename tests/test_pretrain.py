@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ttt_jax import LinearAttention, Pretraining, functional, linalg, pretrain, pretrained_weights
-from ttt_jax.asymptotic import proposition_5_2_weights
+from ttt_jax.paper import proposition_5_2_weights
 
 
 def population_risk(weights, pretraining):

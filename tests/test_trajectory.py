@@ -126,8 +126,11 @@ def test_train_with_sgd_is_repeated_steps():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "give either step_sizes, or optimizer and num_steps"),
-        ({"step_sizes": [0.1], "optimizer": optax.sgd(0.1), "num_steps": 1}, "give either step_sizes, or optimizer"),
+        ({}, "give either step_sizes, or optimizer and num_steps, got none"),
+        (
+            {"step_sizes": [0.1], "optimizer": optax.sgd(0.1), "num_steps": 1},
+            "got step_sizes and optimizer and num",
+        ),
         ({"optimizer": "adam", "num_steps": 1}, "optimizer must be an optax.GradientTransformation .* got 'adam'"),
         ({"optimizer": optax.lbfgs(), "num_steps": 1}, "optimizer must need the gradient and the weights alone"),
         ({"optimizer": optax.sgd(0.1)}, "give either step_sizes, or optimizer and num_steps"),

@@ -13,7 +13,7 @@ from ttt_jax.asymptotic import asymptotic_risk
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
-from ttt_jax.problem import Problem, finite_number
+from ttt_jax.problem import NotApplicable, Problem, finite_number
 
 __all__ = ["Comparison", "agreement_table", "compare", "family_verdict", "theory"]
 
@@ -121,7 +121,7 @@ def best_curve(exact: RiskCurve | None, asymptotic: RiskCurve | None) -> RiskCur
     """The exact curve if there is one, else the asymptotic one."""
     curve = exact or asymptotic
     if curve is None:
-        raise ValueError("lr must be a number for this problem, which no theory applies to")
+        raise ValueError("lr must be a number for this problem, which no theory applies to, got None")
     return curve
 
 
@@ -135,15 +135,15 @@ def theory(
         >>> exact.initial, asymptotic, reason
         (0.0, None, "asymptotic_risk needs a task with signal, but b'Sx b = 0")
     """
-    exact, asymptotic, reasons = None, None, []
-    if problem.feature_law == "gaussian":
-        exact = exact_risk(problem, weights, evaluation, seed=seed)
-    else:
-        reasons.append(f"exact_risk needs Gaussian features, got feature_law {problem.feature_law!r}")
-    try:
-        asymptotic = asymptotic_risk(problem, weights, evaluation, seed=seed)
-    except ValueError as error:
-        reasons.append(str(error))
+    curves: list[RiskCurve | None] = []
+    reasons = []
+    for risk in (exact_risk, asymptotic_risk):
+        try:
+            curves.append(risk(problem, weights, evaluation, seed=seed))
+        except NotApplicable as error:
+            curves.append(None)
+            reasons.append(str(error))
+    exact, asymptotic = curves
     return exact, asymptotic, "; ".join(reasons) or None
 
 

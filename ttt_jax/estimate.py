@@ -18,9 +18,8 @@ from numpy.typing import ArrayLike
 
 from ttt_jax.blocks import ROW_BLOCK, default_block_size, simulate_blocks
 from ttt_jax.data import data_risk
-from ttt_jax.exact import EVALUATIONS
 from ttt_jax.law import law_risk
-from ttt_jax.problem import Problem, choice, finite_number, positive_integer, seed_integer, weights_array
+from ttt_jax.problem import EVALUATIONS, Problem, choice, finite_number, positive_integer, seed_integer, weights_array
 from ttt_jax.progress import Progress
 from ttt_jax.setting import make_setting
 from ttt_jax.tails import unseen_variance

@@ -17,10 +17,9 @@ from ttt_jax import linalg
 from ttt_jax.blocks import default_block_size, simulate_blocks
 from ttt_jax.curve import RiskCurve
 from ttt_jax.data import encode
-from ttt_jax.exact import EVALUATIONS
 from ttt_jax.models import LinearAttention, Prompt, functional
 from ttt_jax.pretrain import sample_prompt
-from ttt_jax.problem import Problem, choice, positive_integer, seed_integer, weights_array
+from ttt_jax.problem import EVALUATIONS, Problem, choice, positive_integer, seed_integer, weights_array
 from ttt_jax.setting import Setting, draw_task, make_setting
 from ttt_jax.ttt import fold_prompts, ttt_loss
 

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
+from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
 from ttt_jax.checkpoint import Checkpoints
 from ttt_jax.models import Model, Prompt
-from ttt_jax.problem import Pretraining, positive_integer, seed_integer
+from ttt_jax.problem import Pretraining, Problem, choice, positive_integer, seed_integer, weights_array
 from ttt_jax.progress import progress_bar
 from ttt_jax.ttt import ttt_loss
 
@@ -62,6 +63,21 @@ def pretrained_weights(pretraining: Pretraining, *, dense: bool = True) -> np.nd
         return np.zeros((d, d))
     factor = vectors @ (inverse_root[:, None] * t_vectors)
     return (factor * (t_values / ((n + 1) * t_values + total))) @ factor.T
+
+
+def starting_weights(start: ArrayLike | str, problem: Problem, n: int) -> np.ndarray:
+    """Where TTT starts: W as an array, "zero", or "pretrained", W* for isotropic tasks, n pairs and the problem's law.
+
+    Example:
+        >>> float(starting_weights("pretrained", Problem(n=5, k=1, task=[0.6, 0.8, 0.0]), n=20)) == 1 / 24
+        True
+    """
+    if not isinstance(start, str):
+        return weights_array(start, problem.d)
+    if choice("weights", start, ("pretrained", "zero")) == "zero":
+        return np.zeros(())
+    law = Pretraining(n, problem.feature_cov, noise_var=problem.noise_var, d=problem.d)
+    return pretrained_weights(law, dense=False)
 
 
 def sample_prompt(
@@ -132,7 +148,7 @@ def pretrain(
     sizes = {"num_steps": num_steps, "batch_size": batch_size, "num_queries": num_queries, "save_every": save_every}
     for field, value in sizes.items():
         positive_integer(field, value)
-    key = jax.random.key(seed_integer(seed))
+    key = jax.random.key(seed_integer(seed), impl="threefry2x32")
     feature_root, task_root = (
         jnp.asarray(linalg.sqrt(c), jnp.float32) for c in (pretraining.feature_cov, pretraining.task_cov)
     )

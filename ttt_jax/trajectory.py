@@ -20,13 +20,20 @@ from numpy.typing import ArrayLike
 from ttt_jax import linalg
 from ttt_jax.blocks import ROW_BLOCK, default_block_size, simulate_blocks
 from ttt_jax.data import encode, gradient, sum_over_rows, summaries, summarize
-from ttt_jax.exact import EVALUATIONS
 from ttt_jax.models import LinearAttention
 from ttt_jax.moments import Moments
-from ttt_jax.problem import Problem, choice, positive_integer, seed_integer, weights_array
+from ttt_jax.problem import (
+    EVALUATIONS,
+    PROTOCOLS,
+    Problem,
+    choice,
+    positive_integer,
+    seed_integer,
+    step_size_array,
+    weights_array,
+)
 from ttt_jax.progress import Progress
 from ttt_jax.setting import Setting, draw_task, feature_unit, make_setting
-from ttt_jax.several_steps import PROTOCOLS, step_size_array
 
 __all__ = ["Trajectory", "estimate_trajectory"]
 
@@ -100,7 +107,9 @@ def estimate_trajectory(
     if protocol == "new_context" and evaluation == "same":
         raise ValueError("evaluation must be 'fresh' for the protocol 'new_context', got 'same'")
     if (step_sizes is None) == (optimizer is None) or (optimizer is None) != (num_steps is None):
-        raise ValueError("give either step_sizes, or optimizer and num_steps")
+        options = {"step_sizes": step_sizes, "optimizer": optimizer, "num_steps": num_steps}
+        given = [name for name, value in options.items() if value is not None]
+        raise ValueError(f"give either step_sizes, or optimizer and num_steps, got {' and '.join(given) or 'none'}")
     if optimizer is not None:
         _require_optimizer(optimizer)
     lr = np.zeros(positive_integer("num_steps", num_steps)) if step_sizes is None else step_size_array(step_sizes)

@@ -13,8 +13,8 @@ from sympy import QQ
 
 from proofs_check import oracle
 from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, Verdict, both, identities, same_numbers
-from ttt_jax.asymptotic import proposition_5_2_weights
 from ttt_jax.check import POWER
+from ttt_jax.paper import proposition_5_2_weights
 from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import Pretraining
 
