@@ -56,6 +56,14 @@ def test_bad_input_is_refused(folds, options, message):
         estimate_folds(PROBLEM, 0.0, folds, **options)
 
 
-def test_folds_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="folds must be a divisor of the 4 pairs, at least 2, got 3"):
-        fold_prompts(jnp.eye(4), jnp.zeros(4), 3)
+@pytest.mark.parametrize(
+    ("labels", "folds", "message"),
+    [
+        (4, 3, "folds must be a divisor of the 4 pairs, at least 2, got 3"),
+        (4, 2.0, "folds must be an integer >= 1, got 2.0"),
+        (6, 2, r"x must be \(N, d\) and y \(N,\), got \(4, 4\) and \(6,\)"),
+    ],
+)
+def test_folds_that_do_not_fit_are_refused(labels, folds, message):
+    with pytest.raises(ValueError, match=message):
+        fold_prompts(jnp.eye(4), jnp.zeros(labels), folds)
