@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ttt_jax.estimate import MAX_BLOCK_SIZE, MAX_ROWS, SAMPLERS, Plan, make_plan
+from ttt_jax.blocks import MAX_BLOCK_SIZE, MAX_ROWS
+from ttt_jax.estimate import SAMPLERS, Plan, make_plan
 from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import (
     EVALUATIONS,

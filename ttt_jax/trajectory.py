@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
-from ttt_jax.blocks import ROW_BLOCK, default_block_size, simulate_blocks
+from ttt_jax.blocks import ROW_BLOCK, checked_block_size, require_countable, simulate_blocks
 from ttt_jax.data import encode, gradient, sum_over_rows, summaries, summarize
 from ttt_jax.models import LinearAttention
 from ttt_jax.moments import Moments
@@ -26,6 +26,7 @@ from ttt_jax.problem import (
     EVALUATIONS,
     PROTOCOLS,
     Problem,
+    boolean,
     choice,
     positive_integer,
     seed_integer,
@@ -116,10 +117,10 @@ def estimate_trajectory(
     if held_out:
         positive_integer("held_out", held_out)
     positive_integer("num_tasks", num_tasks)
+    boolean("x64", x64)
+    require_countable(n=problem.n, k=problem.k, held_out=held_out)
     weights = weights_array(weights, problem.d)
-    if block_size is None:
-        block_size = default_block_size(problem.d, num_tasks, ROW_BLOCK)
-    positive_integer("block_size", block_size)
+    block_size = checked_block_size(block_size, problem.d, num_tasks, ROW_BLOCK)
 
     sampler = _Sampler(len(lr), protocol, held_out, optimizer)
     with jax.enable_x64(x64), jax.default_matmul_precision("highest"):
