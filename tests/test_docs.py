@@ -89,10 +89,14 @@ def imported(module: str) -> set[str]:
 
 
 def test_theory_and_simulation_share_no_formula():
-    theory, simulation = imported("exact") | imported("asymptotic"), {"data", "models", "ttt"}
-    assert not theory & simulation
-    for module in simulation:
-        assert not imported(module) & {"exact", "asymptotic", "task_average", "several_steps", "law"}
+    theory = {"exact", "asymptotic", "paper", "task_average", "several_steps"}
+    data_path, simulation = {"data", "models", "ttt"}, {"setting", "blocks", "law", "estimate", "trajectory", "folds"}
+    for module in theory:
+        assert not imported(module) & (data_path | {"estimate", "trajectory", "folds"}), module
+    for module in data_path | simulation:
+        assert not imported(module) & theory, module
+    for module in data_path:
+        assert not imported(module) & {"law"}, module
 
 
 def test_the_package_stands_alone():

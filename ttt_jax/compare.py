@@ -15,7 +15,7 @@ from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
 from ttt_jax.problem import NotApplicable, Problem, finite_number
 
-__all__ = ["Comparison", "agreement_table", "compare", "family_verdict", "theory"]
+__all__ = ["Comparison", "agreement_table", "compare", "critical_z", "family_verdict", "theory"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +147,21 @@ def theory(
     return exact, asymptotic, "; ".join(reasons) or None
 
 
+def critical_z(confidence: float, count: int = 1) -> float:
+    """The bound that |z| of `count` independent scores keeps, all of them, with this probability if their claims hold.
+
+    Example:
+        >>> round(critical_z(0.95), 2), round(critical_z(0.99, count=3), 2)
+        (1.96, 2.93)
+    """
+    return NormalDist().inv_cdf((1 + confidence ** (1 / count)) / 2)
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """The value, or None where it is not finite: JSON has no other word for it."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, float]:
     """Whether all z-scores of a family are compatible with their claims, and the bound on |z| that decides it.
 
@@ -158,7 +173,7 @@ def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, f
         >>> agree, round(bound, 2)
         (True, 2.93)
     """
-    bound = NormalDist().inv_cdf(0.5 + 0.5 * (1 - level) ** (1 / max(len(zs), 1)))
+    bound = critical_z(1 - level, max(len(zs), 1))
     return all(abs(z) <= bound for z in zs), bound
 
 
