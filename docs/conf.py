@@ -62,6 +62,7 @@ PUBLIC = (
     "exact",
     "curve",
     "asymptotic",
+    "paper",
     "estimate",
     "compare",
     "check",
@@ -71,8 +72,10 @@ PUBLIC = (
     "trajectory",
     "folds",
     "models",
+    "transformers",
     "ttt",
     "pretrain",
+    "plotting",
     "tabular",
 )
 """The public modules, a page of the reference each."""

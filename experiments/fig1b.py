@@ -16,7 +16,7 @@ import numpy as np
 from experiments.figure import Cell, Result, markers, run_cells
 from experiments.starts import crossing
 from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
-from ttt_jax.asymptotic import corollary_4_6_switch, theorem_4_2, theorem_4_5
+from ttt_jax.paper import corollary_4_6_switch, theorem_4_2, theorem_4_5
 from ttt_jax.plotting import Series, draw
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -16,7 +16,7 @@ import numpy as np
 from experiments.figure import Result
 from experiments.starts import compare_starts, crossing, lengths, paper_start
 from ttt_jax import Problem, make_shift, pretrained_weights
-from ttt_jax.asymptotic import corollary_5_4_switch
+from ttt_jax.paper import corollary_5_4_switch
 from ttt_jax.plotting import draw
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.figure import Result, markers, trajectory_rows
 from ttt_jax import Problem, estimate_trajectory
-from ttt_jax.asymptotic import theorem_4_2
+from ttt_jax.paper import theorem_4_2
 from ttt_jax.plotting import Series, draw
 from ttt_jax.several_steps import new_context_risk, new_context_risk_leading
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.figure import Cell, markers, run_cells
 from ttt_jax import Problem, exact_risk
-from ttt_jax.asymptotic import theorem_4_5, theorem_5_3
+from ttt_jax.paper import theorem_4_5, theorem_5_3
 from ttt_jax.plotting import Series
 
 

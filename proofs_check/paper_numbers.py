@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.asymptotic import (
-    asymptotic_risk,
-    corollary_4_4_turning_point,
-    corollary_5_4_switch,
-    misalignment,
-    theorem_4_2,
-    theorem_c4,
-)
+from ttt_jax.asymptotic import asymptotic_risk
 from ttt_jax.estimate import estimate_risk
 from ttt_jax.exact import exact_risk
+from ttt_jax.paper import corollary_4_4_turning_point, corollary_5_4_switch, misalignment, theorem_4_2, theorem_c4
 from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import Pretraining, Problem
 from ttt_jax.questions import best_context, sample_complexity, warm_or_cold

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 
 from proofs_check.claim import CONFIDENCE, Verdict
 from ttt_jax.check import POWER
+from ttt_jax.compare import critical_z
 
 
 def contexts(task, feature_cov, noise_var, n: int, count: int, seed: int = 0) -> np.ndarray:
@@ -21,7 +21,7 @@ def contexts(task, feature_cov, noise_var, n: int, count: int, seed: int = 0) ->
 
 def z_verdict(samples: list[np.ndarray], claimed: list[float]) -> Verdict:
     """The sample means against the claimed values, all of them together."""
-    critical = NormalDist().inv_cdf((1 + CONFIDENCE ** (1 / len(claimed))) / 2)
+    critical = critical_z(CONFIDENCE, len(claimed))
     mean = np.array([np.mean(x) for x in samples])
     stderr = np.array([np.std(x) / math.sqrt(len(x)) for x in samples])
     z = np.abs(mean - np.array(claimed)) / stderr

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 import sympy as sp
 
 from proofs_check.claim import CONFIDENCE, Setting, Verdict, coefficients_of_oracle, padded
 from ttt_jax.check import POWER
+from ttt_jax.compare import critical_z
 from ttt_jax.extrapolate import value_at_infinity
 from ttt_jax.trajectory import Trajectory, estimate_trajectory
 
@@ -83,7 +83,7 @@ def simulate_steps(setting: Setting, step_sizes: tuple[float, ...], protocol: st
 def limit_verdict(sizes: Sequence[int], found: Sequence[Trajectory], claimed: float) -> Verdict:
     """The simulated risks after the last step, extrapolated to d = infinity, against the claimed limit."""
     limit, stderr = value_at_infinity(sizes, [f.mean[-1] for f in found], [f.stderr[-1] for f in found])
-    critical = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    critical = critical_z(CONFIDENCE)
     z, detectable = abs(limit - claimed) / stderr, (critical + POWER) * stderr / limit
     return Verdict(bool(z <= critical), f"max |z| {z:.2f} (critical {critical:.2f}), detects {detectable:.1%}")
 
@@ -93,7 +93,7 @@ def exact_verdict(found: Sequence[Trajectory], claimed: Sequence[np.ndarray]) ->
     z = np.concatenate(
         [(f.mean - np.asarray(c, float))[1:] / f.stderr[1:] for f, c in zip(found, claimed, strict=True)]
     )
-    critical = NormalDist().inv_cdf((1 + CONFIDENCE ** (1 / len(z))) / 2)
+    critical = critical_z(CONFIDENCE, len(z))
     detectable = (critical + POWER) * min(min(f.stderr[1:] / f.mean[1:]) for f in found)
     worst = float(np.abs(z).max())
     detail = f"max |z| {worst:.2f} (critical {critical:.2f}), detects {detectable:.1%}"

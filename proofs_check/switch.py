@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import NormalDist
 
 import sympy as sp
 
@@ -25,6 +24,7 @@ from proofs_check.claim import (
     simulate,
 )
 from ttt_jax.check import POWER
+from ttt_jax.compare import critical_z
 from ttt_jax.extrapolate import value_at_infinity
 
 
@@ -86,7 +86,7 @@ def switch_claim(
             values.append(value)
             stderrs.append(math.sqrt(variance))
         limit, stderr = value_at_infinity(effort.sizes, values, stderrs)
-        critical = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+        critical = critical_z(CONFIDENCE)
         slope = (
             best_risk(scaled(size, below + size // 4), effort).mean - best_risk(scaled(size, below), effort).mean
         ) - (

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ttt_jax import Problem, agreement_table, compare, estimate_risk, exact_risk, family_verdict
+from ttt_jax.compare import theory
 
 
 def test_three_ways_side_by_side():
@@ -21,6 +22,17 @@ def test_what_does_not_apply_is_none_with_a_reason():
     assert "signal" in c.reason
     assert c.estimate is None
     assert c.z is None
+
+
+def test_other_features_have_no_exact_risk_but_bad_input_is_an_error():
+    problem = Problem(3, 3, np.ones(2), feature_law="rademacher")
+    exact, asymptotic, reason = theory(problem, 0.1, "fresh")
+    assert exact is None
+    assert asymptotic is not None
+    assert reason == "exact_risk needs Gaussian features, got feature_law 'rademacher'"
+    for weights, evaluation, message in ((np.ones(3), "fresh", "weights must be"), (0.1, "foo", "evaluation must be")):
+        with pytest.raises(ValueError, match=message):
+            theory(problem, weights, evaluation)
 
 
 def test_family_verdict_is_corrected():

@@ -172,6 +172,8 @@ def test_overflow_is_counted_and_reported():
         ({"evaluation": "old"}, "evaluation must be one of"),
         ({"sampler": "gibbs"}, "sampler must be one of data, law"),
         ({"block_size": 0}, "block_size must be"),
+        ({"block_size": 2**30}, "block_size must be at most 1048576, got 1073741824"),
+        ({"x64": "no"}, "x64 must be True or False, got 'no'"),
         ({"lr": np.inf}, "lr must be a finite number"),
         ({"lr": "fast"}, "lr must be a finite number"),
         ({"weights": np.ones((2, 2))}, "weights must be a scalar or have shape"),

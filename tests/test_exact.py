@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import random_problem
 from ttt_jax import Problem, exact_risk
-from ttt_jax.asymptotic import lemma_b2, lemma_c1, proposition_4_1_risk, theorem_4_5
 from ttt_jax.exact import EVALUATIONS, risk_coefficients
+from ttt_jax.paper import lemma_b2, lemma_c1, proposition_4_1_risk, theorem_4_5
 
 
 def coefficients(problem, weights, evaluation="fresh"):
@@ -87,6 +87,10 @@ def test_units(evaluation, seed, c):
 def test_coefficients_are_never_negative(evaluation):
     for seed in range(30):
         assert (coefficients(*random_problem(seed), evaluation) >= 0).all()
+
+
+def test_where_no_step_helps_rounding_leaves_no_negative_slope():
+    assert all(exact_risk(Problem(n, 4, [1.0]), 1 / (n + 2)).c1 >= 0 for n in range(1, 40))
 
 
 @pytest.mark.parametrize(

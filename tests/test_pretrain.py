@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ttt_jax import LinearAttention, Pretraining, functional, linalg, pretrain, pretrained_weights
-from ttt_jax.asymptotic import proposition_5_2_weights
+from ttt_jax.paper import proposition_5_2_weights
 
 
 def population_risk(weights, pretraining):
@@ -66,5 +66,40 @@ def test_gradient_pretraining_reaches_the_closed_form():
 
 def test_pretraining_refuses_bad_sizes():
     model, params = functional(LinearAttention(jnp.zeros((2, 2))))
-    with pytest.raises(ValueError, match="num_steps must be an integer >= 1, got 0"):
-        pretrain(model, params, Pretraining(n=2, d=2), num_steps=0)
+    for options, message in (
+        ({"num_steps": 0}, "num_steps must be an integer >= 1, got 0"),
+        ({"learning_rate": "fast"}, "learning_rate must be a finite number, got 'fast'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pretrain(model, params, Pretraining(n=2, d=2), **options)
+
+
+def test_a_run_goes_on_under_its_own_settings_only(tmp_path):
+    model, params = functional(LinearAttention(jnp.zeros((2, 2))))
+
+    def run(n=4, directory=tmp_path, **options):
+        options = {"num_steps": 6, "batch_size": 4, "num_queries": 2, "save_every": 2, "progress": False} | options
+        return pretrain(model, params, Pretraining(n=n, d=2), directory=directory, **options).weights[...]
+
+    first = run()
+    np.testing.assert_array_equal(run(), first)
+    for options, message in (
+        ({"n": 5}, "n must be 4 to go on with the run in .*, got 5"),
+        ({"seed": 1}, "seed must be 0 to go on"),
+        ({"learning_rate": 0.1}, r"learning_rate must be 0\.01 to go on with the run in .*, got 0\.1"),
+        ({"num_steps": 4}, "num_steps must be at least 6 to go on with the run in .*, got 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(**options)
+    assert np.any(run(num_steps=8) != first)
+
+
+def test_prompts_do_not_depend_on_the_default_generator():
+    model, params = functional(LinearAttention(jnp.zeros((2, 2))))
+
+    def run():
+        return pretrain(model, params, Pretraining(n=4, d=2), num_steps=2, progress=False).weights[...]
+
+    usual = run()
+    with jax.default_prng_impl("rbg"):
+        np.testing.assert_array_equal(run(), usual)

@@ -65,6 +65,11 @@ def test_a_worse_alignment_leaves_more_to_gain():
     ("call", "message"),
     [
         (lambda: warm_or_cold(Problem(2, 2, GaussianTasks(d=3))), "task must be one vector"),
+        (
+            lambda: warm_or_cold(Problem(2, 2, np.ones(3), feature_law="rademacher")),
+            "needs Gaussian features",
+        ),
+        (lambda: sample_complexity(problem(), "x", max_n=3), "target must be a finite number, got 'x'"),
         (lambda: warm_or_cold(problem(), np.ones(3)), "weights must be a scalar or have shape"),
         (lambda: warm_or_cold(problem(), "random"), "weights must be one of"),
         (lambda: best_context(problem(), max_n=0), "max_n must be an integer >= 1"),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ttt_jax import GaussianTasks, Problem, exact_risk
-from ttt_jax.asymptotic import asymptotic_risk, misalignment, theorem_5_3
+from ttt_jax.asymptotic import asymptotic_risk
+from ttt_jax.paper import misalignment, theorem_5_3
 from ttt_jax.several_steps import (
     best_step_sizes,
     best_steps_fraction,
@@ -131,13 +132,14 @@ def test_problems_outside_the_theory_are_refused():
     problem = isotropic(5, 9, 4)
     for bad, message in (
         (Problem(5, 9, GaussianTasks(d=4)), "task must be one vector"),
-        (Problem(5, 9, np.ones(4), feature_cov=2.0), "feature_cov must be the identity"),
+        (Problem(5, 9, np.ones(4), feature_cov=2.0), "feature_cov must be the identity .* by up to 1$"),
         (Problem(5, 9, np.zeros(4)), "task must not be 0"),
+        (Problem(5, 9, np.ones(4), feature_law="rademacher"), "needs Gaussian features"),
     ):
         for function in (one_batch_risk, new_context_risk, new_context_risk_leading):
             with pytest.raises(ValueError, match=message):
                 function(bad, 0.0, [0.1])
-    for steps in ([], 0.1, [np.nan], [[0.1]]):
+    for steps in ([], 0.1, [np.nan], [[0.1]], ["a"]):
         with pytest.raises(ValueError, match="step_sizes must be a sequence of finite numbers"):
             one_batch_risk(problem, 0.0, steps)
     noisy = isotropic(5, 9, 4, noise_var=0.1)
@@ -145,5 +147,9 @@ def test_problems_outside_the_theory_are_refused():
         best_steps_risk(noisy, 0.0, 2)
     with pytest.raises(ValueError, match="noise_var must be 0"):
         new_context_risk_leading(noisy, 0.0, [0.1])
+    with pytest.raises(ValueError, match="ratio must be positive, got -1"):
+        best_steps_fraction(-1, 3)
+    with pytest.raises(ValueError, match=r"ratio must be positive, got -1\.0"):
+        marchenko_pastur(-1.0, 2)
     with pytest.raises(ValueError, match="steps must be an integer >= 1, got 0"):
         best_step_sizes(problem, 0)

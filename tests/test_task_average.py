@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ttt_jax import GaussianTasks, Problem, asymptotic_risk, exact_risk
-from ttt_jax.asymptotic import lemma_b2, theorem_4_5
+from ttt_jax.paper import lemma_b2, theorem_4_5
 
 RNG = np.random.default_rng(0)
 COV = np.array([[1.0, 0.3], [0.3, 0.5]])

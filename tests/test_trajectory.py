@@ -126,13 +126,21 @@ def test_train_with_sgd_is_repeated_steps():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "give either step_sizes, or optimizer and num_steps"),
-        ({"step_sizes": [0.1], "optimizer": optax.sgd(0.1), "num_steps": 1}, "give either step_sizes, or optimizer"),
+        ({}, "give either step_sizes, or optimizer and num_steps, got none"),
+        (
+            {"step_sizes": [0.1], "optimizer": optax.sgd(0.1), "num_steps": 1},
+            "got step_sizes and optimizer and num",
+        ),
         ({"optimizer": "adam", "num_steps": 1}, "optimizer must be an optax.GradientTransformation .* got 'adam'"),
         ({"optimizer": optax.lbfgs(), "num_steps": 1}, "optimizer must need the gradient and the weights alone"),
         ({"optimizer": optax.sgd(0.1)}, "give either step_sizes, or optimizer and num_steps"),
         ({"optimizer": optax.sgd(0.1), "num_steps": 0}, "num_steps must be an integer >= 1, got 0"),
         ({"step_sizes": [0.1], "protocol": "both"}, "protocol must be one of one_batch, new_context, got 'both'"),
+        ({"step_sizes": ["a"]}, "step_sizes must be a sequence of finite numbers, at least one, got"),
+        ({"step_sizes": [0.1], "x64": "no"}, "x64 must be True or False, got 'no'"),
+        ({"step_sizes": [0.1], "block_size": 2**30}, "block_size must be at most 1048576, got 1073741824"),
+        ({"step_sizes": [0.1], "held_out": 2**31}, "held_out must be at most 2147483639 to be simulated"),
+        ({"step_sizes": [0.1], "problem": Problem(4, 2**31, np.ones(3))}, "k must be at most 2147483639 to be sim"),
         ({"step_sizes": [0.1], "held_out": -1}, "held_out must be an integer >= 1, got -1"),
         (
             {"step_sizes": [0.1], "protocol": "new_context", "evaluation": "same"},
@@ -142,7 +150,7 @@ def test_train_with_sgd_is_repeated_steps():
 )
 def test_bad_input_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        estimate_trajectory(PROBLEM, 0.0, **options)
+        estimate_trajectory(**{"problem": PROBLEM, "weights": 0.0} | options)
 
 
 def test_overflow_is_reported():

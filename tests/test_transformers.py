@@ -8,7 +8,16 @@ import pytest
 from flax import nnx
 
 from tests.test_models import random_prompt
-from ttt_jax import LinearAttention, Pretraining, TokenLinearAttention, functional, pretrain, ttt_loss, ttt_train
+from ttt_jax import (
+    LinearAttention,
+    Pretraining,
+    TokenLinearAttention,
+    functional,
+    pretrain,
+    transformers,
+    ttt_loss,
+    ttt_train,
+)
 from ttt_jax.transformers import Decoder, MultiLayerLinearAttention
 
 PROMPT = jax.tree.map(jnp.float32, random_prompt(0, 5, 4, 3))
@@ -19,6 +28,10 @@ def decoder(seed=0):
 
 
 MODELS = {"decoder": decoder, "linear": lambda seed=0: MultiLayerLinearAttention(3, 2, nnx.Rngs(seed), 0.3)}
+
+
+def test_every_model_is_tested():
+    assert {type(make()).__name__ for make in MODELS.values()} == set(transformers.__all__)
 
 
 @pytest.mark.parametrize("name", MODELS)

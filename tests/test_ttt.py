@@ -62,8 +62,23 @@ def test_shapes_that_do_not_fit_are_refused():
         (good._replace(context_x=np.ones(3)), "context"),
         (Prompt(good.context_x, good.context_y[:, None], good.query_x, good.query_y), "context"),
     ):
-        with pytest.raises(ValueError, match=f"prompt.{field}_x must be"):
-            ttt_step(model, params, bad, 0.1)
+        for call in (
+            lambda bad=bad: ttt_loss(model, params, bad),
+            lambda bad=bad: ttt_step(model, params, bad, 0.1),
+            lambda bad=bad: ttt_train(model, params, bad, optax.sgd(0.1), 2),
+        ):
+            with pytest.raises(ValueError, match=f"prompt.{field}_x must be"):
+                call()
+
+
+def test_predictions_that_do_not_fit_and_wrong_numbers_of_steps_are_refused():
+    good = random_prompt(0, 3, 4, 2)
+    with pytest.raises(ValueError, match=r"model must predict \(4,\), a number for each query, got \(4, 1\)"):
+        ttt_loss(lambda params, prompt: prompt.query_x @ params, jnp.ones((2, 1)), good)
+    model, params = functional(LinearAttention(jnp.eye(2)))
+    for num_steps in (-3, 2.5):
+        with pytest.raises(ValueError, match=f"num_steps must be an integer >= 1, got {num_steps}"):
+            ttt_train(model, params, good, optax.sgd(0.1), num_steps)
 
 
 def test_an_optimiser_may_look_at_the_loss():

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ttt_jax.problem import positive_integer
 from ttt_jax.processes import gather
 
 __all__ = ["default_block_size", "simulate_blocks"]
@@ -28,8 +29,10 @@ BLOCK_BYTES = {"cpu": 2**21}
 """Normals that one block draws at once: what stays in the cache of a core."""
 ACCELERATOR_BLOCK_BYTES = 2**26
 """Enough tasks side by side to occupy an accelerator; not tuned on one."""
-MAX_BLOCK_SIZE = {"cpu": 2**12}
-ACCELERATOR_MAX_BLOCK_SIZE = 2**17
+MAX_DEFAULT_BLOCK_SIZE = {"cpu": 2**12}
+ACCELERATOR_MAX_DEFAULT_BLOCK_SIZE = 2**17
+MAX_BLOCK_SIZE = 2**20
+MAX_ROWS = 2**31 - 1 - ROW_BLOCK  # row counts are int32 on the device
 MAX_STEPPED_WEIGHTS_BYTES = 2**28
 BLOCKS_PER_CALL = 64
 SECONDS_PER_CALL = 0.25
@@ -46,9 +49,25 @@ def default_block_size(d: int, num_tasks: int, rows: int) -> int:
     """
     platform = jax.default_backend()
     normals = BLOCK_BYTES.get(platform, ACCELERATOR_BLOCK_BYTES) // (4 * rows * d)
-    most = MAX_BLOCK_SIZE.get(platform, ACCELERATOR_MAX_BLOCK_SIZE)
+    most = MAX_DEFAULT_BLOCK_SIZE.get(platform, ACCELERATOR_MAX_DEFAULT_BLOCK_SIZE)
     short = 1 << (num_tasks - 1).bit_length()
     return max(1, min(normals, most, MAX_STEPPED_WEIGHTS_BYTES // (4 * d * d), short))
+
+
+def checked_block_size(block_size: int | None, d: int, num_tasks: int, rows: int) -> int:
+    """The block size, or the default if it is None; ValueError unless it is an integer from 1 to MAX_BLOCK_SIZE."""
+    if block_size is None:
+        return default_block_size(d, num_tasks, rows)
+    if positive_integer("block_size", block_size) > MAX_BLOCK_SIZE:
+        raise ValueError(f"block_size must be at most {MAX_BLOCK_SIZE}, got {block_size}")
+    return block_size
+
+
+def require_countable(**rows: int) -> None:
+    """ValueError naming the first field with more rows than the device can count."""
+    for field, count in rows.items():
+        if count > MAX_ROWS:
+            raise ValueError(f"{field} must be at most {MAX_ROWS} to be simulated, got {count}")
 
 
 def simulate_blocks(

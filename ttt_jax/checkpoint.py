@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import reprlib
 from pathlib import Path
 from typing import Any
 
 import jax
 from jaxtyping import PyTree
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "keep_settings"]
+
+
+def keep_settings(directory: Path, settings: dict[str, Any], growing: str) -> None:
+    """Write what determines a run beside its checkpoints, or compare with what is written there.
+
+    Args:
+        directory: of the run.
+        settings: numbers and lists of them, by name.
+        growing: the name of the one that may be larger than before.
+
+    Raises:
+        ValueError: for a setting that is not that of the run in the directory.
+    """
+    file = Path(directory) / "settings.json"
+    if file.exists():
+        for name, earlier in json.loads(file.read_text()).items():
+            if (now := settings.get(name)) != earlier and not (name == growing and now > earlier):
+                need = f"at least {earlier}" if name == growing else reprlib.repr(earlier)
+                raise ValueError(f"{name} must be {need} to go on with the run in {directory}, got {reprlib.repr(now)}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 class Checkpoints:

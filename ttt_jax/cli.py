@@ -289,17 +289,19 @@ def _weights(arguments: argparse.Namespace, problem: Problem) -> np.ndarray:
 
 def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Namespace) -> dict:
     """Numbers that do not exist or are not finite are null, with a reason beside them where there is one."""
+    from ttt_jax.compare import finite_or_none
+
     estimate, lr = comparison.estimate, comparison.lr
     monte_carlo = None
     if estimate is not None:
         monte_carlo = {
-            "mean": _number(estimate.mean),
-            "stderr": _number(estimate.stderr),
+            "mean": finite_or_none(estimate.mean),
+            "stderr": finite_or_none(estimate.stderr),
             "num_tasks": estimate.num_tasks,
             "sampler": estimate.sampler,
             "stderr_reliable": estimate.stderr_reliable,
-            "skewness": _number(estimate.skewness),
-            "kurtosis": _number(estimate.kurtosis),
+            "skewness": finite_or_none(estimate.skewness),
+            "kurtosis": finite_or_none(estimate.kurtosis),
             "num_nonfinite": estimate.num_nonfinite,
             "block_size": estimate.block_size,
             "doubt": estimate.doubt,
@@ -317,12 +319,12 @@ def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Names
         "optimal_lr": comparison.exact.optimal_lr,
         "initial": {"exact": comparison.exact.initial},
         "ttt": {
-            "exact": _number(comparison.exact.at(lr)),
-            "asymptotic": None if comparison.asymptotic is None else _number(comparison.asymptotic.at(lr)),
+            "exact": finite_or_none(comparison.exact.at(lr)),
+            "asymptotic": None if comparison.asymptotic is None else finite_or_none(comparison.asymptotic.at(lr)),
             "asymptotic_reason": comparison.reason,
             "monte_carlo": monte_carlo,
         },
-        "z": _number(comparison.z),
+        "z": finite_or_none(comparison.z),
     }
 
 
@@ -332,10 +334,6 @@ def _as_text(comparison: Comparison, problem: Problem, arguments: argparse.Names
         f"d = {problem.d}, n = {problem.n}, k = {problem.k}, noise_var = {problem.noise_var:g}, "
         f"evaluation = {arguments.evaluation}, lr = {comparison.lr:.6g}{chosen}\n{comparison}"
     )
-
-
-def _number(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from ttt_jax.asymptotic import asymptotic_risk
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
-from ttt_jax.problem import Problem, finite_number
+from ttt_jax.problem import NotApplicable, Problem, finite_number
 
-__all__ = ["Comparison", "agreement_table", "compare", "family_verdict", "theory"]
+__all__ = ["Comparison", "agreement_table", "compare", "critical_z", "family_verdict", "theory"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ def best_curve(exact: RiskCurve | None, asymptotic: RiskCurve | None) -> RiskCur
     """The exact curve if there is one, else the asymptotic one."""
     curve = exact or asymptotic
     if curve is None:
-        raise ValueError("lr must be a number for this problem, which no theory applies to")
+        raise ValueError("lr must be a number for this problem, which no theory applies to, got None")
     return curve
 
 
@@ -135,16 +135,31 @@ def theory(
         >>> exact.initial, asymptotic, reason
         (0.0, None, "asymptotic_risk needs a task with signal, but b'Sx b = 0")
     """
-    exact, asymptotic, reasons = None, None, []
-    if problem.feature_law == "gaussian":
-        exact = exact_risk(problem, weights, evaluation, seed=seed)
-    else:
-        reasons.append(f"exact_risk needs Gaussian features, got feature_law {problem.feature_law!r}")
-    try:
-        asymptotic = asymptotic_risk(problem, weights, evaluation, seed=seed)
-    except ValueError as error:
-        reasons.append(str(error))
+    curves: list[RiskCurve | None] = []
+    reasons = []
+    for risk in (exact_risk, asymptotic_risk):
+        try:
+            curves.append(risk(problem, weights, evaluation, seed=seed))
+        except NotApplicable as error:
+            curves.append(None)
+            reasons.append(str(error))
+    exact, asymptotic = curves
     return exact, asymptotic, "; ".join(reasons) or None
+
+
+def critical_z(confidence: float, count: int = 1) -> float:
+    """The bound that |z| of `count` independent scores keeps, all of them, with this probability if their claims hold.
+
+    Example:
+        >>> round(critical_z(0.95), 2), round(critical_z(0.99, count=3), 2)
+        (1.96, 2.93)
+    """
+    return NormalDist().inv_cdf((1 + confidence ** (1 / count)) / 2)
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """The value, or None where it is not finite: JSON has no other word for it."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, float]:
@@ -158,7 +173,7 @@ def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, f
         >>> agree, round(bound, 2)
         (True, 2.93)
     """
-    bound = NormalDist().inv_cdf(0.5 + 0.5 * (1 - level) ** (1 / max(len(zs), 1)))
+    bound = critical_z(1 - level, max(len(zs), 1))
     return all(abs(z) <= bound for z in zs), bound
 
 

@@ -16,11 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ttt_jax.blocks import ROW_BLOCK, default_block_size, simulate_blocks
+from ttt_jax.blocks import ROW_BLOCK, checked_block_size, require_countable, simulate_blocks
 from ttt_jax.data import data_risk
-from ttt_jax.exact import EVALUATIONS
 from ttt_jax.law import law_risk
-from ttt_jax.problem import Problem, choice, finite_number, positive_integer, seed_integer, weights_array
+from ttt_jax.problem import (
+    EVALUATIONS,
+    Problem,
+    boolean,
+    choice,
+    finite_number,
+    positive_integer,
+    seed_integer,
+    weights_array,
+)
 from ttt_jax.progress import Progress
 from ttt_jax.setting import make_setting
 from ttt_jax.tails import unseen_variance
@@ -30,8 +38,6 @@ __all__ = ["Estimate", "estimate_risk"]
 
 SAMPLERS = {"data": data_risk, "law": law_risk}
 ROWS_AT_ONCE = {"data": ROW_BLOCK, "law": 1}
-MAX_ROWS = 2**31 - 1 - ROW_BLOCK  # row counts are int32 on the device
-MAX_BLOCK_SIZE = 2**20
 MAX_UNSEEN_VARIANCE = 0.1  # calibrated by benchmarks/coverage.py
 
 
@@ -115,10 +121,8 @@ def make_plan(
     target = target_relative_stderr
     if target is not None and not 0 < finite_number("target_relative_stderr", target) < 1:
         raise ValueError(f"target_relative_stderr must be between 0 and 1, got {target}")
-    if block_size is None:
-        block_size = default_block_size(d, num_tasks, ROWS_AT_ONCE[sampler])
-    if positive_integer("block_size", block_size) > MAX_BLOCK_SIZE:
-        raise ValueError(f"block_size must be at most {MAX_BLOCK_SIZE}, got {block_size}")
+    boolean("x64", x64)
+    block_size = checked_block_size(block_size, d, num_tasks, ROWS_AT_ONCE[sampler])
     return Plan(num_tasks, seed_integer(seed), evaluation, sampler, x64, block_size, target)
 
 
@@ -169,9 +173,7 @@ def estimate_risk(
     """
     weights = weights_array(weights, problem.d)
     lr = finite_number("lr", lr)
-    for name, rows in (("n", problem.n), ("k", problem.k)):
-        if rows > MAX_ROWS:
-            raise ValueError(f"{name} must be at most {MAX_ROWS} to be simulated, got {rows}")
+    require_countable(n=problem.n, k=problem.k)
     plan = make_plan(problem.d, num_tasks, seed, evaluation, sampler, x64, block_size, target_relative_stderr)
     tally = Tally()
     with Progress(f"{sampler} Monte Carlo, tasks", num_tasks, enabled=progress) as bar:

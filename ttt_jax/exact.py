@@ -13,6 +13,7 @@ Deviations are taken about n p and n, so no digits are lost to cancellation when
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -24,12 +25,10 @@ from numpy.typing import ArrayLike
 
 from ttt_jax.curve import RiskCurve
 from ttt_jax.linalg import Operator, inner, operator, outer, trace
-from ttt_jax.problem import Problem, choice, weights_array
+from ttt_jax.problem import EVALUATIONS, Problem, choice, require_gaussian, weights_array
 from ttt_jax.task_average import average_over_tasks
 
 __all__ = ["exact_risk", "risk_coefficients"]
-
-EVALUATIONS = ("fresh", "same")
 
 Polynomial = dict[int, Any]
 """Coefficients of powers of t: numbers or scalar arrays."""
@@ -69,11 +68,10 @@ def exact_risk(
     general formula is this project's.
     """
     choice("evaluation", evaluation, EVALUATIONS)
-    if problem.feature_law != "gaussian":
-        raise ValueError(f"exact_risk needs Gaussian features, got feature_law {problem.feature_law!r}")
+    require_gaussian(problem, "exact_risk")
     curve = average_over_tasks(risk_coefficients, problem, weights, evaluation, num_tasks, seed)
     if not curve.covariance.any():
-        return curve
+        return replace(curve, c1=max(curve.c1, 0.0))  # rounding may leave -1e-17 where no step helps
     covariance = curve.covariance.copy()
     covariance[0] = covariance[:, 0] = 0.0
     return RiskCurve(_mean_initial_risk(problem, weights_array(weights, problem.d)), curve.c1, curve.c2, covariance)
@@ -151,12 +149,11 @@ def risk_coefficients(
         gradient = (n * outer(p, sx @ e, like=sx)) + (-1.0) * (u_cov @ (w.T @ sx))  # E[u r'] Sx
         c1 = 4 * k * inner(gradient, gradient)
         f = _quadratic(u_cov + (n * n * outer(p, p, like=sx)), p, g)
-        c2 = 4 * (_expected_product(f, n, p, g, e, w, q_matrix) + q_noise * _chi2_mean(f.value, n))
     else:
         identity = operator(jnp.ones_like(tau), d, dense=is_dense)
         c1 = 4 * k * _expected_product(_quadratic(identity, p, g), n, p, g, e, w, sx2)
         f = _fourth_power(p, g)
-        c2 = 4 * (_expected_product(f, n, p, g, e, w, q_matrix) + q_noise * _chi2_mean(f.value, n))
+    c2 = 4 * (_expected_product(f, n, p, g, e, w, q_matrix) + q_noise * _chi2_mean(f.value, n))
     return c0 * scale, c1 * scale**2, c2 * scale**3
 
 

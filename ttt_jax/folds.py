@@ -5,6 +5,8 @@ The stepped W is linear in the step size, so the risk is a parabola in it here t
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import jax
@@ -14,13 +16,20 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
-from ttt_jax.blocks import default_block_size, simulate_blocks
+from ttt_jax.blocks import default_block_size, require_countable, simulate_blocks
 from ttt_jax.curve import RiskCurve
 from ttt_jax.data import encode
-from ttt_jax.exact import EVALUATIONS
 from ttt_jax.models import LinearAttention, Prompt, functional
 from ttt_jax.pretrain import sample_prompt
-from ttt_jax.problem import Problem, choice, positive_integer, seed_integer, weights_array
+from ttt_jax.problem import (
+    EVALUATIONS,
+    Problem,
+    choice,
+    positive_integer,
+    require_gaussian,
+    seed_integer,
+    weights_array,
+)
 from ttt_jax.setting import Setting, draw_task, make_setting
 from ttt_jax.ttt import fold_prompts, ttt_loss
 
@@ -48,7 +57,8 @@ def estimate_folds(
         seed: an integer in [0, 2^32).
 
     Returns:
-        A `RiskCurve` whose `stderr(lr)` is the standard error of the simulation.
+        A `RiskCurve` whose `stderr(lr)` is the standard error of the simulation. If the risk of any task is not
+        finite, there is a warning and the curve is nan.
 
     Raises:
         ValueError: naming the argument whose value has no meaning.
@@ -61,8 +71,8 @@ def estimate_folds(
     choice("evaluation", evaluation, EVALUATIONS)
     if positive_integer("num_tasks", num_tasks) < 2:
         raise ValueError("num_tasks must be at least 2 for a standard error, got 1")
-    if problem.feature_law != "gaussian":
-        raise ValueError(f"feature_law must be 'gaussian' for folds, got {problem.feature_law!r}")
+    require_gaussian(problem, "the simulation of folds")
+    require_countable(n=problem.n, k=problem.k)
     total = problem.n + problem.k
     if positive_integer("folds", folds) > 1 and total % folds:
         raise ValueError(f"folds must divide n + k = {total}, got {folds}")
@@ -71,11 +81,32 @@ def estimate_folds(
     block_size = default_block_size(problem.d, num_tasks, folds * total)
     with jax.default_matmul_precision("highest"):
         setting, scale = make_setting(problem, weights_array(weights, problem.d), 1.0, "data", evaluation, jnp.float32)
+        units = scale * float(setting.lr) ** np.arange(3)  # the setting's step size in units of the caller's
         blocks = simulate_blocks(sampler, setting, num_tasks=num_tasks, seed=seed_integer(seed), block_size=block_size)
-        draws = scale * np.concatenate(list(blocks))
-        draws *= float(setting.lr) ** np.arange(3)  # the setting's step size in units of the caller's
-    c0, c1, c2 = draws.mean(axis=0).tolist()
-    return RiskCurve(c0, c1, c2, np.cov(draws, rowvar=False) / num_tasks)
+        mean, scatter, num_nonfinite = _mean_and_scatter(units * block for block in blocks)
+    if num_nonfinite:
+        warnings.warn(f"the risk of {num_nonfinite} of {num_tasks} tasks is not finite", stacklevel=2)
+        mean, scatter = mean * np.nan, scatter * np.nan
+    c0, c1, c2 = mean.tolist()
+    return RiskCurve(c0, c1, c2, scatter / (num_tasks - 1) / num_tasks)
+
+
+def _mean_and_scatter(
+    blocks: Iterable[Float[np.ndarray, "T 3"]],
+) -> tuple[Float[np.ndarray, 3], Float[np.ndarray, "3 3"], int]:
+    """The mean of all finite rows, the sum of the outer products of their deviations from it, the number of others."""
+    count, num_nonfinite, mean, scatter = 0, 0, np.zeros(3), np.zeros((3, 3))
+    for block in blocks:
+        draws = block[np.isfinite(block).all(axis=1)]
+        num_nonfinite += len(block) - len(draws)
+        if not len(draws):
+            continue
+        total, delta = count + len(draws), draws.mean(axis=0) - mean
+        deviation = draws - draws.mean(axis=0)
+        scatter += deviation.T @ deviation + np.outer(delta, delta) * (count * len(draws) / total)
+        mean += delta * (len(draws) / total)
+        count = total
+    return mean, scatter, num_nonfinite
 
 
 @dataclass(frozen=True)

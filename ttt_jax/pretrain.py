@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
+from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
-from ttt_jax.checkpoint import Checkpoints
+from ttt_jax.checkpoint import Checkpoints, keep_settings
 from ttt_jax.models import Model, Prompt
-from ttt_jax.problem import Pretraining, positive_integer, seed_integer
+from ttt_jax.problem import Pretraining, Problem, choice, positive_integer, positive_number, seed_integer, weights_array
 from ttt_jax.progress import progress_bar
 from ttt_jax.ttt import ttt_loss
 
@@ -62,6 +64,21 @@ def pretrained_weights(pretraining: Pretraining, *, dense: bool = True) -> np.nd
         return np.zeros((d, d))
     factor = vectors @ (inverse_root[:, None] * t_vectors)
     return (factor * (t_values / ((n + 1) * t_values + total))) @ factor.T
+
+
+def starting_weights(start: ArrayLike | str, problem: Problem, n: int) -> np.ndarray:
+    """Where TTT starts: W as an array, "zero", or "pretrained", W* for isotropic tasks, n pairs and the problem's law.
+
+    Example:
+        >>> float(starting_weights("pretrained", Problem(n=5, k=1, task=[0.6, 0.8, 0.0]), n=20)) == 1 / 24
+        True
+    """
+    if not isinstance(start, str):
+        return weights_array(start, problem.d)
+    if choice("weights", start, ("pretrained", "zero")) == "zero":
+        return np.zeros(())
+    law = Pretraining(n, problem.feature_cov, noise_var=problem.noise_var, d=problem.d)
+    return pretrained_weights(law, dense=False)
 
 
 def sample_prompt(
@@ -115,12 +132,15 @@ def pretrain(
         learning_rate: first step size of Adam, in units of the parameters; it decays to 0 along a cosine.
         seed: of the sampled prompts.
         progress: show a progress bar where the output is a terminal.
-        directory: where to keep an orbax checkpoint; a call with the same arguments goes on from it, to the same
-            result as one that was never interrupted.
+        directory: where to keep an orbax checkpoint and the settings; a call with the same arguments goes on from it,
+            to the same result as one that was never interrupted; one with more steps, by its own decay from there.
         save_every: steps between two checkpoints.
 
     Returns:
         The trained parameters.
+
+    Raises:
+        ValueError: naming the argument whose value has no meaning, or is not that of the run in the directory.
 
     Example:
         >>> from ttt_jax.models import LinearAttention, functional
@@ -129,10 +149,14 @@ def pretrain(
         >>> bool(abs(trained.weights[0, 0] - 1 / 11) < 0.01)        # W* = I / (n + d + 1)
         True
     """
-    sizes = {"num_steps": num_steps, "batch_size": batch_size, "num_queries": num_queries, "save_every": save_every}
-    for field, value in sizes.items():
+    sizes = {"num_steps": num_steps, "batch_size": batch_size, "num_queries": num_queries}
+    for field, value in {**sizes, "save_every": save_every}.items():
         positive_integer(field, value)
-    key = jax.random.key(seed_integer(seed))
+    positive_number("learning_rate", learning_rate)
+    key = jax.random.key(seed_integer(seed), impl="threefry2x32")
+    if directory is not None:
+        settings = asdict(pretraining) | sizes | {"learning_rate": learning_rate, "seed": seed}
+        keep_settings(directory, {name: np.asarray(value).tolist() for name, value in settings.items()}, "num_steps")
     feature_root, task_root = (
         jnp.asarray(linalg.sqrt(c), jnp.float32) for c in (pretraining.feature_cov, pretraining.task_cov)
     )

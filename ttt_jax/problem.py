@@ -11,10 +11,16 @@ import numpy as np
 
 from ttt_jax import linalg
 
-__all__ = ["GaussianTasks", "Pretraining", "Problem"]
+__all__ = ["GaussianTasks", "NotApplicable", "Pretraining", "Problem"]
 
 
 FEATURE_LAWS = ("gaussian", "rademacher", "student_t")
+EVALUATIONS = ("fresh", "same")
+PROTOCOLS = ("one_batch", "new_context")
+
+
+class NotApplicable(ValueError):
+    """A formula says nothing about this problem, whose values all have a meaning."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +180,26 @@ def finite_number(field: str, value) -> float:
     raise ValueError(f"{field} must be a finite number, got {value!r}")
 
 
+def positive_number(field: str, value) -> float:
+    """The value as a float; ValueError naming the field unless it is a finite number > 0."""
+    if finite_number(field, value) > 0:
+        return float(value)
+    raise ValueError(f"{field} must be positive, got {value!r}")
+
+
+def positive_numbers(**values) -> None:
+    """ValueError naming the first field whose value is no finite number > 0."""
+    for field, value in values.items():
+        positive_number(field, value)
+
+
+def boolean(field: str, value) -> bool:
+    """The value; ValueError naming the field unless it is True or False."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise ValueError(f"{field} must be True or False, got {value!r}")
+
+
 def covariance(field: str, value: Any) -> np.ndarray:
     """The value as a float64 array (), (d,) or (d, d); ValueError naming the field unless it is a covariance."""
     value = _finite(field, value)
@@ -217,6 +243,39 @@ def choice(field: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}")
     return value
+
+
+def vector(field: str, value: Any) -> np.ndarray:
+    """The value as a float64 array (d,); ValueError naming the field unless it is a vector of finite numbers."""
+    value = _finite(field, value)
+    if value.ndim != 1 or value.size == 0:
+        raise ValueError(f"{field} must be a vector of shape (d,), got shape {value.shape}")
+    return value
+
+
+def require_gaussian(problem: Problem, formula: str) -> None:
+    """NotApplicable, naming the formula, unless the features are Gaussian."""
+    if problem.feature_law != "gaussian":
+        raise NotApplicable(f"{formula} needs Gaussian features, got feature_law {problem.feature_law!r}")
+
+
+def require_identity(problem: Problem, formula: str) -> None:
+    """NotApplicable, naming the formula, unless Sx = I."""
+    sx = linalg.simplest(problem.feature_cov)
+    off = np.abs(sx - (np.eye(problem.d) if sx.ndim == 2 else 1.0)).max()
+    if off:
+        raise NotApplicable(f"feature_cov must be the identity for {formula}, but differs from it by up to {off:.3g}")
+
+
+def step_size_array(step_sizes: Any) -> np.ndarray:
+    """The step sizes as a float64 vector (steps,); ValueError unless they are a sequence of finite numbers."""
+    try:
+        array = np.asarray(step_sizes, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.zeros(0)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"step_sizes must be a sequence of finite numbers, at least one, got {step_sizes!r}")
+    return array
 
 
 def mean_square(problem: Problem) -> float:

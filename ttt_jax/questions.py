@@ -19,10 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ttt_jax.asymptotic import misalignment
-from ttt_jax.exact import EVALUATIONS, exact_risk, risk_coefficients
-from ttt_jax.pretrain import pretrained_weights
-from ttt_jax.problem import GaussianTasks, Pretraining, Problem, choice, positive_integer, weights_array
+from ttt_jax.exact import exact_risk, risk_coefficients
+from ttt_jax.paper import misalignment
+from ttt_jax.pretrain import starting_weights
+from ttt_jax.problem import (
+    EVALUATIONS,
+    GaussianTasks,
+    Problem,
+    choice,
+    finite_number,
+    positive_integer,
+    require_gaussian,
+)
 
 __all__ = [
     "Alignment",
@@ -196,8 +204,7 @@ def sample_complexity(
 
     Reference: the abstract of Gozeten et al. (ICML 2025).
     """
-    if not math.isfinite(target):
-        raise ValueError(f"target must be a finite number, got {target}")
+    finite_number("target", target)
     lengths = range(1, positive_integer("max_n", max_n) + 1)
     plain = _in_k(problem, "pretrained", lengths, evaluation)
     curves = (
@@ -237,9 +244,11 @@ class _InK(NamedTuple):
 def _in_k(problem: Problem, weights: Weights, lengths: Sequence[int], evaluation: str) -> list[_InK]:
     """The risk as a function of k for every context length."""
     choice("evaluation", evaluation, EVALUATIONS)
+    require_gaussian(problem, "the exact risk as a function of k")
     if isinstance(problem.task, GaussianTasks):
         raise ValueError("task must be one vector here, not GaussianTasks")
-    stack = np.stack([weights_array(_weights(weights, problem, n), problem.d) for n in lengths])
+    starts = (weights(n) if callable(weights) else weights for n in lengths)
+    stack = np.stack([starting_weights(start, problem, n) for n, start in zip(lengths, starts, strict=True)])
     with jax.enable_x64(True):
         law = [jnp.asarray(a, jnp.float64) for a in (problem.task, problem.feature_cov, problem.noise_var)]
         n = jnp.asarray(lengths, jnp.float64)
@@ -262,14 +271,3 @@ def _scan(task, feature_cov, noise_var, weights, n, evaluation):
 
 
 _at_one_and_two = jax.jit(_scan, static_argnames="evaluation")
-
-
-def _weights(weights: Weights, problem: Problem, n: int) -> ArrayLike:
-    if callable(weights):
-        return weights(n)
-    if isinstance(weights, str):
-        if choice("weights", weights, ("pretrained", "zero")) == "zero":
-            return 0.0
-        law = Pretraining(n, problem.feature_cov, noise_var=problem.noise_var, d=problem.d)
-        return pretrained_weights(law, dense=False)
-    return weights

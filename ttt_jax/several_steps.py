@@ -16,8 +16,19 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
-from ttt_jax.exact import EVALUATIONS
-from ttt_jax.problem import GaussianTasks, Problem, choice, positive_integer, weights_array
+from ttt_jax.problem import (
+    EVALUATIONS,
+    GaussianTasks,
+    NotApplicable,
+    Problem,
+    choice,
+    positive_integer,
+    positive_number,
+    require_gaussian,
+    require_identity,
+    step_size_array,
+    weights_array,
+)
 
 __all__ = [
     "best_step_sizes",
@@ -28,9 +39,6 @@ __all__ = [
     "new_context_risk_leading",
     "one_batch_risk",
 ]
-
-
-PROTOCOLS = ("one_batch", "new_context")
 
 
 def one_batch_risk(
@@ -88,7 +96,8 @@ def marchenko_pastur(ratio: float, points: int) -> tuple[Float[np.ndarray, " poi
         >>> round(float(w.sum()), 12), round(float(w @ m), 12)      # int m = g, int m^2 = g + g^2
         (0.5, 0.75)
     """
-    angle = np.arange(1, points + 1) * np.pi / (points + 1)
+    positive_number("ratio", ratio)
+    angle = np.arange(1, positive_integer("points", points) + 1) * np.pi / (points + 1)
     return 1 + ratio + 2 * np.sqrt(ratio) * np.cos(angle), ratio * 2 / (points + 1) * np.sin(angle) ** 2
 
 
@@ -101,7 +110,7 @@ def best_steps_fraction(ratio: float, steps: int) -> float:
 
     Reference: this project; T = 1 is the paper's 1 - k/(k+d).
     """
-    return 1 / float(np.sum(float(ratio) ** np.arange(positive_integer("steps", steps) + 1)))
+    return 1 / float(np.sum(positive_number("ratio", ratio) ** np.arange(positive_integer("steps", steps) + 1)))
 
 
 def best_steps_risk(problem: Problem, weights: ArrayLike, steps: int, evaluation: str = "fresh") -> float:
@@ -249,21 +258,11 @@ def _isotropic(problem: Problem, weights: ArrayLike) -> tuple[float, float, floa
     """B = |b|^2, b'W b, |W b|^2 and |W|_F^2; ValueError unless Sx = I and the task is one vector other than 0."""
     if isinstance(problem.task, GaussianTasks):
         raise ValueError("task must be one vector for several steps, not GaussianTasks")
-    if problem.feature_law != "gaussian":
-        raise ValueError(f"the theory of several steps needs Gaussian features, got {problem.feature_law!r}")
-    sx, b, w = problem.feature_cov, problem.task, weights_array(weights, problem.d)
-    if np.any(sx != (np.eye(problem.d) if sx.ndim == 2 else 1.0)):
-        raise ValueError("feature_cov must be the identity for the theory of several steps")
+    require_gaussian(problem, "the theory of several steps")
+    require_identity(problem, "the theory of several steps")
+    b, w = problem.task, weights_array(weights, problem.d)
     if not b.any():
-        raise ValueError("task must not be 0 for the theory of several steps")
+        raise NotApplicable("task must not be 0 for the theory of several steps")
     wb = linalg.apply(w, b)
     frobenius2 = np.sum(np.broadcast_to(w, problem.d) ** 2 if w.ndim < 2 else w**2)
     return float(b @ b), float(b @ wb), float(wb @ wb), float(frobenius2)
-
-
-def step_size_array(step_sizes: ArrayLike) -> Float[np.ndarray, " steps"]:
-    """The step sizes as a float64 vector; ValueError unless they are a sequence of finite numbers."""
-    array = np.asarray(step_sizes, dtype=np.float64)
-    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
-        raise ValueError(f"step_sizes must be a sequence of finite numbers, at least one, got {step_sizes!r}")
-    return array

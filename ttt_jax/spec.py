@@ -13,10 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from ttt_jax.estimate import MAX_BLOCK_SIZE, MAX_ROWS, SAMPLERS, Plan, make_plan
-from ttt_jax.exact import EVALUATIONS
+from ttt_jax.blocks import MAX_BLOCK_SIZE, MAX_ROWS
+from ttt_jax.estimate import SAMPLERS, Plan, make_plan
 from ttt_jax.pretrain import pretrained_weights
-from ttt_jax.problem import Problem, choice, finite_number, non_negative, positive_integer, seed_integer
+from ttt_jax.problem import (
+    EVALUATIONS,
+    Problem,
+    choice,
+    finite_number,
+    non_negative,
+    positive_integer,
+    positive_number,
+    seed_integer,
+)
 from ttt_jax.shifts import SHIFTS, make_shift
 
 __all__ = ["Cell", "Spec", "load_spec"]
@@ -155,7 +164,7 @@ def _axes(grid: dict) -> dict[str, list]:
         raise ValueError("grid.d is missing: the number of features, or a list of them")
     checks: dict[str, Callable] = {
         **dict.fromkeys(("d", "n", "k"), _size),
-        **dict.fromkeys(("n_over_d", "k_over_d"), _positive),
+        **dict.fromkeys(("n_over_d", "k_over_d"), positive_number),
         "noise_var": non_negative,
         "lr": _lr,
         "init": partial(choice, choices=INITS),
@@ -256,12 +265,6 @@ def _table(key: str, value: Any) -> dict:
 def _in(prefix: str, key: str, known: tuple[str, ...]) -> None:
     if key not in known:
         raise ValueError(f"{prefix}{key} is no key here; known are {', '.join(known)}")
-
-
-def _positive(key: str, value: Any) -> float:
-    if not finite_number(key, value) > 0:
-        raise ValueError(f"{key} must be positive, got {value!r}")
-    return float(value)
 
 
 def _lr(key: str, value: Any) -> str | float:

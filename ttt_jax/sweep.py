@@ -7,7 +7,6 @@ goes on from there ends with exactly the numbers of an undisturbed one.
 from __future__ import annotations
 
 import csv
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 
 import jax
 
-from ttt_jax.compare import Comparison, family_verdict, theory
+from ttt_jax.compare import Comparison, family_verdict, finite_or_none, theory
 from ttt_jax.estimate import estimate_of, simulate
 from ttt_jax.processes import ProcessDied, is_leader, share
 from ttt_jax.progress import Progress
@@ -162,22 +161,22 @@ def _row(cell: Cell, comparison: Comparison, x64: bool, seconds: float) -> dict[
         "lr_rule": cell.lr if isinstance(cell.lr, str) else "given",
         "lr": lr,
         "initial": None if comparison.exact is None else comparison.exact.initial,
-        "exact": None if comparison.exact is None else _finite(comparison.exact.at(lr)),
-        "asymptotic": None if comparison.asymptotic is None else _finite(comparison.asymptotic.at(lr)),
-        "estimate": _finite(estimate.mean),
-        "stderr": _finite(estimate.stderr),
+        "exact": None if comparison.exact is None else finite_or_none(comparison.exact.at(lr)),
+        "asymptotic": None if comparison.asymptotic is None else finite_or_none(comparison.asymptotic.at(lr)),
+        "estimate": finite_or_none(estimate.mean),
+        "stderr": finite_or_none(estimate.stderr),
         "stderr_reliable": estimate.stderr_reliable,
-        "z": _finite(comparison.z),
+        "z": finite_or_none(comparison.z),
         "num_tasks": estimate.num_tasks,
         "num_nonfinite": estimate.num_nonfinite,
-        "skewness": _finite(estimate.skewness),
-        "kurtosis": _finite(estimate.kurtosis),
+        "skewness": finite_or_none(estimate.skewness),
+        "kurtosis": finite_or_none(estimate.kurtosis),
         "sampler": estimate.sampler,
         "seed": estimate.seed,
         "block_size": estimate.block_size,
         "x64": x64,
         "note": "; ".join(note for note in notes if note),
-        "history": [[count, _finite(mean), _finite(stderr)] for count, mean, stderr in estimate.history],
+        "history": [[count, finite_or_none(mean), finite_or_none(stderr)] for count, mean, stderr in estimate.history],
         "versions": f"ttt_jax {version('ttt_jax')}, jax {jax.__version__}",
         "device": jax.devices()[0].device_kind,
         "seconds": round(seconds, 3),
@@ -253,7 +252,3 @@ def verdict(rows: Sequence[dict[str, Any]]) -> str:
     if broken:
         parts.append(f"{broken} with risks that are not finite")
     return "; ".join(parts)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

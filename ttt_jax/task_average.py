@@ -43,7 +43,11 @@ def average_over_tasks(
         arguments = [jnp.float64(a) for a in (feature_cov, problem.noise_var, weights, problem.n, problem.k)]
         values = np.stack(_map_over_tasks(coefficients, jnp.asarray(tasks), arguments, evaluation=evaluation), axis=1)
     if not np.isfinite(values).all():
-        raise ValueError("the risk overflows float64: scale task, noise_var, feature_cov or weights down")
+        largest = max(float(np.abs(a).max()) for a in (tasks, feature_cov, problem.noise_var, weights))
+        raise ValueError(
+            f"the risk overflows float64, with values up to {largest:.3g}: "
+            "scale task, noise_var, feature_cov or weights down"
+        )
     if probabilities is None:
         c0, c1, c2 = values.mean(axis=0).tolist()
         return RiskCurve(c0, c1, c2, np.cov(values, rowvar=False) / num_tasks)

@@ -18,15 +18,23 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
-from ttt_jax.blocks import ROW_BLOCK, default_block_size, simulate_blocks
+from ttt_jax.blocks import ROW_BLOCK, checked_block_size, require_countable, simulate_blocks
 from ttt_jax.data import encode, gradient, sum_over_rows, summaries, summarize
-from ttt_jax.exact import EVALUATIONS
 from ttt_jax.models import LinearAttention
 from ttt_jax.moments import Moments
-from ttt_jax.problem import Problem, choice, positive_integer, seed_integer, weights_array
+from ttt_jax.problem import (
+    EVALUATIONS,
+    PROTOCOLS,
+    Problem,
+    boolean,
+    choice,
+    positive_integer,
+    seed_integer,
+    step_size_array,
+    weights_array,
+)
 from ttt_jax.progress import Progress
 from ttt_jax.setting import Setting, draw_task, feature_unit, make_setting
-from ttt_jax.several_steps import PROTOCOLS, step_size_array
 
 __all__ = ["Trajectory", "estimate_trajectory"]
 
@@ -100,17 +108,19 @@ def estimate_trajectory(
     if protocol == "new_context" and evaluation == "same":
         raise ValueError("evaluation must be 'fresh' for the protocol 'new_context', got 'same'")
     if (step_sizes is None) == (optimizer is None) or (optimizer is None) != (num_steps is None):
-        raise ValueError("give either step_sizes, or optimizer and num_steps")
+        options = {"step_sizes": step_sizes, "optimizer": optimizer, "num_steps": num_steps}
+        given = [name for name, value in options.items() if value is not None]
+        raise ValueError(f"give either step_sizes, or optimizer and num_steps, got {' and '.join(given) or 'none'}")
     if optimizer is not None:
         _require_optimizer(optimizer)
     lr = np.zeros(positive_integer("num_steps", num_steps)) if step_sizes is None else step_size_array(step_sizes)
     if held_out:
         positive_integer("held_out", held_out)
     positive_integer("num_tasks", num_tasks)
+    boolean("x64", x64)
+    require_countable(n=problem.n, k=problem.k, held_out=held_out)
     weights = weights_array(weights, problem.d)
-    if block_size is None:
-        block_size = default_block_size(problem.d, num_tasks, ROW_BLOCK)
-    positive_integer("block_size", block_size)
+    block_size = checked_block_size(block_size, problem.d, num_tasks, ROW_BLOCK)
 
     sampler = _Sampler(len(lr), protocol, held_out, optimizer)
     with jax.enable_x64(x64), jax.default_matmul_precision("highest"):

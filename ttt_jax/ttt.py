@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from ttt_jax.models import Model, Prompt
+from ttt_jax.problem import positive_integer
 
 __all__ = ["fold_prompts", "ttt_loss", "ttt_step", "ttt_train"]
 
@@ -20,10 +21,24 @@ def ttt_loss(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, ""]:
     """The training loss of TTT: the SUM over the k queries of (label - prediction)^2, without 1/k and without 1/2.
 
     Stacked prompts, as `fold_prompts` makes them, add up.
+
+    Raises:
+        ValueError: if the shapes of the prompt, or of the predictions, do not fit together.
     """
+    for part in ("context", "query"):
+        x, y = getattr(prompt, f"{part}_x"), getattr(prompt, f"{part}_y")
+        if jnp.ndim(x) not in (2, 3) or jnp.shape(y) != jnp.shape(x)[:-1]:
+            raise ValueError(
+                f"prompt.{part}_x must be (rows, d) and {part}_y (rows,), got {jnp.shape(x)} and {jnp.shape(y)}"
+            )
     if jnp.ndim(prompt.context_x) == 3:
         return jnp.sum(jax.vmap(lambda one: ttt_loss(model, params, one))(prompt))
-    return jnp.sum((prompt.query_y - model(params, prompt)) ** 2)
+    predictions = model(params, prompt)
+    if jnp.shape(predictions) != jnp.shape(prompt.query_y):
+        raise ValueError(
+            f"model must predict {jnp.shape(prompt.query_y)}, a number for each query, got {jnp.shape(predictions)}"
+        )
+    return jnp.sum((prompt.query_y - predictions) ** 2)
 
 
 def ttt_step(model: Model, params: PyTree, prompt: Prompt, lr: float) -> PyTree:
@@ -51,12 +66,6 @@ def ttt_step(model: Model, params: PyTree, prompt: Prompt, lr: float) -> PyTree:
 
     Reference: Proposition 3.1 of Gozeten et al. (ICML 2025) is its closed form for `LinearAttention`.
     """
-    for part in ("context", "query"):
-        x, y = getattr(prompt, f"{part}_x"), getattr(prompt, f"{part}_y")
-        if jnp.ndim(x) not in (2, 3) or jnp.shape(y) != jnp.shape(x)[:-1]:
-            raise ValueError(
-                f"prompt.{part}_x must be (rows, d) and {part}_y (rows,), got {jnp.shape(x)} and {jnp.shape(y)}"
-            )
     gradient = jax.grad(ttt_loss, argnums=1)(model, params, prompt)
     return jax.tree.map(lambda p, g: p - lr * g, params, gradient)
 
@@ -73,7 +82,7 @@ def fold_prompts(x: Float[Array, "N d"], y: Float[Array, " N"], folds: int) -> P
         K prompts of N - N/K context pairs and N/K queries, stacked along a first axis.
 
     Raises:
-        ValueError: if folds does not divide N.
+        ValueError: if there are not as many labels as rows, or folds does not divide N.
 
     Example:
         >>> import jax.numpy as jnp
@@ -81,8 +90,10 @@ def fold_prompts(x: Float[Array, "N d"], y: Float[Array, " N"], folds: int) -> P
         >>> prompts.query_y.tolist(), prompts.context_y.tolist()
         ([[0.0, 1.0], [2.0, 3.0]], [[2.0, 3.0], [0.0, 1.0]])
     """
+    if jnp.ndim(x) != 2 or jnp.shape(y) != jnp.shape(x)[:-1]:
+        raise ValueError(f"x must be (N, d) and y (N,), got {jnp.shape(x)} and {jnp.shape(y)}")
     total = len(y)
-    if folds < 2 or total % folds:
+    if positive_integer("folds", folds) < 2 or total % folds:
         raise ValueError(f"folds must be a divisor of the {total} pairs, at least 2, got {folds}")
     query = np.arange(total).reshape(folds, -1)
     context = np.stack([np.delete(np.arange(total), rows) for rows in query])
@@ -111,6 +122,9 @@ def ttt_train(
     Returns:
         The parameters after the last step; with held_out, those of the step, 0 included, of smallest loss on it.
 
+    Raises:
+        ValueError: if num_steps is no integer >= 1, or the shapes of a prompt do not fit together.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from ttt_jax.models import LinearAttention, functional
@@ -120,7 +134,7 @@ def ttt_train(
         >>> round(float(trained.weights[0, 0]), 3)        # x'W u = 1 at W = 1/2
         0.5
     """
-
+    positive_integer("num_steps", num_steps)
     update = optax.with_extra_args_support(optimizer).update
 
     def loss(params: PyTree) -> Float[Array, ""]:

@@ -4,9 +4,7 @@ u_f = X'y over the pairs outside fold f, and a new context of that length follow
 prompt with n = N - N/K and k = N/K; so at lr = 0 the risk falls K times as fast as in one step on such a prompt.
 """
 
-import math
 import random
-from statistics import NormalDist
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +22,7 @@ from proofs_check.claim import (
 )
 from proofs_check.claims import proposition_3_1
 from ttt_jax.check import POWER
+from ttt_jax.compare import critical_z
 from ttt_jax.folds import estimate_folds
 from ttt_jax.models import LinearAttention, functional
 from ttt_jax.ttt import fold_prompts, ttt_step
@@ -93,7 +92,7 @@ def empirical(c, effort):
     c0, c1, _ = coefficients_of_oracle(SETTING)
     expected, found = np.array([c0, c[0] / 2 * 3 * c1], float), np.array([curve.c0, curve.c1])
     stderr = np.sqrt(np.diag(curve.covariance)[:2])
-    critical = NormalDist().inv_cdf((1 + math.sqrt(CONFIDENCE)) / 2)
+    critical = critical_z(CONFIDENCE, 2)
     z, detectable = np.abs(found - expected) / stderr, (critical + POWER) * min(stderr / found)
     slope = Verdict(
         bool(max(z) <= critical), f"max |z| {max(z):.2f} (critical {critical:.2f}), detects {detectable:.1%}"

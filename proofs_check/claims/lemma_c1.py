@@ -9,8 +9,8 @@ import sympy as sp
 
 from proofs_check.claim import FLOAT64, Setting, both, exact_claim, identities, same_numbers
 from proofs_check.oracle import Group
-from ttt_jax.asymptotic import lemma_c1
 from ttt_jax.exact import exact_risk
+from ttt_jax.paper import lemma_c1
 from ttt_jax.problem import Problem
 
 

@@ -5,7 +5,6 @@ it is the W* of Proposition 5.2.
 """
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 import sympy as sp
@@ -13,8 +12,9 @@ from sympy import QQ
 
 from proofs_check import oracle
 from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, Verdict, both, identities, same_numbers
-from ttt_jax.asymptotic import proposition_5_2_weights
 from ttt_jax.check import POWER
+from ttt_jax.compare import critical_z
+from ttt_jax.paper import proposition_5_2_weights
 from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import Pretraining
 
@@ -83,7 +83,7 @@ def empirical(c, effort):
     prediction = np.einsum("cd,de,ce->c", x[:, N], np.array(formula(c, FEATURE_COV, TASK_COV, NOISE_VAR, N), float), u)
     slope = (y[:, N] - prediction) * prediction
     stderr = slope.std() / math.sqrt(count)
-    critical = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    critical = critical_z(CONFIDENCE)
     z, detectable = slope.mean() / stderr, (critical + POWER) * stderr / np.mean(prediction**2)
     return Verdict(
         bool(abs(z) <= critical), f"max |z| {abs(z):.2f} (critical {critical:.2f}), detects {detectable:.1%}"

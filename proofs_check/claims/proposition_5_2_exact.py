@@ -10,7 +10,7 @@ import sympy as sp
 from proofs_check.claim import FLOAT64, Setting, both, exact_claim, quantities_of_oracle, same_numbers
 from proofs_check.claims import theorem_5_3
 from proofs_check.oracle import Group
-from ttt_jax.asymptotic import lemma_b2
+from ttt_jax.paper import lemma_b2
 from ttt_jax.questions import alignment
 
 

@@ -9,7 +9,6 @@ the best T steps reach the minimum of its integral of phi^2 over all phi of degr
 import math
 from dataclasses import replace
 from functools import partial
-from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from proofs_check.claim import CONFIDENCE, Claim, Verdict, identities
 from proofs_check.steps import narayana_moment
 from ttt_jax.asymptotic import asymptotic_risk
 from ttt_jax.check import POWER
+from ttt_jax.compare import critical_z
 from ttt_jax.extrapolate import value_at_infinity
 from ttt_jax.models import LinearAttention, Prompt, functional
 from ttt_jax.problem import Problem
@@ -109,7 +109,7 @@ def empirical(c, effort):
     ]
     stderrs = [risk.std() / math.sqrt(len(risk)) for risk in risks]
     limit, stderr = value_at_infinity(effort.sizes, [risk.mean() for risk in risks], stderrs)
-    critical = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    critical = critical_z(CONFIDENCE)
     z, detectable = abs(limit - claimed) / stderr, (critical + POWER) * stderr / limit
     return Verdict(bool(z <= critical), f"max |z| {z:.2f} (critical {critical:.2f}), detects {detectable:.1%}")
 

@@ -13,7 +13,7 @@ from sympy import QQ
 from proofs_check import oracle
 from proofs_check.claim import FLOAT64, both, leading_claim, same_numbers
 from proofs_check.claims import theorem_5_3
-from ttt_jax import asymptotic
+from ttt_jax import paper
 from ttt_jax.problem import Problem
 
 FEATURE_VARIANCES = 4, sp.Rational(1, 4)
@@ -23,7 +23,7 @@ def package(problem, weights):
     """The theorem for features of variance 4 and 1/4 whose whitened problem is the given one."""
     sx = np.repeat([float(x) for x in FEATURE_VARIANCES], problem.d // 2)
     coloured = Problem(problem.n, problem.k, problem.task / np.sqrt(sx), sx)
-    curve = asymptotic.theorem_c4(coloured, weights / sx)
+    curve = paper.theorem_c4(coloured, weights / sx)
     return {"optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
 
 
@@ -44,7 +44,7 @@ def rotated():
     basis = np.linalg.qr(np.vander(np.arange(1.0, d + 1)))[0]
     sx, w, b = np.array([4.0, 4.0, 0.25, 1.0]), np.array([0.02, 0.01, 0.1, 0.05]), np.array([1.0, 0.5, 2.0, -1.0])
     problems = Problem(6, 9, b, sx), Problem(6, 9, basis @ b, basis * sx @ basis.T)
-    curves = [asymptotic.theorem_c4(*x) for x in zip(problems, (w, basis * w @ basis.T), strict=True)]
+    curves = [paper.theorem_c4(*x) for x in zip(problems, (w, basis * w @ basis.T), strict=True)]
     return same_numbers(zip(*((x.initial, x.c1, x.c2) for x in curves), strict=True), tolerance=FLOAT64)
 
 
