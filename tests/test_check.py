@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from ttt_jax.asymptotic import asymptotic_risk, theorem_4_2, theorem_4_5
+from ttt_jax.asymptotic import asymptotic_risk
 from ttt_jax.check import check
+from ttt_jax.paper import theorem_4_2, theorem_4_5
 from ttt_jax.problem import GaussianTasks, Problem
 
 PROBLEMS = [Problem(40, 12, np.ones(6), noise_var=0.5), Problem(30, 20, np.ones(8), noise_var=0.1)]

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ttt_jax.compare import critical_z
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
-from ttt_jax.exact import EVALUATIONS, exact_risk
+from ttt_jax.exact import exact_risk
 from ttt_jax.extrapolate import limit_with_resolution, value_at_infinity
-from ttt_jax.pretrain import pretrained_weights
-from ttt_jax.problem import Pretraining, Problem, choice, finite_number, mean_square, weights_array
+from ttt_jax.pretrain import starting_weights
+from ttt_jax.problem import EVALUATIONS, Problem, choice, finite_number, mean_square
 
 __all__ = ["Check", "CheckRow", "check"]
 
@@ -217,7 +218,7 @@ def check(
 
     rows = []
     for i, problem in enumerate(problems):
-        w = _weights(weights, problem)
+        w = starting_weights(weights(problem) if callable(weights) else weights, problem, problem.n)
         curve = exact(problem, w, evaluation) if exact else None
         step = _step_size(lr, problem, curve)
         if quantity == "optimal_lr" and num_tasks and not step:
@@ -249,7 +250,7 @@ def check(
 def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simulated: bool, confidence: float) -> Check:
     judged = [row for row in rows if simulated and row.stderr_reliable]
     family = 1 if approximate else max(len(judged), 1)
-    critical = NormalDist().inv_cdf((1 + confidence ** (1 / family)) / 2)
+    critical = critical_z(confidence, family)
     exact_ok = empirical_ok = None
     detectable = rate = limit = resolution = limit_z = math.nan
     if has_exact and approximate:
@@ -364,18 +365,6 @@ def _known(names: Iterable[str], values: dict) -> None:
     unknown = sorted(set(names) - set(values))
     if unknown:
         raise ValueError(f"claim may use {', '.join(values)}, got {', '.join(unknown)}")
-
-
-def _weights(weights: Any, problem: Problem) -> np.ndarray:
-    if callable(weights):
-        weights = weights(problem)
-    if isinstance(weights, str):
-        choice("weights", weights, ("pretrained", "zero"))
-        if weights == "zero":
-            return np.zeros(())
-        law = Pretraining(problem.n, problem.feature_cov, noise_var=problem.noise_var, d=problem.d)
-        return pretrained_weights(law, dense=False)
-    return weights_array(weights, problem.d)
 
 
 def _step_size(lr: Any, problem: Problem, curve: RiskCurve | None) -> float:
