@@ -14,8 +14,8 @@ from pathlib import Path
 
 from experiments.figure import Result
 from ttt_jax.cli import OneLineParser
-from ttt_jax.problem import seed_integer
 from ttt_jax.report import html_page, html_table
+from ttt_jax.validate import seed_integer
 
 NAMES = (
     "fig1a",

@@ -25,8 +25,9 @@ from ttt_jax.paper import (  # noqa: F401 (where they were before)
     theorem_5_3,
     theorem_c4,
 )
-from ttt_jax.problem import EVALUATIONS, GaussianTasks, NotApplicable, Problem, choice
+from ttt_jax.problem import EVALUATIONS, GaussianTasks, NotApplicable, Problem
 from ttt_jax.task_average import average_over_tasks
+from ttt_jax.validate import choice
 
 __all__ = ["asymptotic_coefficients", "asymptotic_risk"]
 

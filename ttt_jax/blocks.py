@@ -16,8 +16,8 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ttt_jax.problem import positive_integer
 from ttt_jax.processes import gather
+from ttt_jax.validate import positive_integer
 
 __all__ = ["default_block_size", "simulate_blocks"]
 

@@ -18,7 +18,8 @@ from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
 from ttt_jax.extrapolate import limit_with_resolution, value_at_infinity
 from ttt_jax.pretrain import starting_weights
-from ttt_jax.problem import EVALUATIONS, Problem, choice, finite_number, mean_square
+from ttt_jax.problem import EVALUATIONS, Problem, mean_square
+from ttt_jax.validate import choice, finite_number
 
 __all__ = ["Check", "CheckRow", "check"]
 

@@ -143,7 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_risk(arguments: argparse.Namespace) -> int:
     from ttt_jax.compare import compare
-    from ttt_jax.problem import seed_integer
+    from ttt_jax.validate import seed_integer
 
     lr = _lr(arguments.lr)
     if arguments.tasks < 0:
@@ -241,7 +241,8 @@ def _load(flag: str, path: str | None, default: float | np.ndarray | None = None
 
 
 def _problem(arguments: argparse.Namespace) -> Problem:
-    from ttt_jax.problem import Problem, positive_integer
+    from ttt_jax.problem import Problem
+    from ttt_jax.validate import positive_integer
 
     feature_cov = _load("--feature-cov", arguments.feature_cov, 1.0)
     task = _load("--task", arguments.task)
@@ -260,7 +261,8 @@ def _problem(arguments: argparse.Namespace) -> Problem:
 
 def _weights(arguments: argparse.Namespace, problem: Problem) -> np.ndarray:
     from ttt_jax.pretrain import pretrained_weights
-    from ttt_jax.problem import Pretraining, weights_array
+    from ttt_jax.problem import Pretraining
+    from ttt_jax.validate import weights_array
 
     pretraining_flags = ("task_cov", "pretrain_n", "pretrain_feature_cov", "pretrain_noise_var")
     given = [f"--{name.replace('_', '-')}" for name in pretraining_flags if getattr(arguments, name) is not None]

@@ -13,7 +13,8 @@ from ttt_jax.asymptotic import asymptotic_risk
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
-from ttt_jax.problem import NotApplicable, Problem, finite_number
+from ttt_jax.problem import NotApplicable, Problem
+from ttt_jax.validate import finite_number
 
 __all__ = ["Comparison", "agreement_table", "compare", "critical_z", "family_verdict", "theory"]
 

@@ -19,20 +19,12 @@ from numpy.typing import ArrayLike
 from ttt_jax.blocks import ROW_BLOCK, checked_block_size, require_countable, simulate_blocks
 from ttt_jax.data import data_risk
 from ttt_jax.law import law_risk
-from ttt_jax.problem import (
-    EVALUATIONS,
-    Problem,
-    boolean,
-    choice,
-    finite_number,
-    positive_integer,
-    seed_integer,
-    weights_array,
-)
+from ttt_jax.problem import EVALUATIONS, Problem
 from ttt_jax.progress import Progress
 from ttt_jax.setting import make_setting
 from ttt_jax.tails import unseen_variance
 from ttt_jax.tally import Tally
+from ttt_jax.validate import boolean, choice, finite_number, positive_integer, seed_integer, weights_array
 
 __all__ = ["Estimate", "estimate_risk"]
 

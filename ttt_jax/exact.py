@@ -25,8 +25,9 @@ from numpy.typing import ArrayLike
 
 from ttt_jax.curve import RiskCurve
 from ttt_jax.linalg import Operator, inner, operator, outer, trace
-from ttt_jax.problem import EVALUATIONS, Problem, choice, require_gaussian, weights_array
+from ttt_jax.problem import EVALUATIONS, Problem, require_gaussian
 from ttt_jax.task_average import average_over_tasks
+from ttt_jax.validate import choice, weights_array
 
 __all__ = ["exact_risk", "risk_coefficients"]
 

@@ -21,17 +21,10 @@ from ttt_jax.curve import RiskCurve
 from ttt_jax.data import encode
 from ttt_jax.models import LinearAttention, Prompt, functional
 from ttt_jax.pretrain import sample_prompt
-from ttt_jax.problem import (
-    EVALUATIONS,
-    Problem,
-    choice,
-    positive_integer,
-    require_gaussian,
-    seed_integer,
-    weights_array,
-)
+from ttt_jax.problem import EVALUATIONS, Problem, require_gaussian
 from ttt_jax.setting import Setting, draw_task, make_setting
 from ttt_jax.ttt import fold_prompts, ttt_loss
+from ttt_jax.validate import choice, positive_integer, seed_integer, weights_array
 
 __all__ = ["estimate_folds"]
 

@@ -13,17 +13,8 @@ from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
 from ttt_jax.curve import RiskCurve
-from ttt_jax.problem import (
-    Problem,
-    covariance,
-    non_negative,
-    positive_number,
-    positive_numbers,
-    require_gaussian,
-    require_identity,
-    vector,
-    weights_array,
-)
+from ttt_jax.problem import Problem, require_gaussian, require_identity
+from ttt_jax.validate import covariance, non_negative, positive_number, positive_numbers, vector, weights_array
 
 __all__ = [
     "corollary_4_4_turning_point",

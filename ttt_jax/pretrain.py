@@ -16,9 +16,10 @@ from numpy.typing import ArrayLike
 from ttt_jax import linalg
 from ttt_jax.checkpoint import Checkpoints, keep_settings
 from ttt_jax.models import Model, Prompt
-from ttt_jax.problem import Pretraining, Problem, choice, positive_integer, positive_number, seed_integer, weights_array
+from ttt_jax.problem import Pretraining, Problem
 from ttt_jax.progress import progress_bar
 from ttt_jax.ttt import ttt_loss
+from ttt_jax.validate import choice, positive_integer, positive_number, seed_integer, weights_array
 
 __all__ = ["pretrain", "pretrained_weights", "sample_prompt"]
 

@@ -22,15 +22,8 @@ from numpy.typing import ArrayLike
 from ttt_jax.exact import exact_risk, risk_coefficients
 from ttt_jax.paper import misalignment
 from ttt_jax.pretrain import starting_weights
-from ttt_jax.problem import (
-    EVALUATIONS,
-    GaussianTasks,
-    Problem,
-    choice,
-    finite_number,
-    positive_integer,
-    require_gaussian,
-)
+from ttt_jax.problem import EVALUATIONS, GaussianTasks, Problem, require_gaussian
+from ttt_jax.validate import choice, finite_number, positive_integer
 
 __all__ = [
     "Alignment",

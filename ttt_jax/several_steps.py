@@ -16,19 +16,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
-from ttt_jax.problem import (
-    EVALUATIONS,
-    GaussianTasks,
-    NotApplicable,
-    Problem,
-    choice,
-    positive_integer,
-    positive_number,
-    require_gaussian,
-    require_identity,
-    step_size_array,
-    weights_array,
-)
+from ttt_jax.problem import EVALUATIONS, GaussianTasks, NotApplicable, Problem, require_gaussian, require_identity
+from ttt_jax.validate import choice, positive_integer, positive_number, step_size_array, weights_array
 
 __all__ = [
     "best_step_sizes",

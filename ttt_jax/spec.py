@@ -16,17 +16,9 @@ import numpy as np
 from ttt_jax.blocks import MAX_BLOCK_SIZE, MAX_ROWS
 from ttt_jax.estimate import SAMPLERS, Plan, make_plan
 from ttt_jax.pretrain import pretrained_weights
-from ttt_jax.problem import (
-    EVALUATIONS,
-    Problem,
-    choice,
-    finite_number,
-    non_negative,
-    positive_integer,
-    positive_number,
-    seed_integer,
-)
+from ttt_jax.problem import EVALUATIONS, Problem
 from ttt_jax.shifts import SHIFTS, make_shift
+from ttt_jax.validate import choice, finite_number, non_negative, positive_integer, positive_number, seed_integer
 
 __all__ = ["Cell", "Spec", "load_spec"]
 

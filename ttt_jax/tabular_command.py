@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ttt_jax.problem import positive_integer
+from ttt_jax.validate import positive_integer
 
 MOST_DEMONSTRATIONS, MOST_TEST_ROWS = 10_000, 5_000
 _TEXT_VALUES = 100  # a column of more different strings than this, and than half its rows, is text

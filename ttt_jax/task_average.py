@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 
 from ttt_jax import law, linalg
 from ttt_jax.curve import RiskCurve
-from ttt_jax.problem import GaussianTasks, Problem, positive_integer, seed_integer, weights_array
+from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.validate import positive_integer, seed_integer, weights_array
 
 __all__ = ["average_over_tasks"]
 

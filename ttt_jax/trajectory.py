@@ -22,19 +22,10 @@ from ttt_jax.blocks import ROW_BLOCK, checked_block_size, require_countable, sim
 from ttt_jax.data import encode, gradient, sum_over_rows, summaries, summarize
 from ttt_jax.models import LinearAttention
 from ttt_jax.moments import Moments
-from ttt_jax.problem import (
-    EVALUATIONS,
-    PROTOCOLS,
-    Problem,
-    boolean,
-    choice,
-    positive_integer,
-    seed_integer,
-    step_size_array,
-    weights_array,
-)
+from ttt_jax.problem import EVALUATIONS, PROTOCOLS, Problem
 from ttt_jax.progress import Progress
 from ttt_jax.setting import Setting, draw_task, feature_unit, make_setting
+from ttt_jax.validate import boolean, choice, positive_integer, seed_integer, step_size_array, weights_array
 
 __all__ = ["Trajectory", "estimate_trajectory"]
 

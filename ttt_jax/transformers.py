@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from ttt_jax.models import Prompt
-from ttt_jax.problem import positive_integer
+from ttt_jax.validate import positive_integer
 
 __all__ = ["Decoder", "MultiLayerLinearAttention"]
 

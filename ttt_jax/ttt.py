@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from ttt_jax.models import Model, Prompt
-from ttt_jax.problem import positive_integer
+from ttt_jax.validate import positive_integer
 
 __all__ = ["fold_prompts", "ttt_loss", "ttt_step", "ttt_train"]
 

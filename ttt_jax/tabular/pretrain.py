@@ -26,12 +26,12 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from optax.contrib import MuonDimensionNumbers, muon
 
 from ttt_jax.cli import OneLineParser
-from ttt_jax.problem import finite_number
 from ttt_jax.tabular.columns import column_draws
 from ttt_jax.tabular.config import PFNConfig, require_integer
 from ttt_jax.tabular.network import Table
 from ttt_jax.tabular.pfn import PFN, Params
 from ttt_jax.tabular.prior import MAX_CLASSES, Tasks, sample_tasks
+from ttt_jax.validate import finite_number
 
 _VALIDATION_TABLES, _VALIDATION_CONTEXT, _VALIDATION_QUERIES, _VALIDATION_FEATURES = 96, 64, 64, 8
 
