@@ -23,11 +23,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import wilcoxon
 
 from experiments.tables import DEMONSTRATIONS, NAMES, RealTable, load
 from ttt_jax.cli import OneLineParser
+from ttt_jax.plotting import COLOURS
 from ttt_jax.progress import progress_bar
 
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
@@ -245,19 +247,30 @@ def report(rows: list[dict[str, Any]]) -> str:
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """Mean accuracy against n with 95% bands over tables."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for method, style in STYLES.items():
+    """Mean accuracy against n, and below it TTT less plain; 95% bands over tables, in the lower panel of pairs."""
+    figure = Figure(figsize=(6.4, 5.4), layout="constrained", dpi=150)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
+    for (method, style), color in zip(STYLES.items(), COLOURS, strict=False):
         lengths, values = curve(rows, method)
-        mean = values.mean(0)
-        (line,) = axes.plot(lengths, mean, label=method, **style)
-        if "marker" in style and len(values) > 1:
-            half = 1.96 * values.std(0, ddof=1) / len(values) ** 0.5
-            axes.fill_between(lengths, mean - half, mean + half, alpha=0.15, color=line.get_color())
-    axes.set(xscale="log", xlabel="context length n", ylabel="mean accuracy", title="Real tables, plain PFN and TTT")
-    axes.legend()
+        above.plot(lengths, values.mean(0), label=method, color=color, **style)
+        if "marker" in style:
+            _band(above, lengths, values, color)
+    gain = curve(rows, "TTT")[1] - curve(rows, "plain")[1]
+    below.plot(lengths, gain.mean(0), color=COLOURS[0], marker="o")
+    _band(below, lengths, gain, COLOURS[0])
+    below.axhline(0, color="#888888", linewidth=0.8)
+    above.set(xscale="log", ylabel="mean accuracy", title="Real tables, plain PFN and TTT")
+    below.set(xlabel="context length n", ylabel="TTT - plain")
+    below.set_xticks(lengths, [str(n) for n in lengths])
+    below.xaxis.minorticks_off()
+    above.legend(fontsize=9)
     return figure
+
+
+def _band(axes: Axes, lengths: list[int], values: np.ndarray, color: str) -> None:
+    if len(values) > 1:
+        mean, half = values.mean(0), 1.96 * values.std(0, ddof=1) / len(values) ** 0.5
+        axes.fill_between(lengths, mean - half, mean + half, alpha=0.15, color=color)
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
