@@ -48,7 +48,7 @@ def test_tuning_teaches_what_the_prior_does_not_know(squares):
     assert model.chosen_.step > 0
 
 
-@pytest.mark.parametrize("options", [{"learning_rate": 100.0}, {"mode": "one"}, {"optimiser": "sgd"}, {}])
+@pytest.mark.parametrize("options", [{"learning_rate": 100.0}, {"mode": "one"}, {"optimizer": "sgd"}, {}])
 def test_never_worse_than_plain_on_the_held_out_rows(squares, options):
     model = classifier(steps=8, **options).fit(*squares[:2])
     first = model.scores_[0]
@@ -150,7 +150,7 @@ def test_official_weights_can_be_tuned(squares):
     ("options", "message"),
     [
         ({"mode": "many"}, "mode must be one of none, one, few, full, got 'many'"),
-        ({"optimiser": "muon"}, "optimiser must be one of adam, sgd, got 'muon'"),
+        ({"optimizer": "muon"}, "optimizer must be one of adam, sgd, got 'muon'"),
         ({"n_context": 301}, "n_context: 301 exceeds the 300 demonstrations"),
         ({"n_context": 0}, "n_context must be an integer >= 1, got 0"),
         ({"n_context": None, "max_context_rows": 1}, "n_context must be at most max_context_rows=1, got 150"),

@@ -140,7 +140,7 @@ class State(NamedTuple):
 
     step: int
     params: Params
-    optimiser: Any
+    optimizer: Any
 
 
 class Report(NamedTuple):
@@ -175,7 +175,7 @@ def pretrain(config: PretrainConfig, directory: str | Path) -> Iterator[Report]:
             shape = _shape(config, state.step)
             key = _key(config.seed, state.step)
             loss, gradients = _gradients(config.network, shape, state.params, key, draws[shape.features])
-            state = State(state.step + 1, *_update(config, state.params, state.optimiser, gradients))
+            state = State(state.step + 1, *_update(config, state.params, state.optimizer, gradients))
             losses.append(loss)
             if state.step % config.report_every == 0 or state.step == config.steps:
                 manager.save(state.step, args=ocp.args.StandardSave(_leaves(state)))
@@ -235,7 +235,7 @@ def _gradients(config: PFNConfig, shape: Shape, params: Params, key: PRNGKeyArra
 
 @partial(jax.jit, static_argnames="config", donate_argnames=("params", "state"))
 def _update(config: PretrainConfig, params: Params, state: Any, gradients: Params) -> tuple[Params, Any]:
-    updates, state = _optimiser(config).update(gradients, state, params)
+    updates, state = _optimizer(config).update(gradients, state, params)
     return optax.apply_updates(params, updates), state
 
 
@@ -285,7 +285,7 @@ def _validation_accuracy(config: PFNConfig, params: Params, draws: Array) -> Flo
     return ((logits.argmax(-1) == target) & known).mean()
 
 
-def _optimiser(config: PretrainConfig) -> optax.GradientTransformation:
+def _optimizer(config: PretrainConfig) -> optax.GradientTransformation:
     pieces = [
         optax.linear_schedule(0, config.learning_rate, config.warmup_steps),
         optax.constant_schedule(config.learning_rate),
@@ -315,15 +315,15 @@ def _matrices(params: Params) -> Any:
 def _restore(config: PretrainConfig, manager: ocp.CheckpointManager) -> State:
     """The state of the newest checkpoint, or the initial one."""
     params = PFN.init(config.network, config.seed).params
-    state = State(0, params, _optimiser(config).init(params))
+    state = State(0, params, _optimizer(config).init(params))
     if (newest := manager.latest_step()) is None:
         return state
     leaves = _leaves(state)
     saved = manager.restore(
         newest, args=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, leaves))
     )
-    params, optimiser = jax.tree.unflatten(jax.tree.structure(state[1:]), [saved[name] for name in leaves])
-    return State(newest, params, optimiser)
+    params, optimizer = jax.tree.unflatten(jax.tree.structure(state[1:]), [saved[name] for name in leaves])
+    return State(newest, params, optimizer)
 
 
 def _leaves(state: State) -> dict[str, Array]:

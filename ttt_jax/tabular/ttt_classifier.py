@@ -15,7 +15,7 @@ from ttt_jax.tabular.estimators import PFNClassifier
 from ttt_jax.tabular.members import Member, draw_members
 from ttt_jax.tabular.pfn import PFN
 from ttt_jax.tabular.splits import Split, split_rows
-from ttt_jax.tabular.tuning import OPTIMISERS, Batch, Classes, Tuned, make_batch, tune, tune_in_one_step
+from ttt_jax.tabular.tuning import OPTIMIZERS, Batch, Classes, Tuned, make_batch, tune, tune_in_one_step
 from ttt_jax.validate import choice, finite_number, positive_integer
 
 MODES = ("none", "one", "few", "full")
@@ -45,7 +45,7 @@ class TTTClassifier(PFNClassifier):
         steps: updates in place of the mode's.
         learning_rate: None for 0.02 / embedding size with Adam, 0.1 with gradient descent, and in mode `"one"` the
             best of nine on the held-out rows.
-        optimiser: `"adam"` or `"sgd"`; mode `"one"` is gradient descent always.
+        optimizer: `"adam"` or `"sgd"`; mode `"one"` is gradient descent always.
         batch_size: queries per update.
         validation_fraction: share of the rows outside the context that is held out, at most 1,000 rows.
         patience: stop when this many of ten evaluations in a row bring nothing better.
@@ -76,7 +76,7 @@ class TTTClassifier(PFNClassifier):
         mode: str = "few",
         steps: int | None = None,
         learning_rate: float | None = None,
-        optimiser: str = "adam",
+        optimizer: str = "adam",
         batch_size: int = 256,
         validation_fraction: float = 0.2,
         patience: int = 3,
@@ -103,7 +103,7 @@ class TTTClassifier(PFNClassifier):
         self.mode = mode
         self.steps = steps
         self.learning_rate = learning_rate
-        self.optimiser = optimiser
+        self.optimizer = optimizer
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
         self.patience = patience
@@ -150,7 +150,7 @@ class TTTClassifier(PFNClassifier):
         if self.mode == "one":
             return tune_in_one_step(self.pfn_, rows.all_queries(self.batch_size), held_out, classes, self.learning_rate)
         by_mode = {"few": _FEW_STEPS, "full": _STEPS_PER_GROUP * len(rows.split.contexts)}[self.mode]
-        usual = 0.02 / self.pfn_.config.embedding_size if self.optimiser == "adam" else 0.1
+        usual = 0.02 / self.pfn_.config.embedding_size if self.optimizer == "adam" else 0.1
         return tune(
             self.pfn_,
             rows.random_queries(self.batch_size, rng),
@@ -158,7 +158,7 @@ class TTTClassifier(PFNClassifier):
             classes,
             steps=by_mode if self.steps is None else self.steps,
             learning_rate=usual if self.learning_rate is None else self.learning_rate,
-            optimiser=self.optimiser,
+            optimizer=self.optimizer,
             patience=self.patience,
         )
 
@@ -170,7 +170,7 @@ class TTTClassifier(PFNClassifier):
             if getattr(self, name) is not None:
                 positive_integer(name, getattr(self, name))
         choice("mode", self.mode, MODES)
-        choice("optimiser", self.optimiser, OPTIMISERS)
+        choice("optimizer", self.optimizer, OPTIMIZERS)
         if self.learning_rate is not None and finite_number("learning_rate", self.learning_rate) <= 0:
             raise ValueError(f"learning_rate must be a positive number, or None, got {self.learning_rate!r}")
         if not 0 < finite_number("validation_fraction", self.validation_fraction) < 1:

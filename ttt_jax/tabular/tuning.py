@@ -20,7 +20,7 @@ from ttt_jax.tabular.config import PFNConfig
 from ttt_jax.tabular.network import Table
 from ttt_jax.tabular.pfn import PFN, Params
 
-OPTIMISERS = ("adam", "sgd")
+OPTIMIZERS = ("adam", "sgd")
 _ONE_STEP_RATES = tuple(4.0**i for i in range(-7, 2))
 
 
@@ -73,7 +73,7 @@ def tune(
     *,
     steps: int,
     learning_rate: float,
-    optimiser: str = "adam",
+    optimizer: str = "adam",
     evaluations: int = 10,
     patience: int = 3,
 ) -> Tuned:
@@ -86,17 +86,17 @@ def tune(
         classes: of the table.
         steps: number of updates.
         learning_rate: of every update.
-        optimiser: `"adam"`, with gradients clipped to norm 1; or `"sgd"`, plain gradient descent.
+        optimizer: `"adam"`, with gradients clipped to norm 1; or `"sgd"`, plain gradient descent.
         evaluations: the held-out rows are scored this many times, at equal distances.
         patience: stop when this many evaluations in a row bring nothing better.
     """
     params = jax.tree.map(jnp.array, pfn.params)  # a copy: updates take over the memory of their arguments
-    state = _transform(optimiser).init(params)
+    state = _transform(optimizer).init(params)
     best = _start(pfn, held_out, classes)
     every, last_better = -(-steps // evaluations), 0
     with Progress("test-time training", total=steps) as bar:
         for step, batch in enumerate(batches, start=1):
-            params, state = _update(pfn.config, optimiser, classes.number, params, state, learning_rate, batch)
+            params, state = _update(pfn.config, optimizer, classes.number, params, state, learning_rate, batch)
             bar.advance(note=f"log-loss {best.scores[-1].log_loss:.3f}")
             if step % every == 0 or step == steps:
                 best = _better(best, pfn.config, params, held_out, classes, step)
@@ -157,10 +157,10 @@ def _losses_and_hits(config, count, params, batch):
     return jnp.stack([(losses * is_query).sum(), ((logits.argmax(-1) == batch.targets) & is_query).sum()])
 
 
-@partial(jax.jit, static_argnames=("config", "optimiser", "count"), donate_argnames=("params", "state"))
-def _update(config, optimiser, count, params, state, learning_rate, batch):
+@partial(jax.jit, static_argnames=("config", "optimizer", "count"), donate_argnames=("params", "state"))
+def _update(config, optimizer, count, params, state, learning_rate, batch):
     gradients = jax.grad(_mean_loss)(params, config, count, batch)
-    updates, state = _transform(optimiser).update(gradients, state, params)
+    updates, state = _transform(optimizer).update(gradients, state, params)
     return jax.tree.map(lambda p, u: p - learning_rate * u, params, updates), state
 
 
@@ -182,7 +182,7 @@ def _logits(config: PFNConfig, count: int, params: Params, tables: Table) -> Flo
     return jax.vmap(lambda table: pfn.apply_table(params, table))(tables)[..., :count]
 
 
-def _transform(optimiser: str) -> optax.GradientTransformation:
-    if optimiser == "sgd":
+def _transform(optimizer: str) -> optax.GradientTransformation:
+    if optimizer == "sgd":
         return optax.identity()
     return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
