@@ -221,7 +221,7 @@ def with_contents(tmp_path, monkeypatch, change):
         (lambda c: c["config"].update(max_num_classes=0), "max_num_classes: 0 is not a classifier"),
         (lambda c: c["config"].update(item_attention_type="gnn"), "item_attention_type: 'gnn'"),
         (lambda c: c["config"].update(feature_positional_embedding="learned"), "feature_positional_embedding"),
-        (lambda c: c["config"].update(emsize="16"), "embedding_size: '16'"),
+        (lambda c: c["config"].update(emsize="16"), "embedding_size must be an integer >= 4, got '16'"),
         (lambda c: c["state_dict"].pop("decoder_dict.standard.0.bias"), "'decoder_hidden.bias' is missing"),
         (lambda c: c["state_dict"].update({"criterion.borders": np.zeros(3, np.float32)}), "'criterion.borders'"),
         (lambda c: c["state_dict"].update({"encoder.6.layer.weight": np.zeros((16, 4), np.float32)}), "encoder"),
