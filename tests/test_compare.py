@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ttt_jax import Problem, agreement_table, compare, estimate_risk, exact_risk, family_verdict
+from ttt_jax import Problem, RiskCurve, agreement_table, compare, estimate_risk, exact_risk, family_verdict
 from ttt_jax.compare import theory
 
 
@@ -14,6 +16,18 @@ def test_three_ways_side_by_side():
         assert c.z == pytest.approx((c.estimate.mean - c.exact.optimal) / c.estimate.stderr)
         assert abs(c.z) < 4
         assert c.asymptotic.optimal == pytest.approx(c.exact.optimal, rel=0.25)
+
+
+def test_a_risk_that_no_task_changes_is_compared_to_its_rounding():
+    """From W = 0 without a step the risk is |b|^2 for every task; the spread of the simulated ones is rounding."""
+    problem = Problem(30, 3, np.ones(600) / np.sqrt(600))
+    zs = [compare(problem, 0.0, 0.0, num_tasks=num_tasks).z for num_tasks in (2, 773, 2773)]
+    assert max(abs(z) for z in zs) < 1
+    c = compare(problem, 0.0, 0.0, num_tasks=773)
+    assert replace(c, exact=RiskCurve(1.001, 0.0, 0.0)).z < -100
+    nothing = compare(Problem(3, 3, np.zeros(2)), 0.0, 0.0, num_tasks=8)
+    assert nothing.z == 0
+    assert replace(nothing, exact=RiskCurve(1.0, 0.0, 0.0)).z == np.inf
 
 
 def test_what_does_not_apply_is_none_with_a_reason():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ttt_jax.compare import critical_z
+from ttt_jax.compare import FLOAT32_ROUNDING, critical_z
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
@@ -28,9 +28,6 @@ QUANTITIES = {"initial": (0,), "risk": (1,), "gain": (0, 1), "optimal_lr": (0, 1
 
 ROUNDING = 1e-9
 """Largest relative difference of two float64 evaluations of one number, generously."""
-
-FLOAT32_ROUNDING = 1e-6
-"""Relative rounding error of a risk simulated in float32, a floor under its standard error."""
 
 MOST_CONFIDENCE = 1 - 1e-9
 

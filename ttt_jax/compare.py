@@ -18,6 +18,9 @@ from ttt_jax.validate import finite_number
 
 __all__ = ["Comparison", "agreement_table", "compare", "critical_z", "family_verdict", "theory"]
 
+FLOAT32_ROUNDING = 1e-6
+"""Relative rounding error of a risk simulated in float32, a floor under its standard error."""
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -39,14 +42,14 @@ class Comparison:
 
     @property
     def z(self) -> float | None:
-        """(estimate - exact) / standard error, the latter of both if tasks were sampled for the exact value too."""
+        """(estimate - exact) / standard error, with that of the exact value if tasks were sampled for it, and rounding."""
         if self.estimate is None or self.exact is None:
             return None
-        stderr = math.hypot(self.estimate.stderr, self.exact.stderr(self.lr))
-        difference = self.estimate.mean - self.exact.at(self.lr)
-        if stderr == 0:
-            return 0.0 if math.isclose(self.estimate.mean, self.exact.at(self.lr), rel_tol=1e-5) else math.inf
-        return difference / stderr
+        mean, exact = self.estimate.mean, self.exact.at(self.lr)
+        stderr = math.hypot(self.estimate.stderr, self.exact.stderr(self.lr), FLOAT32_ROUNDING * mean)
+        if mean == exact:
+            return 0.0
+        return (mean - exact) / stderr if stderr else math.inf
 
     def __str__(self) -> str:
         lines = []
