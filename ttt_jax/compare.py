@@ -42,7 +42,7 @@ class Comparison:
 
     @property
     def z(self) -> float | None:
-        """(estimate - exact) / standard error, with that of the exact value if tasks were sampled for it, and rounding."""
+        """(estimate - exact) / standard error, with the error of the exact value, if it has one, and of rounding."""
         if self.estimate is None or self.exact is None:
             return None
         mean, exact = self.estimate.mean, self.exact.at(self.lr)
