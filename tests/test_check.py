@@ -1,6 +1,7 @@
 """The harness: right claims pass, wrong ones do not, and nonsense is refused by name."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import sympy as sp
 
 from ttt_jax.asymptotic import asymptotic_risk
 from ttt_jax.check import check
+from ttt_jax.curve import RiskCurve
+from ttt_jax.exact import exact_risk
 from ttt_jax.paper import theorem_4_2, theorem_4_5
 from ttt_jax.problem import GaussianTasks, Problem
 
@@ -118,6 +121,38 @@ def test_a_heavy_tail_is_not_judged():
     assert "not judged" in str(result)
 
 
+def test_a_simulation_without_a_standard_error_is_not_judged():
+    for stderr in (np.inf, np.nan, 0.0):
+        result = check(
+            lambda: 2.0,
+            PROBLEMS,
+            weights=0.0,
+            lr=0.0,
+            exact=None,
+            simulate=lambda *args, stderr=stderr, **options: SimpleNamespace(mean=0.0, stderr=stderr),
+        )
+        assert result.empirical_ok is None
+
+
+def test_the_noise_of_sampled_exact_values_reaches_the_limit():
+    def sampled(problem, weights, evaluation):
+        curve = exact_risk(problem, weights, evaluation)
+        noise = 1 + 0.01 * np.random.default_rng(problem.d).standard_normal()
+        return RiskCurve(curve.c0 * noise, 0.0, 0.0, np.diag([(0.01 * curve.c0) ** 2, 0, 0]))
+
+    sizes = [isotropic(d) for d in (64, 128, 256)]
+    options = {"quantity": "initial", "approximate": True, "num_tasks": 0, "exact": sampled, "lr": 0.0}
+    result = check(lambda n, d: d / (n + d), sizes, **options)
+    assert result
+    assert result.resolution > 2.5 * 0.01 * np.sqrt(1 / 9 + 4 + 64 / 9)  # weights 1/3, -2, 8/3 of Richardson
+    assert not check(lambda n, d: 1.5 * d / (n + d), sizes, **options)
+
+
+def test_two_symbols_of_one_name_are_one_number():
+    claim = N / sp.Symbol("n", positive=True) * K / (K + D + 1) * N**2 / (N**2 + 4 * N + 3 + D)
+    assert check(claim, [Problem(6, 9, np.ones(3) / 3**0.5)], weights="zero", quantity="gain", num_tasks=0)
+
+
 def test_nothing_compared_is_not_agreement():
     one_task = check(lambda: 1.0, PROBLEMS, weights=0.0, lr=0.0, num_tasks=1, exact=None)
     assert one_task.empirical_ok is None
@@ -186,6 +221,9 @@ def test_the_table_shows_every_row():
         ({"claim": sp.sqrt(-N)}, r"finite real number, got .*I at n = 40"),
         ({"claim": lambda n: float("nan")}, "finite real number, got nan at n = 40"),
         ({"claim": lambda n: [1.0, 2.0]}, r"finite real number, got \[1.0, 2.0\]"),
+        ({"claim": lambda n: np.complex128(1 + 2j)}, r"finite real number, got \(1\+2j\)"),
+        ({"claim": lambda n: 10**400}, "finite real number, got 1000"),
+        ({"approximate": "no"}, "approximate must be True or False, got 'no'"),
         ({"lr": None}, "lr must be a finite number, got None"),
         ({"quantity": "optimal_lr", "lr": 0.0, "num_tasks": 2}, "lr must not be 0"),
         ({"exact": None, "lr": 0.0}, "nothing to compare with"),

@@ -19,7 +19,7 @@ from ttt_jax.exact import exact_risk
 from ttt_jax.extrapolate import limit_with_resolution, value_at_infinity
 from ttt_jax.pretrain import starting_weights
 from ttt_jax.problem import EVALUATIONS, Problem, mean_square
-from ttt_jax.validate import choice, finite_number
+from ttt_jax.validate import boolean, choice, finite_number
 
 __all__ = ["Check", "CheckRow", "check"]
 
@@ -31,8 +31,8 @@ ROUNDING = 1e-9
 
 MOST_CONFIDENCE = 1 - 1e-9
 
-COARSE = 0.05
-"""An extrapolation this uncertain could hide a wrong constant that a reader would see."""
+COARSE = 0.1
+"""An error, or an uncertainty of its limit, that is too large for a verdict on the leading order to mean much."""
 
 POWER = NormalDist().inv_cdf(0.95)
 
@@ -137,7 +137,8 @@ class Check:
     def _exact_detail(self) -> str:
         if not math.isnan(self.limit):
             limit = f"{100 * self.limit:+.2g}% +- {100 * self.resolution:.2g}%"
-            hint = "; larger d would tell more" if self.resolution > COARSE else ""
+            is_coarse = self.resolution > COARSE or self.rows[-1].relative_error > COARSE
+            hint = "; larger d would tell more" if is_coarse else ""
             return f" (error ~ d^{self.rate:.2f}, at d = infinity {limit}{hint})"
         if self.exact_ok is False and max(row.relative_error for row in self.rows) < FLOAT32_ROUNDING:
             return " (by no more than the rounding of float32: is the claim evaluated in float64?)"
@@ -208,6 +209,7 @@ def check(
     """
     choice("quantity", quantity, tuple(QUANTITIES))
     choice("evaluation", evaluation, EVALUATIONS)
+    boolean("approximate", approximate)
     problems = _problems(problems, approximate)
     if not 0 < confidence <= MOST_CONFIDENCE:
         raise ValueError(f"confidence must be between 0 and 1 - 1e-9, got {confidence}")
@@ -246,7 +248,7 @@ def check(
 
 
 def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simulated: bool, confidence: float) -> Check:
-    judged = [row for row in rows if simulated and row.stderr_reliable]
+    judged = [row for row in rows if simulated and row.stderr_reliable and 0 < row.stderr < math.inf]
     family = 1 if approximate else max(len(judged), 1)
     critical = critical_z(confidence, family)
     exact_ok = empirical_ok = None
@@ -256,7 +258,9 @@ def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simul
         before, last = (max(row.relative_error, ROUNDING) for row in rows[-2:])
         rate = math.log(last / before) / math.log(sizes[-1] / sizes[-2])
         limit, resolution = limit_with_resolution(sizes, errors)
-        resolution = max(resolution, ROUNDING, *(critical * row.exact_stderr / abs(row.exact) for row in rows))
+        shares = [limit_with_resolution(sizes, unit)[0] for unit in np.eye(len(rows)).tolist()]
+        noise = math.hypot(*(c * row.exact_stderr / row.exact for c, row in zip(shares, rows, strict=True)))
+        resolution = max(resolution, ROUNDING) + critical * noise
         exact_ok = abs(limit) <= resolution
     elif has_exact:
         exact_ok = all(abs(r.claimed - r.exact) <= r.exact_rounding + critical * r.exact_stderr for r in rows)
@@ -288,11 +292,12 @@ def _errors_of_curve(quantity: str, curve: RiskCurve, lr: float) -> tuple[float,
     rounding = ROUNDING * max(abs(exact), 1e-4 * curve.initial if quantity == "gain" else 0.0)
     if not curve.covariance.any():
         return 0.0, rounding
+    c2 = curve.c2 or math.nan
     gradient = {
         "initial": (1.0, 0.0, 0.0),
         "risk": (1.0, -lr, lr**2),
         "gain": (0.0, lr, -(lr**2)),
-        "optimal_lr": (0.0, 1 / (2 * curve.c2), -curve.c1 / (2 * curve.c2**2)),
+        "optimal_lr": (0.0, 1 / (2 * c2), -curve.c1 / (2 * c2**2)),
     }[quantity]
     return math.sqrt(max(float(np.array(gradient) @ curve.covariance @ gradient), 0.0)), rounding
 
@@ -321,9 +326,8 @@ def _claimed(claim: Any, problem: Problem, weights: np.ndarray, lr: float) -> fl
         "task_norm2": mean_square(problem),
     }
     if hasattr(claim, "free_symbols"):
-        names = {str(symbol): symbol for symbol in claim.free_symbols}
-        _known(names, numbers)
-        value = claim.subs({symbol: numbers[name] for name, symbol in names.items()})
+        _known(map(str, claim.free_symbols), numbers)
+        value = claim.subs({symbol: numbers[str(symbol)] for symbol in claim.free_symbols})
     elif callable(claim):
         values = numbers | {"problem": problem, "weights": weights}
         parameters = inspect.signature(claim).parameters.values()
@@ -333,8 +337,8 @@ def _claimed(claim: Any, problem: Problem, weights: np.ndarray, lr: float) -> fl
     else:
         raise ValueError(f"claim must be a function or a sympy expression, got {claim!r}")
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = math.nan if np.iscomplexobj(value) else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         at = f"n = {problem.n}, k = {problem.k}, d = {problem.d}"

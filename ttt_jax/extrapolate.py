@@ -32,7 +32,8 @@ def limit_with_resolution(sizes: Sequence[int], values: Sequence[float]) -> tupl
 
     A polynomial in 1/d goes through the last three points, and one of a degree less through the last two (a line and a
     constant where there are but two points). The resolution is the difference of the two intercepts: with one power of
-    1/d left over, the first is nearer to the limit than to the second. A deviation like d^(-1/2) is not resolved.
+    1/d left over, the first is nearer to the limit than to the second. Deviations
+    must be powers of 1/d, and the sizes large enough for the lowest to be the largest.
 
     Example:
         >>> limit, resolution = limit_with_resolution([10, 20, 40], [3 + 2 / d + 9 / d**3 for d in (10, 20, 40)])
