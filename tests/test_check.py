@@ -12,6 +12,7 @@ from ttt_jax.check import check
 from ttt_jax.curve import RiskCurve
 from ttt_jax.exact import exact_risk
 from ttt_jax.paper import theorem_4_2, theorem_4_5
+from ttt_jax.pretrain import starting_weights
 from ttt_jax.problem import GaussianTasks, Problem
 
 PROBLEMS = [Problem(40, 12, np.ones(6), noise_var=0.5), Problem(30, 20, np.ones(8), noise_var=0.1)]
@@ -104,11 +105,53 @@ def test_two_sizes_resolve_less_than_three_and_small_ones_ask_for_more():
 
 
 def test_an_approximate_claim_against_simulation():
-    sizes = [isotropic(d) for d in (24, 48, 96)]
+    sizes = [isotropic(d) for d in (32, 64, 128)]
     for factor, verdict in ((1.0, True), (1.05, False)):
         result = check(leading_order(factor), sizes, approximate=True, num_tasks=4000)
         assert result.detectable < 0.05
         assert result.empirical_ok is verdict
+
+
+def test_simulations_without_noise_are_judged_by_the_resolution_of_the_extrapolation():
+    def noiseless(problem, weights, lr, **options):
+        return SimpleNamespace(mean=exact_risk(problem, weights).at(lr), stderr=1e-12)
+
+    sizes = [isotropic(d) for d in (64, 128, 256)]
+    for exact in (exact_risk, None):
+        for factor, verdict in ((1.0, True), (1.02, False)):
+            result = check(
+                leading_order(factor),
+                sizes,
+                lr=lambda problem: exact_risk(problem, starting_weights("pretrained", problem, problem.n)).optimal_lr,
+                approximate=True,
+                exact=exact,
+                simulate=noiseless,
+            )
+            assert abs(result.limit_z) > result.critical
+            assert result.empirical_ok is verdict
+
+
+def test_a_right_optimal_step_passes_at_a_step_that_hardly_shows_it():
+    def optimal_lr(factor):
+        return lambda n, k, d: factor * theorem_4_5(n, k, d).optimal_lr
+
+    def simulated(problem, weights, lr, *, seed, **options):
+        curve = theorem_4_5(problem.n, problem.k, problem.d)
+        noise = 0.01 * np.random.default_rng(seed).standard_normal()
+        return SimpleNamespace(mean=curve.at(lr) + noise, stderr=0.01)
+
+    def refused(factor, lr):
+        results = [
+            check(optimal_lr(factor), problems, quantity="optimal_lr", lr=lr, seed=3 * seed, **options)
+            for seed in range(200)
+        ]
+        return sum(result.empirical_ok is False for result in results)
+
+    problems, options = [Problem(8, 16, np.ones(4) / 2)], {"weights": "zero", "simulate": simulated}
+    optimum = theorem_4_5(8, 16, 4).optimal_lr
+    for share in (1, 0.1, 0.01):
+        assert refused(1.0, share * optimum) <= 7  # 2 expected of 200 at confidence 0.99
+    assert refused(1.2, optimum) > 190
 
 
 def test_a_heavy_tail_is_not_judged():
@@ -224,6 +267,8 @@ def test_the_table_shows_every_row():
         ({"claim": lambda n: np.complex128(1 + 2j)}, r"finite real number, got \(1\+2j\)"),
         ({"claim": lambda n: 10**400}, "finite real number, got 1000"),
         ({"approximate": "no"}, "approximate must be True or False, got 'no'"),
+        ({"confidence": "high"}, "confidence must be a finite number, got 'high'"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
         ({"lr": None}, "lr must be a finite number, got None"),
         ({"quantity": "optimal_lr", "lr": 0.0, "num_tasks": 2}, "lr must not be 0"),
         ({"exact": None, "lr": 0.0}, "nothing to compare with"),

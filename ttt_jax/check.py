@@ -19,7 +19,7 @@ from ttt_jax.exact import exact_risk
 from ttt_jax.extrapolate import limit_with_resolution, value_at_infinity
 from ttt_jax.pretrain import starting_weights
 from ttt_jax.problem import EVALUATIONS, Problem, mean_square
-from ttt_jax.validate import boolean, choice, finite_number
+from ttt_jax.validate import boolean, choice, finite_number, seed_integer
 
 __all__ = ["Check", "CheckRow", "check"]
 
@@ -86,7 +86,8 @@ class Check:
         exact_ok: whether the claim agrees with the exact risk: to rounding (and critical standard errors, where tasks
             were sampled) if it is exact; if approximate, whether |limit| <= resolution. None if not compared.
         empirical_ok: whether the claim agrees with simulation: every |z| <= critical if it is exact; if approximate,
-            whether |limit_z| <= critical. Only rows of reliable standard error count; None if there are too few.
+            whether its error at d = infinity is within critical standard errors and the resolution of the
+            extrapolation. Only rows of reliable standard error count; None if there are too few.
         detectable: the smallest relative error, common to all rows (if approximate, at d = infinity), that the
             simulation would have noticed with probability 95%; nan if not simulated.
         rate: the exponent of the error in d between the two largest sizes; nan unless approximate.
@@ -211,7 +212,8 @@ def check(
     choice("evaluation", evaluation, EVALUATIONS)
     boolean("approximate", approximate)
     problems = _problems(problems, approximate)
-    if not 0 < confidence <= MOST_CONFIDENCE:
+    seed = seed_integer(seed)
+    if not 0 < finite_number("confidence", confidence) <= MOST_CONFIDENCE:
         raise ValueError(f"confidence must be between 0 and 1 - 1e-9, got {confidence}")
     if exact is None and not num_tasks:
         raise ValueError("num_tasks must be positive where exact is None, or there is nothing to compare with, got 0")
@@ -230,14 +232,15 @@ def check(
             for multiple in QUANTITIES[quantity]
             if num_tasks
         ]
+        claimed = _claimed(claim, problem, w, step)
         rows.append(
             CheckRow(
                 problem.n,
                 problem.k,
                 problem.d,
-                _claimed(claim, problem, w, step),
+                claimed,
                 _of_curve(quantity, curve, step) if curve else math.nan,
-                *(_of_estimates(quantity, risks, step) if risks else (math.nan, math.nan)),
+                *(_of_estimates(quantity, risks, step, claimed) if risks else (math.nan, math.nan)),
                 all(getattr(risk, "stderr_reliable", True) for risk in risks),
                 *(_errors_of_curve(quantity, curve, step) if curve else (0.0, 0.0)),
             )
@@ -265,12 +268,14 @@ def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simul
     elif has_exact:
         exact_ok = all(abs(r.claimed - r.exact) <= r.exact_rounding + critical * r.exact_stderr for r in rows)
     if approximate and len(judged) >= 2:
-        errors = [row.estimate / row.claimed - 1 for row in judged]
-        stderrs = [row.stderr / abs(row.claimed) for row in judged]
-        error, stderr = value_at_infinity([row.d for row in judged], errors, stderrs)
+        last = judged[-3:]
+        sizes, errors = [row.d for row in last], [row.estimate / row.claimed - 1 for row in last]
+        error, stderr = value_at_infinity(sizes, errors, [row.stderr / abs(row.claimed) for row in last])
+        without_noise = [row.claimed / row.exact - 1 for row in last] if has_exact else errors
+        truncation = limit_with_resolution(sizes, without_noise)[1]
         limit_z = error / stderr
-        empirical_ok = abs(limit_z) <= critical
-        detectable = (critical + POWER) * stderr
+        empirical_ok = abs(error) <= critical * stderr + truncation
+        detectable = (critical + POWER) * stderr + truncation
     elif judged and not approximate:
         empirical_ok = all(abs(row.z) <= critical for row in judged)
         detectable = (critical + POWER) * min(row.stderr / abs(row.estimate or math.nan) for row in judged)
@@ -302,8 +307,12 @@ def _errors_of_curve(quantity: str, curve: RiskCurve, lr: float) -> tuple[float,
     return math.sqrt(max(float(np.array(gradient) @ curve.covariance @ gradient), 0.0)), rounding
 
 
-def _of_estimates(quantity: str, risks: Sequence[Estimate], lr: float) -> tuple[float, float]:
-    """The quantity and its standard error from independent simulations at the multiples 0, 1, 2 of lr that it needs."""
+def _of_estimates(quantity: str, risks: Sequence[Estimate], lr: float, claimed: float) -> tuple[float, float]:
+    """The quantity and its standard error from independent simulations at the multiples 0, 1, 2 of lr that it needs.
+
+    The standard error of a ratio is that under the claim (Fieller), so that z is judged like that of c1 - 2 claimed c2:
+    an lr far below the optimum hardly determines c2, and the ratio is not Gaussian.
+    """
     mean = np.array([risk.mean for risk in risks])
     stderr = np.hypot([risk.stderr for risk in risks], FLOAT32_ROUNDING * mean)
     if quantity == "gain":
@@ -312,8 +321,7 @@ def _of_estimates(quantity: str, risks: Sequence[Estimate], lr: float) -> tuple[
         return float(mean[0]), float(stderr[0])
     slope, curvature = np.array([3, -4, 1]) / (2 * lr), np.array([1, -2, 1]) / (2 * lr**2)  # c1, c2 of the parabola
     c1, c2 = slope @ mean, curvature @ mean
-    gradient = slope / (2 * c2) - c1 * curvature / (2 * c2**2)
-    return float(c1 / (2 * c2)), float(np.linalg.norm(gradient * stderr))
+    return float(c1 / (2 * c2)), float(np.linalg.norm((slope / 2 - claimed * curvature) / c2 * stderr))
 
 
 def _claimed(claim: Any, problem: Problem, weights: np.ndarray, lr: float) -> float:
