@@ -211,7 +211,7 @@ def losses_after(
         asked = prompt._replace(query_x=test.query_x, query_y=test.query_y)
         return ttt_loss(model, trained, asked) / TEST_QUERIES
 
-    keys = jax.random.split(jax.random.key(seed), len(tasks))
+    keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), len(tasks))
     return jax.lax.map(lambda pair: one_task(*pair), (keys, tasks), batch_size=together)
 
 

@@ -15,7 +15,9 @@ from ttt_jax.tabular.prior import MAX_CLASSES, sample_tasks
 
 def draw(seed: int = 0) -> Figure:
     """Twelve tables of two columns and 300 rows; colours are classes, missing values lie at the lower left edges."""
-    x, y = (np.asarray(a) for a in sample_tasks(jax.random.key(seed), tables=12, rows=300, features=2))
+    x, y = (
+        np.asarray(a) for a in sample_tasks(jax.random.key(seed, impl="threefry2x32"), tables=12, rows=300, features=2)
+    )
     figure = Figure(figsize=(9, 6.8), layout="constrained", dpi=100)
     for axes, points, labels in zip(figure.subplots(3, 4).flat, x, y, strict=True):
         low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)

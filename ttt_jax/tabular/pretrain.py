@@ -12,127 +12,22 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array
 from optax.contrib import MuonDimensionNumbers, muon
 
 from ttt_jax.cli import OneLineParser
-from ttt_jax.tabular.columns import column_draws
-from ttt_jax.tabular.config import PFNConfig, require_integer
-from ttt_jax.tabular.network import Table
+from ttt_jax.tabular.objective import loss_and_gradients, validation_accuracy
 from ttt_jax.tabular.pfn import PFN, Params
-from ttt_jax.tabular.prior import MAX_CLASSES, Tasks, sample_tasks
-from ttt_jax.validate import finite_number
-
-_VALIDATION_TABLES, _VALIDATION_CONTEXT, _VALIDATION_QUERIES, _VALIDATION_FEATURES = 96, 64, 64, 8
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """What determines a pretraining run.
-
-    Attributes:
-        embedding_size, num_layers, num_heads, features_per_group: sizes of the network, as in `PFNConfig`.
-        steps: number of updates.
-        decay_steps: over this many last updates the learning rate falls to zero.
-        warmup_steps: over this many first updates it rises from zero.
-        learning_rate: of Muon for the layers' matrices and of AdamW for the rest.
-        weight_decay: of both.
-        contexts: the largest numbers of context rows; a table has a log-uniform number between one and the one before.
-        queries: number of query rows of a table.
-        features: the possible numbers of columns.
-        cells_per_step: rows times column vectors of all tables of a step; decides how many tables there are.
-        report_every: validate, report and save after this many steps.
-        seed: of weights and tables.
-    """
-
-    embedding_size: int = 64
-    num_layers: int = 3
-    num_heads: int = 4
-    features_per_group: int = 3
-    steps: int = 20_000
-    decay_steps: int = 12_000
-    warmup_steps: int = 300
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    contexts: tuple[int, ...] = (32, 128, 512)
-    queries: int = 96
-    features: tuple[int, ...] = (4, 8, 16, 32)
-    cells_per_step: int = 4096
-    report_every: int = 250
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value, default = getattr(self, field.name), field.default
-            if isinstance(default, tuple):
-                if not isinstance(value, tuple) or not value:
-                    raise ValueError(f"{field.name} must be a list of integers >= 1, got {value!r}")
-                for element in value:
-                    require_integer(field.name, element, 1)
-            elif isinstance(default, int):
-                require_integer(field.name, value, 0 if field.name in ("seed", "decay_steps", "warmup_steps") else 1)
-            elif not 0 <= finite_number(field.name, value) < 1:
-                raise ValueError(f"{field.name} must be a number between 0 and 1, got {value!r}")
-        if self.warmup_steps + self.decay_steps > self.steps:
-            raise ValueError(f"steps: {self.steps} must be at least warmup_steps + decay_steps")
-        if sorted(self.contexts) != list(self.contexts):
-            raise ValueError(f"contexts: {self.contexts} must be increasing")
-        self.network  # noqa: B018 (checks the sizes)
-
-    @property
-    def network(self) -> PFNConfig:
-        return PFNConfig(self.embedding_size, self.num_layers, self.num_heads, self.features_per_group)
-
-    @classmethod
-    def from_json(cls, path: str | Path) -> PretrainConfig:
-        """Read settings from a JSON object; fields that it does not name have their defaults."""
-        given: Any = json.loads(Path(path).read_text())
-        names = [field.name for field in fields(cls)]
-        if not isinstance(given, dict) or (unknown := [name for name in given if name not in names]):
-            wrong = "is no JSON object" if not isinstance(given, dict) else f"names an unknown field {unknown[0]!r}"
-            raise ValueError(f"{path}: {wrong}; the fields are {', '.join(names)}")
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
-        return cls(**values)
-
-
-PRESETS = {
-    "cpu-smoke": PretrainConfig(
-        embedding_size=16,
-        num_layers=2,
-        num_heads=2,
-        steps=60,
-        decay_steps=20,
-        warmup_steps=10,
-        contexts=(16,),
-        queries=48,
-        features=(4,),
-        cells_per_step=2048,
-        report_every=20,
-    ),
-    "cpu": PretrainConfig(),
-    "gpu": PretrainConfig(
-        embedding_size=128,
-        num_layers=6,
-        steps=30_000,
-        decay_steps=6_000,
-        warmup_steps=1_000,
-        learning_rate=1e-3,
-        contexts=(16, 48, 128, 384, 1024),
-        queries=256,
-        features=(2, 4, 8, 16, 32),
-        cells_per_step=2**17,
-    ),
-}
+from ttt_jax.tabular.pretrain_config import PRESETS, PretrainConfig
 
 
 class State(NamedTuple):
@@ -170,11 +65,9 @@ def pretrain(config: PretrainConfig, directory: str | Path) -> Iterator[Report]:
     with ocp.CheckpointManager(directory / "checkpoints", options=options) as manager:
         _require_same_settings(config, directory / "config.json", manager.latest_step() or 0)
         state = _restore(config, manager)
-        draws, started, losses = _draws(config), time.monotonic(), []
+        started, losses = time.monotonic(), []
         while state.step < config.steps:
-            shape = _shape(config, state.step)
-            key = _key(config.seed, state.step)
-            loss, gradients = _gradients(config.network, shape, state.params, key, draws[shape.features])
+            loss, gradients = loss_and_gradients(config, state.params, state.step)
             state = State(state.step + 1, *_update(config, state.params, state.optimizer, gradients))
             losses.append(loss)
             if state.step % config.report_every == 0 or state.step == config.steps:
@@ -191,98 +84,10 @@ def pretrain(config: PretrainConfig, directory: str | Path) -> Iterator[Report]:
                 yield report
 
 
-class Shape(NamedTuple):
-    """Sizes of a step's tables, of which one compilation is made."""
-
-    tables: int
-    fewest_context: int
-    context: int
-    queries: int
-    features: int
-
-
-def _shape(config: PretrainConfig, step: int) -> Shape:
-    rng = np.random.default_rng((config.seed, step))
-    i, features = int(rng.integers(len(config.contexts))), int(rng.choice(config.features))
-    fewest, context = ((4, *config.contexts)[i], config.contexts[i])
-    columns = -(-features // config.features_per_group) + 1
-    tables = max(1, round(config.cells_per_step / (columns * (context + config.queries))))
-    return Shape(tables, min(fewest, context), context, config.queries, features)
-
-
-def _key(seed: int, step: int) -> PRNGKeyArray:
-    return jax.random.fold_in(jax.random.key(seed), step)
-
-
-def _draws(config: PretrainConfig) -> dict[int, Float[np.ndarray, "G E/4"]]:
-    network = config.network
-    groups = {features: -(-features // config.features_per_group) for features in config.features}
-    return {f: column_draws(network.column_seed, g, network.column_size) for f, g in groups.items()}
-
-
-@partial(jax.jit, static_argnames=("config", "shape"))
-def _gradients(config: PFNConfig, shape: Shape, params: Params, key: PRNGKeyArray, draws: Array):
-    """Loss and gradients on fresh tables."""
-    task_key, size_key = jax.random.split(key)
-    tasks = sample_tasks(task_key, shape.tables, shape.context + shape.queries, shape.features)
-    log_size = jax.random.uniform(
-        size_key, (shape.tables,), minval=np.log(shape.fewest_context), maxval=np.log(shape.context + 1)
-    )
-    sizes = jnp.minimum(jnp.exp(log_size).astype(int), shape.context)
-    is_context = jnp.arange(shape.context) < sizes[:, None]
-    return jax.value_and_grad(_loss)(params, config, tasks, is_context, draws)
-
-
 @partial(jax.jit, static_argnames="config", donate_argnames=("params", "state"))
 def _update(config: PretrainConfig, params: Params, state: Any, gradients: Params) -> tuple[Params, Any]:
     updates, state = _optimizer(config).update(gradients, state, params)
     return optax.apply_updates(params, updates), state
-
-
-def _loss(
-    params: Params, config: PFNConfig, tasks: Tasks, is_context: Bool[Array, "B N"], draws: Float[Array, "G E/4"]
-) -> Float[Array, ""]:
-    """Mean cross-entropy of the query rows whose class occurs in their context."""
-    if jax.default_backend() != "cpu":
-        params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
-    logits, target, known = _answers(params, config, tasks, is_context, draws)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-    return jnp.where(known, losses, 0).sum() / jnp.maximum(known.sum(), 1)
-
-
-def _answers(params, config, tasks, is_context, draws):
-    """Logits of the query rows, -inf for ranks that no class of the context has; their ranks; whether they have one."""
-    n, pfn = is_context.shape[1], PFN(config, params)
-    y_context, y_query = tasks.y[:, :n], tasks.y[:, n:]
-
-    def one_table(x, y, is_context):
-        marks = is_context, jnp.ones(x.shape[0] - n, bool), jnp.ones(draws.shape[0], bool)
-        return pfn.apply_table(params, Table(x[:n], y.astype(x.dtype), x[n:], *marks, draws))
-
-    logits = jax.vmap(one_table)(tasks.x, y_context, is_context).astype(jnp.float32)
-    present = (jax.nn.one_hot(y_context, MAX_CLASSES, dtype=bool) & is_context[..., None]).any(1)
-    rank = jnp.cumsum(present, axis=1) - 1
-    exists = jnp.arange(MAX_CLASSES) < present.sum(1, keepdims=True)
-    logits = jnp.where(exists[:, None], logits, -jnp.inf)
-    target = jnp.take_along_axis(rank, y_query, axis=1)
-    known = jnp.take_along_axis(present, y_query, axis=1)
-    return logits, jnp.maximum(target, 0), known
-
-
-def validation_accuracy(config: PretrainConfig, params: Params) -> float:
-    """Accuracy with 64 context rows on tables of the prior that no step trains on, the same for every network."""
-    draws = column_draws(0, -(-_VALIDATION_FEATURES // config.features_per_group), config.network.column_size)
-    return float(_validation_accuracy(config.network, params, draws))
-
-
-@partial(jax.jit, static_argnames="config")
-def _validation_accuracy(config: PFNConfig, params: Params, draws: Array) -> Float[Array, ""]:
-    rows = _VALIDATION_CONTEXT + _VALIDATION_QUERIES
-    key = jax.random.fold_in(jax.random.key(0), 2**32 - 1)  # no run has this many steps
-    tasks = sample_tasks(key, _VALIDATION_TABLES, rows, _VALIDATION_FEATURES)
-    is_context = jnp.ones((_VALIDATION_TABLES, _VALIDATION_CONTEXT), bool)
-    logits, target, known = _answers(params, config, tasks, is_context, draws)
-    return ((logits.argmax(-1) == target) & known).mean()
 
 
 def _optimizer(config: PretrainConfig) -> optax.GradientTransformation:
