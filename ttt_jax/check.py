@@ -268,10 +268,10 @@ def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simul
     elif has_exact:
         exact_ok = all(abs(r.claimed - r.exact) <= r.exact_rounding + critical * r.exact_stderr for r in rows)
     if approximate and len(judged) >= 2:
-        last = judged[-3:]
-        sizes, errors = [row.d for row in last], [row.estimate / row.claimed - 1 for row in last]
-        error, stderr = value_at_infinity(sizes, errors, [row.stderr / abs(row.claimed) for row in last])
-        without_noise = [row.claimed / row.exact - 1 for row in last] if has_exact else errors
+        largest = judged[-3:]
+        sizes, errors = [row.d for row in largest], [row.estimate / row.claimed - 1 for row in largest]
+        error, stderr = value_at_infinity(sizes, errors, [row.stderr / abs(row.claimed) for row in largest])
+        without_noise = [row.claimed / row.exact - 1 for row in largest] if has_exact else errors
         truncation = limit_with_resolution(sizes, without_noise)[1]
         limit_z = error / stderr
         empirical_ok = abs(error) <= critical * stderr + truncation
