@@ -78,6 +78,21 @@ def test_a_leading_order_passes_and_a_wrong_constant_does_not(a, g, noise_var, e
     assert "DISAGREES" in str(verdict(0.95))
 
 
+def test_sizes_too_small_for_a_verdict_are_no_verdict():
+    def verdict(factor, *sizes):
+        problems = [isotropic(d, a=1 / 8) for d in sizes]
+        return check(leading_order(factor), problems, approximate=True, num_tasks=0)
+
+    small = verdict(1.0, 64, 128, 256)
+    assert abs(small.limit) > small.resolution
+    assert small.exact_ok is None
+    assert not small
+    assert "exact: not resolved" in str(small)
+    assert "larger d would tell more" in str(small)
+    assert verdict(1.0, 1024, 2048, 4096)
+    assert verdict(1.05, 1024, 2048, 4096).exact_ok is False
+
+
 def test_an_error_that_falls_like_a_root_is_not_a_leading_order_of_ours():
     sizes = [isotropic(d) for d in (64, 128, 256)]
     slow = check(

@@ -16,7 +16,7 @@ from ttt_jax.compare import FLOAT32_ROUNDING, critical_z
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
-from ttt_jax.extrapolate import limit_with_resolution, value_at_infinity
+from ttt_jax.extrapolate import limit_with_resolution, looks_asymptotic, value_at_infinity
 from ttt_jax.pretrain import starting_weights
 from ttt_jax.problem import EVALUATIONS, Problem, mean_square
 from ttt_jax.validate import boolean, choice, finite_number, seed_integer
@@ -84,7 +84,8 @@ class Check:
         rows: one `CheckRow` per problem.
         critical: the |z| beyond which a row contradicts the claim, from the confidence of the whole family (Sidak).
         exact_ok: whether the claim agrees with the exact risk: to rounding (and critical standard errors, where tasks
-            were sampled) if it is exact; if approximate, whether |limit| <= resolution. None if not compared.
+            were sampled) if it is exact; if approximate, whether |limit| <= resolution. None if not compared, or not
+            resolved.
         empirical_ok: whether the claim agrees with simulation: every |z| <= critical if it is exact; if approximate,
             whether its error at d = infinity is within critical standard errors and the resolution of the
             extrapolation. Only rows of reliable standard error count; None if there are too few.
@@ -94,6 +95,8 @@ class Check:
         limit: claimed / exact - 1, extrapolated to d = infinity; nan unless approximate.
         resolution: how uncertain this extrapolation is; nan unless approximate.
         limit_z: z of the simulated relative error at d = infinity; nan unless approximate and simulated.
+        resolved: False where an approximate claim exceeds the resolution, but the sizes are too small to say so: the
+            error does not yet fall like 1/d. It is then neither confirmed nor refused.
     """
 
     rows: tuple[CheckRow, ...]
@@ -105,6 +108,7 @@ class Check:
     limit: float = math.nan
     resolution: float = math.nan
     limit_z: float = math.nan
+    resolved: bool = True
 
     @property
     def ok(self) -> bool:
@@ -128,7 +132,7 @@ class Check:
                 f"{row.n:7}{row.k:7}{row.d:7}{row.claimed:13.6g}{exact[0]:>13}{exact[1]:>12}"
                 f"{simulated[0]:>22}{simulated[1]:>7}"
             )
-        words = {True: "agrees", False: "DISAGREES", None: "not compared"}
+        words = {True: "agrees", False: "DISAGREES", None: "not compared" if self.resolved else "not resolved"}
         lines.append(f"exact: {words[self.exact_ok]}{self._exact_detail()}")
         lines.append(f"simulation: {words[self.empirical_ok]}{self._empirical_detail()}")
         if not all(row.stderr_reliable for row in self.rows):
@@ -138,7 +142,7 @@ class Check:
     def _exact_detail(self) -> str:
         if not math.isnan(self.limit):
             limit = f"{100 * self.limit:+.2g}% +- {100 * self.resolution:.2g}%"
-            is_coarse = self.resolution > COARSE or self.rows[-1].relative_error > COARSE
+            is_coarse = not self.resolved or max(self.resolution, self.rows[-1].relative_error) > COARSE
             hint = "; larger d would tell more" if is_coarse else ""
             return f" (error ~ d^{self.rate:.2f}, at d = infinity {limit}{hint})"
         if self.exact_ok is False and max(row.relative_error for row in self.rows) < FLOAT32_ROUNDING:
@@ -256,6 +260,7 @@ def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simul
     critical = critical_z(confidence, family)
     exact_ok = empirical_ok = None
     detectable = rate = limit = resolution = limit_z = math.nan
+    resolved = True
     if has_exact and approximate:
         sizes, errors = [row.d for row in rows], [row.claimed / row.exact - 1 for row in rows]
         before, last = (max(row.relative_error, ROUNDING) for row in rows[-2:])
@@ -265,6 +270,7 @@ def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simul
         noise = math.hypot(*(c * row.exact_stderr / row.exact for c, row in zip(shares, rows, strict=True)))
         resolution = max(resolution, ROUNDING) + critical * noise
         exact_ok = abs(limit) <= resolution
+        resolved = exact_ok or looks_asymptotic(sizes, errors)
     elif has_exact:
         exact_ok = all(abs(r.claimed - r.exact) <= r.exact_rounding + critical * r.exact_stderr for r in rows)
     if approximate and len(judged) >= 2:
@@ -279,7 +285,9 @@ def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simul
     elif judged and not approximate:
         empirical_ok = all(abs(row.z) <= critical for row in judged)
         detectable = (critical + POWER) * min(row.stderr / abs(row.estimate or math.nan) for row in judged)
-    return Check(rows, critical, exact_ok, empirical_ok, detectable, rate, limit, resolution, limit_z)
+    if not resolved:
+        exact_ok = empirical_ok = None
+    return Check(rows, critical, exact_ok, empirical_ok, detectable, rate, limit, resolution, limit_z, resolved)
 
 
 def _of_curve(quantity: str, curve: RiskCurve, lr: float) -> float:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["limit_with_resolution", "value_at_infinity"]
+__all__ = ["limit_with_resolution", "looks_asymptotic", "value_at_infinity"]
+
+LARGEST_CORRECTION = 0.3
 
 
 def value_at_infinity(sizes: Sequence[int], values: Sequence[float], stderrs: Sequence[float]) -> tuple[float, float]:
@@ -43,3 +45,24 @@ def limit_with_resolution(sizes: Sequence[int], values: Sequence[float]) -> tupl
     most = min(3, len(sizes))
     coarse, fine = (value_at_infinity(sizes[-m:], values[-m:], [1.0] * m)[0] for m in (most - 1, most))
     return fine, abs(fine - coarse)
+
+
+def looks_asymptotic(sizes: Sequence[int], values: Sequence[float]) -> bool:
+    """Whether the term 1/d leads in the last three values without noise, so that `limit_with_resolution` holds.
+
+    In c + c'/d + c''/d^2 through them, |c''/d^2| <= 0.3 |c'/d| at the smallest d; or the terms matter less than c at
+    the largest. Two values tell nothing, and pass. Of right leading orders of the risk at d = 64, 128, 256 (n/d and
+    k/d of 1/8 to 8) 20 of the 23 that the resolution would refuse fail this; of those with 5% added, 17 of 793.
+
+    Example:
+        >>> sizes = [64, 128, 256]
+        >>> looks_asymptotic(sizes, [1 + 2 / d + 9 / d**2 for d in sizes])
+        True
+        >>> looks_asymptotic(sizes, [-0.4169, -0.3350, -0.2411])  # tends to 0, but not yet like 1/d
+        False
+    """
+    if len(sizes) < 3:
+        return True
+    d = np.asarray(sizes[-3:], float)
+    c, c1, c2 = np.linalg.solve(d[:, None] ** -np.arange(3.0), np.asarray(values[-3:]))
+    return bool(abs(c2) <= LARGEST_CORRECTION * abs(c1) * d[0] or abs(c1 / d[2] + c2 / d[2] ** 2) <= abs(c))
