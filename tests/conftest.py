@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -27,3 +30,12 @@ def random_problem(seed: int, *, dense: bool = True, noise: bool = True) -> tupl
 @pytest.fixture(params=range(6))
 def problem_and_weights(request):
     return random_problem(request.param)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_memory_maps():
+    """Linux allows a process 65,530 memory maps, and compiled code takes some; beyond them the compiler crashes."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 30_000:
+        jax.clear_caches()
