@@ -8,8 +8,9 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 __all__ = ["Store", "StoreError"]
 
@@ -44,29 +45,26 @@ class Store:
 
     def __init__(self, directory: Path, *, writable: bool = True):
         self.path = directory / self.FILE
-        self._lock = None
-        if writable:
-            self._lock = self._locked(directory)
-        elif not self.path.is_file():
-            raise StoreError(f"{directory}: no sweep here ({self.FILE} is missing)")
         address = self.path.absolute().as_uri() + ("" if writable else "?mode=ro")
-        try:
-            self._connection = sqlite3.connect(address, uri=True, timeout=10)
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._require_health()
+        with ExitStack() as opened:
             if writable:
-                with self._connection:
-                    self._connection.execute(
-                        "CREATE TABLE IF NOT EXISTS record (name TEXT PRIMARY KEY, value TEXT, crc INTEGER)"
-                    )
-        except sqlite3.Error as error:
-            self._release()
-            raise self._failure(error) from None
-        except StoreError:
-            self._release()
-            raise
+                opened.enter_context(self._locked(directory))
+            elif not self.path.is_file():
+                raise StoreError(f"{directory}: no sweep here ({self.FILE} is missing)")
+            try:
+                self._connection = opened.enter_context(closing(sqlite3.connect(address, uri=True, timeout=10)))
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._require_health()
+                if writable:
+                    with self._connection:
+                        self._connection.execute(
+                            "CREATE TABLE IF NOT EXISTS record (name TEXT PRIMARY KEY, value TEXT, crc INTEGER)"
+                        )
+            except sqlite3.Error as error:
+                raise self._failure(error) from None
+            self._opened = opened.pop_all()
 
-    def _locked(self, directory: Path):
+    def _locked(self, directory: Path) -> IO[str]:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             lock = open(directory / self.LOCK, "a+")  # noqa: SIM115 (held as long as the store)
@@ -135,12 +133,7 @@ class Store:
         return self
 
     def __exit__(self, *_) -> None:
-        self._connection.close()
-        self._release()
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        self._opened.close()
 
 
 def _checksum(name: str, text: str) -> int:
