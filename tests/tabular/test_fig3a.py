@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -13,11 +12,7 @@ BLOBS = str(Path(__file__).parent / "fixtures" / "blobs.safetensors")
 TINY = fig3a.Preset(("banana", "titanic"), (0,), (64, 1000), updates=1, batch_size=16, n_estimators=1)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.mark.parametrize("name", NAMES)

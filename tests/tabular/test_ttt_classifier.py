@@ -27,12 +27,7 @@ def squares():
     return X[:300], y[:300], X[300:], y[300:]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Small tables of many shapes: compilation is the cost."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @parametrize_with_checks([TTTClassifier(weights=str(BLOBS), n_estimators=1, steps=1, batch_size=16)])
