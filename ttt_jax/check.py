@@ -132,8 +132,9 @@ class Check:
                 f"{row.n:7}{row.k:7}{row.d:7}{row.claimed:13.6g}{exact[0]:>13}{exact[1]:>12}"
                 f"{simulated[0]:>22}{simulated[1]:>7}"
             )
-        words = {True: "agrees", False: "DISAGREES", None: "not compared" if self.resolved else "not resolved"}
-        lines.append(f"exact: {words[self.exact_ok]}{self._exact_detail()}")
+        words = {True: "agrees", False: "DISAGREES", None: "not compared"}
+        verdict = words[self.exact_ok] if self.resolved else "not resolved"
+        lines.append(f"exact: {verdict}{self._exact_detail()}")
         lines.append(f"simulation: {words[self.empirical_ok]}{self._empirical_detail()}")
         if not all(row.stderr_reliable for row in self.rows):
             lines.append("* not judged: too few tasks for the tails of the risk")
@@ -285,7 +286,7 @@ def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simul
     elif judged and not approximate:
         empirical_ok = all(abs(row.z) <= critical for row in judged)
         detectable = (critical + POWER) * min(row.stderr / abs(row.estimate or math.nan) for row in judged)
-    if not resolved:
+    if not resolved:  # nor is the simulated error then ready to be extrapolated
         exact_ok = empirical_ok = None
     return Check(rows, critical, exact_ok, empirical_ok, detectable, rate, limit, resolution, limit_z, resolved)
 
