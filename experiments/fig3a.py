@@ -74,7 +74,7 @@ QUICK = Preset(
 )
 PRESETS = {
     "quick": QUICK,
-    "cpu": replace(QUICK, tables=NAMES, seeds=(0, 1, 2)),
+    "cpu": replace(QUICK, tables=NAMES, seeds=(0, 1, 2), contexts=CONTEXTS),
     "paper": Preset(NAMES, seeds=(0, 1, 2), contexts=CONTEXTS, updates=1000, batch_size=256, n_estimators=8),
 }
 
