@@ -297,3 +297,31 @@ def test_nonsense_is_refused(arguments, message):
     defaults = {"claim": lambda n: n, "problems": PROBLEMS, "num_tasks": 0}
     with pytest.raises(ValueError, match=message):
         check(**(defaults | arguments))
+
+
+def test_every_simulation_has_a_seed_of_its_own():
+    seeds = []
+
+    def recorded(problem, weights, lr, *, seed, **options):
+        seeds.append(seed)
+        return SimpleNamespace(mean=1 + (lr - 0.1) ** 2, stderr=0.1)
+
+    check(lambda: 0.0, PROBLEMS, weights=0.0, quantity="optimal_lr", lr=0.1, simulate=recorded)
+    assert len(seeds) == len(set(seeds)) == 3 * len(PROBLEMS)
+
+
+def test_what_is_detectable_is_refused_as_often_as_it_says():
+    """An error of that size is refused in 95 of 100 simulations."""
+    detectable = refused = 0.0
+    for seed in range(200):
+        noise = 0.02 * np.random.default_rng(seed).standard_normal()
+        options = {
+            "weights": 0.0,
+            "lr": 0.0,
+            "exact": None,
+            "simulate": lambda *args, noise=noise, **options: SimpleNamespace(mean=1.0 + noise, stderr=0.02),
+        }
+        if not seed:
+            detectable = check(lambda: 1.0, PROBLEMS[:1], **options).detectable
+        refused += check(lambda factor=1 + detectable: factor, PROBLEMS[:1], **options).empirical_ok is False
+    assert abs(refused - 190) < 4 * np.sqrt(200 * 0.95 * 0.05) + 2

@@ -64,3 +64,9 @@ def test_table_is_aligned_and_says_disagree():
     assert len({len(line) for line in lines[:3]}) == 1
     assert lines[3].startswith("DISAGREE: 1 of 2 cells")
     assert "1 further cells are not judged" in lines[4]
+
+
+def test_the_error_of_a_sampled_exact_value_counts():
+    c = compare(Problem(6, 9, np.ones(4) / 2), 0.05, 1e-4, num_tasks=500)
+    sampled = RiskCurve(c.exact.c0, c.exact.c1, c.exact.c2, np.diag([1.0, 0.0, 0.0]))
+    assert abs(replace(c, exact=sampled).z) == pytest.approx(abs(c.estimate.mean - c.exact.at(1e-4)), rel=0.01)

@@ -191,3 +191,24 @@ def test_dense_features_of_low_rank():
     for sampler in ("data", "law"):
         assert abs(z_score(problem, 0.01, evaluation="fresh", sampler=sampler, lr_factor=0.3)) < 4
     assert np.allclose(linalg.sqrt(problem.feature_cov) @ [2.0, -1.0, 0.0], 0, atol=1e-7)
+
+
+def test_one_task_has_no_reliable_standard_error():
+    """Not even where the risk is the same for every task, so that no tail could be missed."""
+    problem = Problem(3, 3, np.ones(2))
+    assert not estimate_risk(problem, 0.0, 0.0, num_tasks=1).stderr_reliable
+    assert estimate_risk(problem, 0.0, 0.0, num_tasks=2).stderr_reliable
+
+
+def test_the_history_has_four_marks_per_octave_and_ends_at_the_end():
+    found = estimate_risk(Problem(3, 3, np.ones(2)), 0.1, 1e-3, num_tasks=19 * 4, block_size=4, sampler="law")
+    assert [count // 4 for count, _, _ in found.history] == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 19]
+    assert found.history[-1][1:] == (found.mean, found.stderr)
+
+
+def test_a_run_stops_at_the_first_mark_at_which_its_target_is_reached():
+    problem, options = Problem(6, 9, np.ones(4) / 2), {"num_tasks": 20_000, "block_size": 64, "sampler": "law"}
+    whole = estimate_risk(problem, 0.05, 1e-4, **options)
+    reached = [count for count, mean, stderr in whole.history if stderr <= 0.02 * mean]
+    stopped = estimate_risk(problem, 0.05, 1e-4, target_relative_stderr=0.02, **options)
+    assert 64 < stopped.num_tasks == reached[0] < 20_000

@@ -151,3 +151,14 @@ def test_bad_arguments_are_named():
         exact_risk(problem, np.ones((3, 2)))
     with pytest.raises(ValueError, match="weights must hold finite"):
         exact_risk(problem, np.nan)
+
+
+def test_labels_of_noise_alone():
+    """b = 0 from W = 0: u | t ~ N(0, t s2 Sx) and v, given r = 0, has the second moment k s2 Sx."""
+    n, k, s2, sx = 5, 7, 0.3, np.array([0.5, 1.0, 2.0])
+    one, two = sx.sum(), (sx**2).sum()
+    fresh = 4 * k * s2 * two * (n * s2) ** 2 * two
+    same = 4 * k * s2 * two * n * (n + 2) * s2**2 * (one**2 + 2 * two)
+    for evaluation, curvature in (("fresh", fresh), ("same", same)):
+        found = coefficients(Problem(n, k, np.zeros(3), sx, s2), 0.0, evaluation)
+        np.testing.assert_allclose(found, [s2, 0.0, curvature], rtol=1e-12)

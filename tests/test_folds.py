@@ -85,3 +85,12 @@ def test_overflow_is_reported():
 def test_folds_that_do_not_fit_are_refused(labels, folds, message):
     with pytest.raises(ValueError, match=message):
         fold_prompts(jnp.eye(4), jnp.zeros(labels), folds)
+
+
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+def test_the_context_of_every_fold_is_all_the_rest(evaluation):
+    """Without a step the risk is that of N - N/K pairs, for either context."""
+    training = Problem(24 - 24 // 3, 8, PROBLEM.task, PROBLEM.feature_cov, PROBLEM.noise_var)
+    found = estimate_folds(PROBLEM, 0.04, 3, evaluation=evaluation, num_tasks=20_000)
+    assert abs(found.initial - exact_risk(training, 0.04).initial) < 4 * found.stderr(0.0)
+    assert abs(found.initial - exact_risk(PROBLEM, 0.04).initial) > 4 * found.stderr(0.0)

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttt_jax import LinearAttention, Pretraining, functional, linalg, pretrain, pretrained_weights
+from ttt_jax import LinearAttention, Pretraining, Problem, functional, linalg, pretrain, pretrained_weights
 from ttt_jax.paper import proposition_5_2_weights
+from ttt_jax.pretrain import sample_prompt, starting_weights
 
 
 def population_risk(weights, pretraining):
@@ -103,3 +104,27 @@ def test_prompts_do_not_depend_on_the_default_generator():
     usual = run()
     with jax.default_prng_impl("rbg"):
         np.testing.assert_array_equal(run(), usual)
+
+
+def test_sampled_prompts_have_the_noise_that_is_asked_for():
+    task, noise_std = jnp.array([1.0, -2.0]), 0.3
+    prompt = sample_prompt(jax.random.key(0), task, jnp.float32(2.0), jnp.float32(noise_std), 4000, 4000)
+    for x, y in ((prompt.context_x, prompt.context_y), (prompt.query_x, prompt.query_y)):
+        assert np.std(y - x @ task) == pytest.approx(noise_std, rel=0.05)
+        assert np.std(x) == pytest.approx(2.0, rel=0.05)
+
+
+def test_the_usual_start_is_that_of_the_law_of_the_problem():
+    problem = Problem(9, 4, [1.0, 0.0], feature_cov=[1.0, 2.0], noise_var=0.7)
+    expected = pretrained_weights(Pretraining(5, [1.0, 2.0], noise_var=0.7), dense=False)
+    np.testing.assert_array_equal(starting_weights("pretrained", problem, 5), expected)
+    assert not starting_weights("zero", problem, 5).any()
+
+
+def test_weights_are_0_where_the_features_are():
+    """W* of least norm; the eigenvalues of a singular covariance are 0 up to rounding of either sign."""
+    for seed in range(8):
+        a = np.random.default_rng(seed).normal(size=(5, 3))
+        weights = pretrained_weights(Pretraining(7, a @ a.T, noise_var=0.1))
+        nothing = np.linalg.svd(a)[0][:, 3:]  # a'x = 0
+        assert np.abs(weights @ nothing).max() < 1e-9 * np.abs(weights).max()

@@ -153,3 +153,11 @@ def test_problems_outside_the_theory_are_refused():
         marchenko_pastur(-1.0, 2)
     with pytest.raises(ValueError, match="steps must be an integer >= 1, got 0"):
         best_step_sizes(problem, 0)
+
+
+def test_best_step_sizes_know_the_length_of_the_summary():
+    """One step: 1 / lr = 2 d |u|^2 (1 + g) with |u|^2 = n^2 B + n d (B + s2), which label noise makes longer."""
+    n, k, d, noise_var = 30, 20, 40, 0.5
+    (lr,) = best_step_sizes(isotropic(n, k, d, noise_var, task_norm=1.5), 1)
+    summary2 = n**2 * 1.5**2 + n * d * (1.5**2 + noise_var)
+    assert 1 / lr == pytest.approx(2 * d * summary2 * (1 + k / d))

@@ -173,3 +173,9 @@ def test_heavy_tails_are_flagged_and_other_roads_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             Problem(2, 2, [1.0], **options)
+
+
+def test_the_angle_to_the_spike_is_the_one_given():
+    for angle in (0.0, 30.0, 90.0):
+        _, problem = make_shift("spiked", **SIZES, angle=angle)
+        assert problem.task[0] == pytest.approx(np.cos(np.deg2rad(angle)), abs=1e-12)

@@ -125,3 +125,8 @@ def test_files_that_are_no_specification(tmp_path):
         with pytest.raises(ValueError, match=message) as error:
             load_spec(file)
         assert str(file) in str(error.value)
+
+
+def test_a_ratio_gives_the_nearest_number_of_rows():
+    (cell,) = make_spec({"sweep": {"num_tasks": 1}, "grid": {"d": 6, "n_over_d": 0.3, "k_over_d": 0.4}}).cells
+    assert (cell.n, cell.k) == (2, 2)  # 1.8 and 2.4

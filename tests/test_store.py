@@ -88,3 +88,10 @@ def test_a_full_disk_keeps_what_was_there(tmp_path):
         with pytest.raises(StoreError, match="disk is full"):
             store.put({"b": "x" * 100_000})
         assert dict(store.records()) == {"a": 1}
+
+
+def test_removed_records_are_gone(tmp_path):
+    with Store(tmp_path) as store:
+        store.put({"a": 1, "b": 2})
+        store.put({"c": 3}, remove=["a", "unknown"])
+    assert records(tmp_path) == {"b": 2, "c": 3}

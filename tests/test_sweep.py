@@ -12,8 +12,8 @@ import time
 import numpy as np
 import pytest
 
-from ttt_jax import estimate, estimate_risk, sweep
-from ttt_jax.blocks import run_blocks
+from ttt_jax import asymptotic_risk, estimate, estimate_risk, exact_risk, sweep
+from ttt_jax.blocks import BLOCK_BYTES, run_blocks
 from ttt_jax.cli import main
 from ttt_jax.spec import load_spec
 from ttt_jax.sweep import run_sweep
@@ -295,3 +295,42 @@ def test_the_report_is_one_page_and_parquet_has_the_same_rows(undisturbed, tmp_p
     assert "http" not in page.replace("http-equiv", "")
     assert main(["report", str(tmp_path)]) == 2
     assert "no sweep here" in capsys.readouterr().err
+
+
+def test_a_row_holds_the_theory_of_its_cell(undisturbed):
+    spec, _ = load_spec(undisturbed / "spec.toml")
+    for cell, row in zip(spec.cells, table(undisturbed / "out"), strict=True):
+        problem, weights = cell.problem()
+        lr = float(row["lr"])
+        exact, leading = (risk(problem, weights, cell.evaluation) for risk in (exact_risk, asymptotic_risk))
+        assert (float(row["initial"]), float(row["exact"])) == (exact.initial, exact.at(lr))
+        assert float(row["asymptotic"]) == leading.at(lr)
+        assert (float(row["n_over_d"]), float(row["k_over_d"])) == (cell.n / 3, 2.0)
+        assert float(row["z"]) == pytest.approx((float(row["estimate"]) - exact.at(lr)) / float(row["stderr"]))
+
+
+def test_a_doubtful_standard_error_is_not_judged():
+    rows = [{"z": z, "stderr_reliable": z < 50, "num_nonfinite": 0} for z in (0.3, 99.0)]
+    line = sweep.verdict(rows)
+    assert line.startswith("agree: |z| <= 2.58 in all 1 cells; 1 not judged")
+
+
+def test_a_cell_goes_on_in_blocks_of_the_size_it_was_begun_with(tmp_path, monkeypatch):
+    """The default depends on the platform, and a run may go on on another one."""
+    text = SPEC.replace("[4, 9]", "4").replace('["fresh", "same"]', '"fresh"').replace("block_size = 64\n", "")
+    spec = write_spec(tmp_path, "law", text.replace("3000", "10_000"))
+    run_sweep(spec, tmp_path / "whole", progress=False)
+    simulate = sweep.simulate
+
+    def one_block(*arguments):
+        yield next(simulate(*arguments))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "SECONDS_PER_SAVE", -1.0)
+        patch.setattr(sweep, "simulate", one_block)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(spec, tmp_path / "again", progress=False)
+    monkeypatch.setitem(BLOCK_BYTES, "cpu", 2**12)
+    run_sweep(spec, tmp_path / "again", resume=True, progress=False)
+    assert table(tmp_path / "again") == table(tmp_path / "whole")

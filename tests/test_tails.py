@@ -74,3 +74,11 @@ def test_coverage_where_the_flag_says_reliable():
     runs = law_risks(problem, weights, lr).reshape(256, 1024)
     covered = abs(runs.mean(axis=1) - curve.at(lr)) < 1.96 * runs.std(axis=1, ddof=1) / np.sqrt(1024)
     assert covered.mean() > 0.95 - 4 * np.sqrt(0.95 * 0.05 / 256)
+
+
+@pytest.mark.parametrize(("evaluation", "least"), [("fresh", 16), ("same", 24)])
+def test_too_heavy_tails_have_no_variance(evaluation, least):
+    """The risk has degree 8 or 12 in the features of one row, so its square needs twice as many moments."""
+    for dof, infinite in ((least, True), (least + 1, False)):
+        problem = Problem(40, 40, np.ones(4), feature_law="student_t", dof=dof)
+        assert (unseen_variance(problem, np.zeros(()), 1e-7, evaluation, 20_000) == 1.0) is infinite

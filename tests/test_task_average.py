@@ -77,3 +77,18 @@ def test_many_features_of_low_rank_are_averaged_exactly():
 def test_one_sampled_task_is_refused():
     with pytest.raises(ValueError, match="num_tasks must be at least 2"):
         exact_risk(Problem(6, 8, TASKS), WEIGHTS, num_tasks=1)
+
+
+def test_as_many_tasks_as_the_quadrature_has_are_enough_for_it():
+    problem = Problem(6, 8, TASKS, FEATURE_COV, 0.1)
+    assert not exact_risk(problem, WEIGHTS, num_tasks=16).covariance.any()
+    assert exact_risk(problem, WEIGHTS, num_tasks=15).covariance.any()
+
+
+def test_the_standard_error_of_sampled_tasks_is_their_spread():
+    problem = Problem(6, 8, TASKS, FEATURE_COV, 0.1)
+    lr = exact_risk(problem, WEIGHTS).optimal_lr
+    curves = [exact_risk(problem, WEIGHTS, num_tasks=15, seed=seed) for seed in range(60)]
+    spread = np.std([curve.at(lr) for curve in curves])
+    stated = np.sqrt(np.mean([curve.stderr(lr) ** 2 for curve in curves]))
+    assert 0.6 < stated / spread < 1.6  # 60 draws determine a spread to a tenth; the risks are skewed

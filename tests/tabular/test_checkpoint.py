@@ -250,3 +250,9 @@ def test_foreign_safetensors_are_refused(tmp_path):
     save_file({"a": np.zeros(2, np.float32)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="format None"):
         PFN.load(tmp_path / "other.safetensors")
+
+
+def test_a_storage_is_one_of_pytorch_s(tmp_path):
+    path = rewrite(tmp_path / "evil.ckpt", dump({"state_dict": Named("other", "FloatStorage")}))
+    with pytest.raises(CheckpointError, match=r"the pickle names 'other\.FloatStorage'"):
+        load_tabpfn_checkpoint(path)

@@ -145,3 +145,11 @@ def test_dates_are_refused(kind, table):
     X = table({"a": pd.Series(np.arange(4).astype(kind))})
     with pytest.raises(ValueError, match=rf"column ('a'|0): type {kind[:-4]}\[ns\] is not supported"):
         classifier().fit(X, [0, 1, 0, 1])
+
+
+def test_logits_are_divided_by_the_temperature(blobs):
+    X, y, X_test, _ = blobs
+    one, two = (
+        np.log(classifier(n_estimators=1, softmax_temperature=t).fit(X, y).predict_proba(X_test)) for t in (1.0, 2.0)
+    )
+    np.testing.assert_allclose(one[:, 1:] - one[:, :1], 2 * (two[:, 1:] - two[:, :1]), rtol=1e-6, atol=1e-9)

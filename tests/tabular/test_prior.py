@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ttt_jax.tabular.prior import MAX_CLASSES, sample_tasks
+from ttt_jax.tabular.prior import MAX_CLASSES, _Uniforms, sample_tasks
 
 ROWS, CONTEXT = 256, 64
 
@@ -64,3 +64,13 @@ def test_tables_can_be_learnt(tasks):
     majority, logistic, forest = np.mean(scores, axis=0)
     assert logistic > majority + 0.1
     assert forest > majority + 0.15
+
+
+def test_at_most_three_tenths_of_a_column_are_missing(tasks):
+    share = np.isnan(tasks[0]).mean(axis=1)
+    assert 0 < share.max() < 0.3 + 4 * np.sqrt(0.3 * 0.7 / ROWS)
+
+
+def test_random_integers_include_both_ends():
+    numbers = _Uniforms(jax.random.key(0), 300).integer(3, 5, (300,))
+    assert set(numbers.tolist()) == {3, 4, 5}
