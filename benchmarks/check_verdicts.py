@@ -6,7 +6,8 @@ Claims are the risk, the gain and the best step size to leading order, from W* a
 same context, on isotropic data without noise: `asymptotic_risk` for n = a d; for n = d^b the fresh gain takes the
 factor n^2 / (n^2 + d) of Theorem 4.5. n and k are rounded to integers. Each claim is tried as it is and with its
 constant wrong by 5% and 10% either way, at three sizes, against the exact risk alone. The thresholds of `check` were
-chosen on the first grid; the second was tried once, afterwards.
+chosen on the first grid; the second, tried afterwards, found 20 right claims of 2,520 refused, with a given
+rate that the rounding of n left unconfirmed, and led to `UNCONFIRMED` of `ttt_jax.extrapolate`.
 """
 
 from __future__ import annotations

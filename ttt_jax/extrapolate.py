@@ -20,6 +20,9 @@ FASTEST = 1.5
 LARGEST = 0.5
 """Nor those that are still larger than this at the largest size."""
 
+UNCONFIRMED = 0.1
+"""The largest resolution with a given rate that three values do not confirm, for their errors."""
+
 MARGIN, MARGIN_OF_A_GIVEN_RATE = 1.2, 1.05
 """How far the local exponent may be from the true one, as a factor; chosen on the first grid of `check_verdicts`."""
 
@@ -106,7 +109,9 @@ def limit_with_resolution(
     intercepts = weights @ y
     value = float(intercepts.min() + intercepts.max()) / 2
     resolution = float(np.ptp(intercepts) + (abs(weights) @ bound).max())
-    return Limit(value, resolution if abs(y[-1] - value) <= LARGEST else math.inf, exponent, weights)
+    if abs(y[-1] - value) > LARGEST or (len(d) == 3 and low <= SLOWEST and resolution > UNCONFIRMED):
+        resolution = math.inf
+    return Limit(value, resolution, exponent, weights)
 
 
 def _exponents(d: np.ndarray, y: np.ndarray, bound: np.ndarray) -> tuple[float, float, float]:
