@@ -295,6 +295,7 @@ def simulate_claim(
             quantity=key,
             evaluation=settings[0].evaluation,
             approximate=approximate,
+            rate=1 if approximate else None,
             num_tasks=effort.num_large if approximate else effort.num_small,
             seed=effort.seed,
             confidence=CONFIDENCE,

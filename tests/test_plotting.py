@@ -34,6 +34,13 @@ def test_figure_of_a_check_falls_beside_the_slope_of_a_leading_order():
     assert len(axes.containers) == 1
 
 
+def test_a_notebook_shows_the_figures():
+    problems = [Problem(d, d, np.ones(d) / d**0.5) for d in (8, 16, 32)]
+    result = check(lambda n, d: d / (n + d), problems, quantity="initial", approximate=True, num_tasks=0)
+    for figure in draw_check(result), draw([Series("one", [1, 2], [1, 2])], x_label="x", y_label="y"):
+        assert figure._repr_png_().startswith(b"\x89PNG")
+
+
 def test_figure_of_a_check_without_error_is_refused():
     result = check(lambda: 1.0, [Problem(1, 1, [1.0])], weights="zero", quantity="initial", num_tasks=0)
     with pytest.raises(ValueError, match="no error to draw"):

@@ -16,10 +16,10 @@ from ttt_jax.compare import FLOAT32_ROUNDING, critical_z
 from ttt_jax.curve import RiskCurve
 from ttt_jax.estimate import Estimate, estimate_risk
 from ttt_jax.exact import exact_risk
-from ttt_jax.extrapolate import limit_with_resolution, looks_asymptotic, value_at_infinity
+from ttt_jax.extrapolate import Limit, limit_with_resolution
 from ttt_jax.pretrain import starting_weights
 from ttt_jax.problem import EVALUATIONS, Problem, mean_square
-from ttt_jax.validate import boolean, choice, finite_number, seed_integer
+from ttt_jax.validate import boolean, choice, finite_number, positive_number, seed_integer
 
 __all__ = ["Check", "CheckRow", "check"]
 
@@ -31,8 +31,11 @@ ROUNDING = 1e-9
 
 MOST_CONFIDENCE = 1 - 1e-9
 
-COARSE = 0.1
-"""An error, or an uncertainty of its limit, that is too large for a verdict on the leading order to mean much."""
+NOTICED = 0.05
+"""What a constant of a leading order may be wrong by and the claim still agree: less than this."""
+
+FLAT = math.log1p(NOTICED) / 2
+"""The largest resolution of log(claimed / exact) at which a claim agrees: 5% more would be beyond it."""
 
 POWER = NormalDist().inv_cdf(0.95)
 
@@ -84,19 +87,19 @@ class Check:
         rows: one `CheckRow` per problem.
         critical: the |z| beyond which a row contradicts the claim, from the confidence of the whole family (Sidak).
         exact_ok: whether the claim agrees with the exact risk: to rounding (and critical standard errors, where tasks
-            were sampled) if it is exact; if approximate, whether |limit| <= resolution. None if not compared, or not
-            resolved.
+            were sampled) if it is exact; if approximate, False if the limit is beyond the resolution, else True if a
+            constant wrong by 5% would have been. None if not compared, or not resolved.
         empirical_ok: whether the claim agrees with simulation: every |z| <= critical if it is exact; if approximate,
             whether its error at d = infinity is within critical standard errors and the resolution of the
             extrapolation. Only rows of reliable standard error count; None if there are too few.
         detectable: the smallest relative error, common to all rows (if approximate, at d = infinity), that the
             simulation would have noticed with probability 95%; nan if not simulated.
-        rate: the exponent of the error in d between the two largest sizes; nan unless approximate.
-        limit: claimed / exact - 1, extrapolated to d = infinity; nan unless approximate.
-        resolution: how uncertain this extrapolation is; nan unless approximate.
+        rate: the exponent with which claimed / exact approaches its limit, as the last three sizes show it, < 0; nan
+            where they do not, and unless approximate.
+        limit: claimed / exact - 1 at d = infinity; nan unless approximate.
+        resolution: how far off 1 + limit may be, as a share of it; inf where the sizes support no extrapolation, nan
+            unless approximate.
         limit_z: z of the simulated relative error at d = infinity; nan unless approximate and simulated.
-        resolved: False where an approximate claim exceeds the resolution, but the sizes are too small to say so: the
-            error does not yet fall like 1/d. It is then neither confirmed nor refused.
     """
 
     rows: tuple[CheckRow, ...]
@@ -108,30 +111,32 @@ class Check:
     limit: float = math.nan
     resolution: float = math.nan
     limit_z: float = math.nan
-    resolved: bool = True
+
+    @property
+    def resolved(self) -> bool:
+        """False where an approximate claim is neither confirmed nor refused: the sizes are too small to say."""
+        return self.exact_ok is not None or math.isnan(self.resolution)
 
     @property
     def ok(self) -> bool:
         verdicts = self.exact_ok, self.empirical_ok
-        return True in verdicts and False not in verdicts
+        return self.resolved and True in verdicts and False not in verdicts
 
     def __bool__(self) -> bool:
         return self.ok
 
     def __str__(self) -> str:
-        lines = [f"{'n':>7}{'k':>7}{'d':>7}{'claimed':>13}{'exact':>13}{'rel. error':>12}{'simulated':>22}{'z':>7}"]
+        table = [("n", "k", "d", "claimed", "exact", "rel. error", "simulated", "z")]
         for row in self.rows:
-            exact = "-", "-"
+            exact = simulated = ("-", "-")
             if not math.isnan(row.exact):
                 exact = f"{row.exact:.6g}", f"{row.relative_error:.1e}"
-            simulated = "-", "-"
             if not math.isnan(row.estimate):
                 mark = "" if row.stderr_reliable else "*"
                 simulated = f"{row.estimate:.5g}({row.stderr:.1g})", f"{row.z:.2f}{mark}"
-            lines.append(
-                f"{row.n:7}{row.k:7}{row.d:7}{row.claimed:13.6g}{exact[0]:>13}{exact[1]:>12}"
-                f"{simulated[0]:>22}{simulated[1]:>7}"
-            )
+            table.append((str(row.n), str(row.k), str(row.d), f"{row.claimed:.6g}", *exact, *simulated))
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(map(str.rjust, row, widths)) for row in table]
         words = {True: "agrees", False: "DISAGREES", None: "not compared"}
         verdict = words[self.exact_ok] if self.resolved else "not resolved"
         lines.append(f"exact: {verdict}{self._exact_detail()}")
@@ -141,11 +146,13 @@ class Check:
         return "\n".join(lines)
 
     def _exact_detail(self) -> str:
-        if not math.isnan(self.limit):
-            limit = f"{100 * self.limit:+.2g}% +- {100 * self.resolution:.2g}%"
-            is_coarse = not self.resolved or max(self.resolution, self.rows[-1].relative_error) > COARSE
-            hint = "; larger d would tell more" if is_coarse else ""
-            return f" (error ~ d^{self.rate:.2f}, at d = infinity {limit}{hint})"
+        if self.resolution == math.inf:
+            return " (the sizes do not show how the error falls; larger d or a known rate would tell more)"
+        if not math.isnan(self.resolution):
+            falls = "is" if math.isnan(self.rate) else f"falls like d^{self.rate:.2f} to"
+            hint = "" if self.resolved else f"; larger d or a known rate would tell {NOTICED:.0%} from 0"
+            limit = f"{_percent(self.limit, '+')} +- {_percent(self.resolution)}"
+            return f" (error {falls} {limit} at d = infinity{hint})"
         if self.exact_ok is False and max(row.relative_error for row in self.rows) < FLOAT32_ROUNDING:
             return " (by no more than the rounding of float32: is the claim evaluated in float64?)"
         return ""
@@ -166,6 +173,7 @@ def check(
     lr: float | Callable[[Problem], float] | str = "optimal",
     evaluation: str = "fresh",
     approximate: bool = False,
+    rate: float | None = None,
     num_tasks: int = 20_000,
     seed: int = 0,
     confidence: float = 0.99,
@@ -175,13 +183,13 @@ def check(
     """Judge a formula for the risk of TTT by the exact risk and by simulation, over a grid of problems.
 
         exact claim:        |claimed / exact - 1| is rounding;   |estimate - claimed| <= critical stderr, every row
-        approximate claim:  both errors, extrapolated to d = infinity by polynomials in 1/d, are 0
+        approximate claim:  claimed / exact tends to 1, and so does simulated / claimed
 
     Args:
         claim: a function of any of n, k, d, lr, noise_var, task_norm2, problem, weights, by these names; or a sympy
             expression in the first six. Evaluate it in float64; parameters of other names keep their defaults.
-        problems: the problems to try; for an approximate claim, a sequence of sizes of one kind of problem, at least
-            two, of different d; three remove 1/d^2 as well as 1/d from the error.
+        problems: the problems to try; for an approximate claim, a sequence of sizes of one kind of problem, of which
+            the three largest d are judged; two, where the rate is given.
         weights: W before the step, as an array, a function of the problem, "zero", or "pretrained": W* for tasks
             b ~ N(0, I) under the n, feature_cov and noise_var of the problem. Its own task does not enter: with
             noise, W* for tasks of another length is another one.
@@ -189,7 +197,13 @@ def check(
             "optimal_lr".
         lr: step size, a number, a function of the problem, or "optimal" for the exact optimum.
         evaluation: "fresh" or "same" context at evaluation.
-        approximate: whether the claim is the leading order of something, with a relative error of order 1/d.
+        approximate: whether the claim is the leading order of something, right as d grows. log(claimed / exact) of the
+            three largest sizes shows an exponent alpha; lines and parabolas in d^-alpha, for all alpha from this
+            exponent to `rate` and some more, give a range of limits. Its middle is the limit, its whole width the
+            resolution: beyond it the claim is refused, within it it agrees if a constant wrong by 5% would not be.
+            Else, or where no exponent from 1/4 to 3/2 `rate` is seen, it is not resolved.
+        rate: the exponent alpha of the error ~ d^-alpha of an approximate claim, where theory tells it: 1 if n/d and
+            k/d are fixed, 1/2 if n = sqrt(d). None takes 1 in its place, and a wider margin.
         num_tasks: simulated tasks per problem and step size; 0 leaves simulation out.
         seed: of the simulation; every problem and step size has a seed of its own.
         confidence: probability that a correct claim passes all comparisons with simulation.
@@ -216,6 +230,8 @@ def check(
     choice("quantity", quantity, tuple(QUANTITIES))
     choice("evaluation", evaluation, EVALUATIONS)
     boolean("approximate", approximate)
+    if rate is not None and not (approximate and positive_number("rate", rate)):
+        raise ValueError(f"rate must be None unless approximate, got {rate!r}")
     problems = _problems(problems, approximate)
     seed = seed_integer(seed)
     if not 0 < finite_number("confidence", confidence) <= MOST_CONFIDENCE:
@@ -252,43 +268,82 @@ def check(
         )
         if approximate and not (rows[-1].claimed and rows[-1].exact):
             raise ValueError(f"an approximate claim has a relative error, but its value is 0 at d = {problem.d}")
-    return _judge(tuple(rows), approximate, bool(exact), bool(num_tasks), confidence)
+    return _judge(tuple(rows), approximate, rate, bool(exact), bool(num_tasks), confidence)
 
 
-def _judge(rows: tuple[CheckRow, ...], approximate: bool, has_exact: bool, simulated: bool, confidence: float) -> Check:
+def _percent(share: float, sign: str = "") -> str:
+    return f"{100 * share:{sign}{'.2g' if abs(share) < 0.995 else '.0f'}}%"
+
+
+def _judge(
+    rows: tuple[CheckRow, ...],
+    approximate: bool,
+    rate: float | None,
+    has_exact: bool,
+    simulated: bool,
+    confidence: float,
+) -> Check:
     judged = [row for row in rows if simulated and row.stderr_reliable and 0 < row.stderr < math.inf]
-    family = 1 if approximate else max(len(judged), 1)
-    critical = critical_z(confidence, family)
+    critical = critical_z(confidence, 1 if approximate else max(len(judged), 1))
+    if approximate:
+        return _judge_leading_order(rows, judged, critical, rate, has_exact)
     exact_ok = empirical_ok = None
-    detectable = rate = limit = resolution = limit_z = math.nan
-    resolved = True
-    if has_exact and approximate:
-        sizes, errors = [row.d for row in rows], [row.claimed / row.exact - 1 for row in rows]
-        before, last = (max(row.relative_error, ROUNDING) for row in rows[-2:])
-        rate = math.log(last / before) / math.log(sizes[-1] / sizes[-2])
-        limit, resolution = limit_with_resolution(sizes, errors)
-        shares = [limit_with_resolution(sizes, unit)[0] for unit in np.eye(len(rows)).tolist()]
-        noise = math.hypot(*(c * row.exact_stderr / row.exact for c, row in zip(shares, rows, strict=True)))
-        resolution = max(resolution, ROUNDING) + critical * noise
-        exact_ok = abs(limit) <= resolution
-        resolved = exact_ok or looks_asymptotic(sizes, errors)
-    elif has_exact:
+    detectable = math.nan
+    if has_exact:
         exact_ok = all(abs(r.claimed - r.exact) <= r.exact_rounding + critical * r.exact_stderr for r in rows)
-    if approximate and len(judged) >= 2:
-        largest = judged[-3:]
-        sizes, errors = [row.d for row in largest], [row.estimate / row.claimed - 1 for row in largest]
-        error, stderr = value_at_infinity(sizes, errors, [row.stderr / abs(row.claimed) for row in largest])
-        without_noise = [row.claimed / row.exact - 1 for row in largest] if has_exact else errors
-        truncation = limit_with_resolution(sizes, without_noise)[1]
-        limit_z = error / stderr
-        empirical_ok = abs(error) <= critical * stderr + truncation
-        detectable = (critical + POWER) * stderr + truncation
-    elif judged and not approximate:
+    if judged:
         empirical_ok = all(abs(row.z) <= critical for row in judged)
         detectable = (critical + POWER) * min(row.stderr / abs(row.estimate or math.nan) for row in judged)
-    if not resolved:  # nor is the simulated error then ready to be extrapolated
-        exact_ok = empirical_ok = None
-    return Check(rows, critical, exact_ok, empirical_ok, detectable, rate, limit, resolution, limit_z, resolved)
+    return Check(rows, critical, exact_ok, empirical_ok, detectable)
+
+
+def _judge_leading_order(
+    rows: tuple[CheckRow, ...], judged: list[CheckRow], critical: float, rate: float | None, has_exact: bool
+) -> Check:
+    exact_ok = empirical_ok = None
+    detectable = exponent = limit = resolution = limit_z = math.nan
+    if has_exact:
+        found, sign = _limit(rows, critical, rate, has_exact)
+        exponent, limit, resolution = found.exponent, sign * math.exp(found.value) - 1, found.resolution
+        if resolution < math.inf and (sign < 0 or abs(found.value) > resolution):
+            exact_ok = False
+        elif resolution <= FLAT:
+            exact_ok = True
+    if len(judged) >= 2:
+        found, sign = _limit(judged, critical, rate, has_exact)
+        if found.resolution < math.inf:
+            reference = np.array([row.exact if has_exact else row.estimate for row in judged[-3:]])
+            claimed, estimate, stderr = np.array([(r.claimed, r.estimate, r.stderr) for r in judged[-3:]]).T
+            errors = found.weights @ (np.log(abs(reference / claimed)) + estimate / reference - 1)
+            error = float(errors.min() + errors.max()) / 2
+            noise = float(np.linalg.norm(found.weights * (stderr / reference), axis=1).max())
+            bound = found.resolution + (critical * noise if has_exact else 0.0)  # else it is in the resolution
+            empirical_ok = sign > 0 and abs(error) <= bound
+            limit_z, detectable = error / noise, bound + POWER * noise
+    return Check(
+        rows, critical, exact_ok, empirical_ok, detectable, -exponent, limit, float(np.expm1(resolution)), limit_z
+    )
+
+
+def _limit(rows: Sequence[CheckRow], critical: float, rate: float | None, has_exact: bool) -> tuple[Limit, float]:
+    """log |claimed / exact|, or / estimate, at d = infinity by the last three rows, and the sign of the ratio."""
+    rows = rows[-3:]
+    values, stderrs = np.array([(r.exact, r.exact_stderr) if has_exact else (r.estimate, r.stderr) for r in rows]).T
+    ratios = np.array([row.claimed for row in rows]) / values
+    logs = np.log(abs(ratios))
+    bounds = abs(logs) * _off_power_law(rows) + critical * stderrs / abs(values) + ROUNDING
+    found = limit_with_resolution([row.d for row in rows], logs, bounds, rate=rate, flat=FLAT)
+    if len({*np.sign(ratios)}) > 1:
+        found = found._replace(resolution=math.inf)
+    return found, float(np.sign(ratios[-1]))
+
+
+def _off_power_law(rows: Sequence[CheckRow]) -> float:
+    """How far n or k of the middle of three rows is from a power of d through the others, as a share: its rounding."""
+    if len(rows) < 3:
+        return 0.0
+    d, *nk = np.log([(row.d, row.n, row.k) for row in rows]).T
+    return max(abs(size[1] - np.interp(d[1], d[::2], size[::2])) for size in nk)
 
 
 def _of_curve(quantity: str, curve: RiskCurve, lr: float) -> float:
@@ -353,14 +408,29 @@ def _claimed(claim: Any, problem: Problem, weights: np.ndarray, lr: float) -> fl
         value = claim(**{p.name: values[p.name] for p in named if p.name in values})
     else:
         raise ValueError(f"claim must be a function or a sympy expression, got {claim!r}")
-    try:
-        number = math.nan if np.iscomplexobj(value) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = _real_number(value)
     if not math.isfinite(number):
         at = f"n = {problem.n}, k = {problem.k}, d = {problem.d}"
-        raise ValueError(f"claim must give a finite real number, got {value} at {at}")
+        raise ValueError(f"claim must give a finite real number, got {_in_one_line(value)} at {at}")
     return number
+
+
+def _real_number(value: Any) -> float:
+    """The value as a float; nan if it is no single number: truth values and digits in quotes are none either."""
+    try:
+        element = np.asarray(value)[()]
+        kind = np.asarray(element).dtype.kind
+        if kind not in "iufO" or isinstance(element, bool | str | bytes) or np.ma.is_masked(value):
+            return math.nan
+        return math.nan if np.ndim(element) else float(element)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _in_one_line(value: Any) -> str:
+    """The value as an error message shows it."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _problems(problems: Iterable[Problem], approximate: bool) -> tuple[Problem, ...]:

@@ -4,12 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-__all__ = ["limit_with_resolution", "looks_asymptotic", "value_at_infinity"]
+__all__ = ["Limit", "limit_with_resolution", "value_at_infinity"]
 
-LARGEST_CORRECTION = 0.3
+SLOWEST = 0.25
+"""Deviations that fall slower than d^-SLOWEST are not extrapolated."""
+
+FASTEST = 1.5
+"""Nor those that fall faster than d^-FASTEST, or than its `rate` th power: where a term cancels, the next ones hide."""
+
+LARGEST = 0.5
+"""Nor those that are still larger than this at the largest size."""
+
+UNCONFIRMED = 0.1
+"""The largest resolution with a given rate that three values do not confirm, for their errors."""
+
+MARGIN, MARGIN_OF_A_GIVEN_RATE = 1.2, 1.05
+"""How far the local exponent may be from the true one, as a factor; chosen on the first grid of `check_verdicts`."""
+
+EXPONENTS = np.geomspace(0.01, 20, 4000)
+
+
+class Limit(NamedTuple):
+    """An extrapolation to d = infinity.
+
+    Args:
+        value: the limit.
+        resolution: how far off it may be; inf where nothing can be said.
+        exponent: alpha of the deviations d^-alpha, as the values show it; nan where they do not.
+        weights: the extrapolations that were tried, each a linear combination of the last values.
+    """
+
+    value: float
+    resolution: float
+    exponent: float
+    weights: Float[np.ndarray, "extrapolations sizes"]
 
 
 def value_at_infinity(sizes: Sequence[int], values: Sequence[float], stderrs: Sequence[float]) -> tuple[float, float]:
@@ -29,40 +62,77 @@ def value_at_infinity(sizes: Sequence[int], values: Sequence[float], stderrs: Se
     return float((covariance @ design.T @ (weight * np.asarray(values)))[0]), math.sqrt(covariance[0, 0])
 
 
-def limit_with_resolution(sizes: Sequence[int], values: Sequence[float]) -> tuple[float, float]:
-    """The limit of values without noise by Richardson extrapolation, and how far off it may be.
+def limit_with_resolution(
+    sizes: Sequence[int],
+    values: Sequence[float],
+    errors: Sequence[float],
+    *,
+    rate: float | None = None,
+    flat: float = 0.0,
+) -> Limit:
+    """The limit of the last three values c + c' d^-alpha + c'' d^-2alpha + ..., and a bound on how far off it is.
 
-    A polynomial in 1/d goes through the last three points, and one of a degree less through the last two (a line and a
-    constant where there are but two points). The resolution is the difference of the two intercepts: with one power of
-    1/d left over, the first is nearer to the limit than to the second. Deviations
-    must be powers of 1/d, and the sizes large enough for the lowest to be the largest.
+    The three values themselves show an exponent. A line in d^-alpha goes through the last two of them and a parabola
+    through all, for every alpha from this exponent to `rate` (to 1 if it is not known) and beyond both by a margin.
+    The limit is the middle of their intercepts; the resolution is their whole range, twice what it would be if one of
+    them were right, and what the errors add. Two values show no exponent: a constant and a line, at a given rate only.
 
-    Example:
-        >>> limit, resolution = limit_with_resolution([10, 20, 40], [3 + 2 / d + 9 / d**3 for d in (10, 20, 40)])
-        >>> abs(limit - 3) <= resolution < 0.002
-        True
-    """
-    most = min(3, len(sizes))
-    coarse, fine = (value_at_infinity(sizes[-m:], values[-m:], [1.0] * m)[0] for m in (most - 1, most))
-    return fine, abs(fine - coarse)
-
-
-def looks_asymptotic(sizes: Sequence[int], values: Sequence[float]) -> bool:
-    """Whether the term 1/d leads in the last three values without noise, so that `limit_with_resolution` holds.
-
-    In c + c'/d + c''/d^2 through them, |c''/d^2| <= 0.3 |c'/d| at the smallest d; or the terms matter less than c at
-    the largest. Two values tell nothing, and pass. Of right leading orders of the risk at d = 64, 128, 256 (n/d and
-    k/d of 1/8 to 8) 20 of the 23 that the resolution would refuse fail this; of those with 5% added, 17 of 793.
+    Args:
+        sizes: d, growing.
+        values: one per size.
+        errors: bounds on the error of each value.
+        rate: alpha, if it is known.
+        flat: values that settle no exponent still have a limit, the last, if any exponent >= 1/4 leaves it within this.
 
     Example:
         >>> sizes = [64, 128, 256]
-        >>> looks_asymptotic(sizes, [1 + 2 / d + 9 / d**2 for d in sizes])
-        True
-        >>> looks_asymptotic(sizes, [-0.4169, -0.3350, -0.2411])  # tends to 0, but not yet like 1/d
-        False
+        >>> limit = limit_with_resolution(sizes, [3 + 2 / d + 9 / d**2 for d in sizes], [0, 0, 0])
+        >>> abs(limit.value - 3) < limit.resolution < 0.01, round(limit.exponent, 2)
+        (True, 1.07)
+        >>> limit_with_resolution(sizes, [-0.53, -0.53, -0.50], [0, 0, 0]).resolution
+        inf
     """
-    if len(sizes) < 3:
-        return True
-    d = np.asarray(sizes[-3:], float)
-    c, c1, c2 = np.linalg.solve(d[:, None] ** -np.arange(3.0), np.asarray(values[-3:]))
-    return bool(abs(c2) <= LARGEST_CORRECTION * abs(c1) * d[0] or abs(c1 / d[2] + c2 / d[2] ** 2) <= abs(c))
+    d, y, bound = (np.asarray(a[-3:], float) for a in (sizes, values, errors))
+    low, exponent, high = _exponents(d, y, bound) if len(d) == 3 else (0.0, math.nan, math.inf)
+    if rate is None:
+        resolved = low > SLOWEST and high < FASTEST
+        ends = min(low / MARGIN, 1.0), max(high * MARGIN, 1.0)
+    else:
+        nearest = min(max(rate, low), high)
+        resolved = min(SLOWEST, rate / 2) < nearest < FASTEST * rate
+        ends = min(nearest, rate) / MARGIN_OF_A_GIVEN_RATE, max(nearest, rate) * MARGIN_OF_A_GIVEN_RATE
+    if not resolved:
+        largest = max(abs(np.diff(y)) + bound[1:] + bound[:-1])
+        resolution = largest / ((d[-1] / d[-2]) ** SLOWEST - 1) + bound[-1]
+        return Limit(float(y[-1]), float(resolution) if resolution <= flat else math.inf, exponent, np.eye(len(d))[-1:])
+    weights = np.concatenate([_intercepts(d, alpha) for alpha in (ends[0], math.sqrt(ends[0] * ends[1]), ends[1])])
+    intercepts = weights @ y
+    value = float(intercepts.min() + intercepts.max()) / 2
+    resolution = float(np.ptp(intercepts) + (abs(weights) @ bound).max())
+    if abs(y[-1] - value) > LARGEST or (len(d) == 3 and low <= SLOWEST and resolution > UNCONFIRMED):
+        resolution = math.inf
+    return Limit(value, resolution, exponent, weights)
+
+
+def _exponents(d: np.ndarray, y: np.ndarray, bound: np.ndarray) -> tuple[float, float, float]:
+    """The alpha for which c + c' d^-alpha goes through three points, and the smallest and largest within the bounds."""
+    x = (d[:, None] / d[-1]) ** -EXPONENTS
+    ratios = (x[1] - x[2]) / (x[0] - x[1])  # falls with alpha
+    first, second = np.diff(y) if y[1] >= y[0] else -np.diff(y)
+
+    def exponent(second: float, first: float) -> float:
+        if first <= 0 or second <= 0:
+            return 0.0 if second > 0 else math.inf
+        return float(np.interp(second / first, ratios[::-1], EXPONENTS[::-1], left=math.inf, right=0.0))
+
+    slack = bound[:2] + bound[1:]
+    low = exponent(second + slack[1], first - slack[0])
+    high = exponent(second - slack[1], first + slack[0])
+    middle = exponent(second, first)
+    return low, middle if 0 < middle < math.inf else math.nan, high
+
+
+def _intercepts(d: np.ndarray, alpha: float) -> Float[np.ndarray, "2 sizes"]:
+    """Two combinations of the values: a line and a parabola in d^-alpha, of two values a constant and a line, at 0."""
+    x = (d / d[0]) ** -alpha
+    return np.array([[*[0.0] * (len(d) - m), *np.linalg.inv(np.vander(x[-m:]))[-1]] for m in (len(d) - 1, len(d))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,10 +56,9 @@ def draw(
         >>> len(figure.axes)
         1
     """
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained", dpi=150)
+    figure = _blank(6.4, 4.4)
     axes = figure.add_subplot()
     for i, one in enumerate(series):
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
@@ -98,8 +98,20 @@ def draw(
     return figure
 
 
+def _blank(width: float, height: float) -> Figure:
+    """An empty figure that a notebook shows; pyplot, which would do that, keeps every figure in memory."""
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            self.savefig(buffer := io.BytesIO(), format="png")
+            return buffer.getvalue()
+
+    return Shown(figsize=(width, height), layout="constrained", dpi=150)
+
+
 def draw_check(check: Check, *, title: str = "") -> Figure:
-    """The relative error of a claim, |claimed / exact - 1|, against d, with the slope -1 that a leading order has.
+    """The relative error of a claim, |claimed / exact - 1|, against d, with the slope -1 where n/d and k/d are fixed.
 
     Bars are two standard errors of the simulated value about its own error, on the same scale; what is not positive
     lies below the axis. Without exact values the simulated ones take their place.
@@ -118,11 +130,9 @@ def draw_check(check: Check, *, title: str = "") -> Figure:
         >>> [line.get_label() for line in draw_check(wrong).axes[0].lines]
         ['against exact', 'slope -1']
     """
-    from matplotlib.figure import Figure
-
     from ttt_jax.check import ROUNDING
 
-    figure = Figure(figsize=(5.4, 4.0), layout="constrained", dpi=150)
+    figure = _blank(5.4, 4.0)
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="d", ylabel="relative error of the claim", title=title)
     sizes = np.array([row.d for row in check.rows], dtype=float)
     exact = np.array([row.relative_error for row in check.rows])
