@@ -48,7 +48,7 @@ Coefficients = Sequence[Any]
 
 
 class Verdict(NamedTuple):
-    """ok is None where a way of checking does not apply, for the reason in detail."""
+    """ok is True if the claim holds, False if it fails, None if nothing was judged, for the reason in detail."""
 
     ok: bool | None
     detail: str
@@ -88,6 +88,15 @@ class Setting:
     noise_var: Any = 0
     evaluation: str = "fresh"
 
+    def __str__(self) -> str:
+        """What a reader of a failed verdict needs to try it again."""
+        words = [f"n = {self.n}", f"k = {self.k}", f"d = {self.d}", f"B = {self.norm2}", f"s2 = {self.noise_var}"]
+        for field, default in (("feature", 1), ("weight", 0)):
+            values = [getattr(group, field) for group in self.groups]
+            if any(value != default for value in values):
+                words.append(f"{field} = {', '.join(map(str, values))}")
+        return ", ".join([*words, f"{self.evaluation} context"])
+
     @property
     def d(self):
         return sp.sympify(sum(group.multiplicity for group in self.groups))
@@ -124,10 +133,6 @@ def small_settings(weight: Callable[..., Any] = lambda n, d, s2: 0, *, noise=Tru
     ]
 
 
-def not_applicable(reason: str) -> Verdict:
-    return Verdict(None, reason)
-
-
 def identities(pairs: Mapping[str, tuple]) -> Verdict:
     """Each pair of expressions is the same rational function."""
     for name, (claimed, derived) in pairs.items():
@@ -137,19 +142,23 @@ def identities(pairs: Mapping[str, tuple]) -> Verdict:
 
 
 def same_numbers(pairs: Iterable[tuple], *, tolerance: float = 0) -> Verdict:
-    """Each pair of numbers is equal, exactly or to a relative tolerance."""
-    errors = [abs(sp.sympify(claimed) / exact - 1) if exact != 0 else abs(claimed) for claimed, exact in pairs]
+    """Each pair of numbers is equal, exactly or to a relative tolerance; a third entry says what the numbers are."""
+    pairs = list(pairs)
+    errors = [abs(sp.sympify(claimed) / exact - 1) if exact != 0 else abs(claimed) for claimed, exact, *_ in pairs]
     worst = max(errors)
-    how = "rational equality" if not tolerance else f"largest relative error {float(worst):.0e}"
     if worst > tolerance:
-        return Verdict(False, f"off by {float(worst):.1e}")
+        claimed, exact, *where = pairs[errors.index(worst)]
+        return Verdict(False, f"{float(claimed):.6g} for {float(exact):.6g}{''.join(f' ({what})' for what in where)}")
+    how = "rational equality" if not tolerance else f"largest relative error {float(worst):.0e}"
     return Verdict(True, f"{how}, {len(errors)} numbers")
 
 
 def both(*verdicts: Verdict) -> Verdict:
-    """All of several verdicts."""
-    failed = [verdict for verdict in verdicts if not (verdict.ok or verdict.ok is None)]
-    return failed[0] if failed else Verdict(True, "; ".join(verdict.detail for verdict in verdicts))
+    """All of several verdicts: the first that fails, else the first that judged nothing."""
+    for bad in (False, None):
+        if found := [verdict for verdict in verdicts if verdict.ok is bad]:
+            return found[0]
+    return Verdict(True, "; ".join(verdict.detail for verdict in verdicts))
 
 
 def falls_like_1_over_d(sizes: Sequence[int], errors: Sequence[float]) -> Verdict:
@@ -164,11 +173,21 @@ def falls_like_1_over_d(sizes: Sequence[int], errors: Sequence[float]) -> Verdic
 
 def of_check(results: Sequence[Check]) -> Verdict:
     """The simulation part of several checks in one line."""
-    ok = all(result.empirical_ok for result in results)
-    z = [[result.limit_z] if math.isfinite(result.limit_z) else [row.z for row in result.rows] for result in results]
+    verdicts = [result.empirical_ok for result in results]
+    unreliable = sum(not row.stderr_reliable for result in results for row in result.rows)
+    rows = f"{unreliable} of {sum(len(result.rows) for result in results)} simulations too short for the tails"
+    if False not in verdicts and None in verdicts:
+        return Verdict(None, f"{verdicts.count(None)} of {len(verdicts)} quantities not judged: {rows}")
+    z = [
+        [result.limit_z]
+        if math.isfinite(result.limit_z)
+        else [row.z for row in result.rows if row.stderr_reliable]
+        for result in results
+    ]
     worst, critical = max(abs(x) for values in z for x in values), results[0].critical
-    detectable = max(result.detectable for result in results)
-    return Verdict(ok, f"max |z| {worst:.2f} (critical {critical:.2f}), detects {detectable:.1%}")
+    detectable = max(result.detectable for result in results if result.empirical_ok is not None)
+    detail = f"max |z| {worst:.2f} (critical {critical:.2f}), detects {detectable:.1%}"
+    return Verdict(False not in verdicts, f"{detail}; {rows}" if unreliable else detail)
 
 
 @lru_cache(None)
@@ -217,7 +236,7 @@ def exact_claim(
     def independent(c):
         verdicts = [
             same_numbers(
-                (value, quantities_of_oracle(setting)[key])
+                (value, quantities_of_oracle(setting)[key], f"{key} at {setting}")
                 for setting in settings
                 for key, value in formula(c, setting).items()
             )
@@ -226,7 +245,7 @@ def exact_claim(
             verdicts.append(
                 same_numbers(
                     (
-                        (value, quantities_of_oracle(setting)[key])
+                        (value, quantities_of_oracle(setting)[key], f"the package's {key} at {setting}")
                         for setting in settings
                         for key, value in package(setting.problem(), setting.column("weight")).items()
                     ),
