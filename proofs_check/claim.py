@@ -143,7 +143,7 @@ def identities(pairs: Mapping[str, tuple]) -> Verdict:
 
 
 def _differs_at_a_point(difference: sp.Expr) -> bool:
-    """Whether a difference is not 0 at one rational point, which takes no time where `cancel` may take half a minute."""
+    """Whether a difference is not 0 at one rational point: at once, where `cancel` may take half a minute."""
     symbols = sorted(difference.free_symbols, key=str)
     value = difference.subs({symbol: sp.Rational(7 + 2 * i, 5 + 3 * i) for i, symbol in enumerate(symbols)})
     return bool(value.is_finite and abs(sp.N(value, 30)) > 1e-20)
@@ -345,13 +345,14 @@ _SIMULATED: dict[tuple, Moments] = {}
 
 
 def simulate(
-    problem: Problem, weights: np.ndarray, lr: float, *, num_tasks: int, seed: int, evaluation: str = "fresh"
-) -> Moments:
+    problem: Problem, weights: np.ndarray, lr: float, *, num_tasks: int, seed: int, evaluation: str = "fresh",
+    sampler: str = "data",
+) -> Moments:  # fmt: skip
     """The moments of `estimate_risk` on sampled data, remembered: changing a coefficient changes no simulation."""
-    key = (problem, weights.tobytes(), lr, num_tasks, seed, evaluation)
+    key = (problem, weights.tobytes(), lr, num_tasks, seed, evaluation, sampler)
     if key not in _SIMULATED:
         problem, weights = padded(problem, weights)
-        plan = make_plan(problem.d, num_tasks, seed, evaluation, block_size=BLOCK_SIZE)
+        plan = make_plan(problem.d, num_tasks, seed, evaluation, sampler, block_size=BLOCK_SIZE)
         *_, tally = engine.simulate(problem, weights, lr, plan)
         if tally.num_nonfinite:
             raise ValueError(f"the risk of {tally.num_nonfinite} simulated tasks is not finite")

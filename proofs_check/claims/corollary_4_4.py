@@ -19,9 +19,10 @@ from proofs_check.claim import (
     isotropic,
     leading_quantities,
     quantities_of_oracle,
+    setting_problem,
+    simulate,
 )
 from ttt_jax.compare import critical_z
-from ttt_jax.estimate import estimate_risk
 from ttt_jax.extrapolate import value_at_infinity
 from ttt_jax.paper import corollary_4_4_turning_point
 
@@ -75,11 +76,9 @@ def empirical(c, effort):
         values = []
         for d in LAW_SIZES:
             setting = warm(round(a * d), round(g * d), d)
-            problem, weights = setting.problem(), float(setting.groups[0].weight)
-            lr = exact_padded(problem, setting.column("weight")).optimal_lr
-            values.append(
-                estimate_risk(problem, weights, lr, num_tasks=effort.num_large, seed=effort.seed, sampler="law")
-            )
+            problem, weights = setting_problem(setting), setting.column("weight")
+            lr = exact_padded(problem, weights).optimal_lr
+            values.append(simulate(problem, weights, lr, num_tasks=effort.num_large, seed=effort.seed, sampler="law"))
         return value_at_infinity(LAW_SIZES, [v.mean for v in values], [v.stderr for v in values])
 
     top = float(turning_point(c, RISING))
