@@ -1,5 +1,5 @@
 # make demo   reproduce Figure 1 of the paper (quick preset) and print the table of agreement
-# make test   lint, types, and the whole test suite
+# make test   lint, types, the whole test suite, and every claim of the project on trial (proofs_check --quick)
 # make docs   the documentation as a site in docs/_build/html; every warning is an error
 # Each creates .venv first if it is missing. PYTHON names the interpreter that it is made from (3.11 or newer).
 PYTHON ?= python3
@@ -15,6 +15,7 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m proofs_check --quick
 
 docs: .venv/installed-docs
 	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build/html

@@ -1,17 +1,29 @@
-"""Check every claim and print the table; exit status 1 if any verdict is a miss."""
+"""Check every claim, print the table, and say by the exit status how it ended.
+
+0: every claim holds. 1: a claim fails. 2: bad input, or the report cannot be written. 3: no claim fails, but something
+was not judged. 130: interrupted.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
-from ttt_jax.report import html_page, html_table
+from proofs_check.processes import stop_at_interrupt
 
+if __name__ == "__main__":
+    stop_at_interrupt()
 try:
-    from proofs_check.claim import FULL, QUICK
+    from proofs_check.claim import FULL, QUICK, Effort
     from proofs_check.claims import NAMES
     from proofs_check.runner import Result, run_all
+    from ttt_jax.report import html_page, html_table
 except ModuleNotFoundError as error:
     print(f"proofs_check: {error.name} is not installed; pip install '.[proofs]'", file=sys.stderr)
     sys.exit(2)
@@ -20,17 +32,36 @@ EXAMPLES = """examples:
   python -m proofs_check --quick
   python -m proofs_check --out out/proofs
   python -m proofs_check --only theorem_4_5 exact_risk
+
+exit status:
+  0  every claim holds
+  1  a claim fails
+  2  bad input, or the report cannot be written
+  3  no claim fails, but something was not judged
 """
-MARKS = {True: "ok", False: "MISS", None: "n/a"}
+MARKS = {True: "holds", False: "FAILS", None: "not judged"}
 HEADER = ("claim", "number", "symbolic", "independent", "empirical", "seconds")
+WIDTHS = 37, 31, 11, 12, 11, 7
 
 
 def row(result: Result) -> tuple[str, ...]:
     return (result.name, result.number, *(MARKS[v.ok] for v in result.verdicts), f"{result.seconds:.1f}")
 
 
-def markdown(results: list[Result], title: str) -> str:
-    lines = [f"# {title}", "", f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
+def summary(results: Sequence[Result]) -> str:
+    count = {ok: sum(result.ok is ok for result in results) for ok in MARKS}
+    return f"{len(results)} claims checked: {count[True]} hold, {count[False]} fail, {count[None]} not judged"
+
+
+def conditions(effort: Effort, seconds: float) -> str:
+    """When the report was made, with how much simulation and in how long."""
+    kind = "quick" if effort == QUICK else "full"
+    return f"{date.today()}, {kind} effort, seed {effort.seed}, {seconds:.0f} s on {os.cpu_count()} cores."
+
+
+def markdown(results: Sequence[Result], made: str) -> str:
+    lines = [f"# {summary(results)}", "", made, ""]
+    lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
     lines += [f"| {' | '.join(row(result))} |" for result in results]
     for result in results:
         lines += ["", f"## {result.number}: {result.name}", "", result.statement, ""]
@@ -41,7 +72,7 @@ def markdown(results: list[Result], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def html(results: list[Result], title: str) -> str:
+def html(results: Sequence[Result], made: str) -> str:
     details = [
         (f"{result.number}: {result.name}", result.statement, *(f"{MARKS[v.ok]}: {v.detail}" for v in result.verdicts))
         for result in results
@@ -49,7 +80,22 @@ def html(results: list[Result], title: str) -> str:
     tables = html_table(HEADER, [row(result) for result in results]) + html_table(
         ("claim", "statement", *HEADER[2:5]), details
     )
-    return html_page(title, tables)
+    return html_page(f"{summary(results)}; {made}", tables)
+
+
+def save(out: Path, results: Sequence[Result], made: str) -> None:
+    (out / "proofs.md").write_text(markdown(results, made), encoding="utf-8")
+    (out / "proofs.html").write_text(html(results, made), encoding="utf-8")
+
+
+def say(*lines: str) -> bool:
+    """Print, and say whether somebody still reads."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or closing it at exit fails again
+        return False
+    return True
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,26 +119,35 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in options.only if name not in NAMES]
     if unknown:
         parse.error(f"--only must be one of {', '.join(NAMES)}, got {unknown[0]}")
-    if options.out and options.out.exists() and not options.out.is_dir():
-        parse.error(f"--out must be a directory, got {options.out}")
-    widths = (36, 28, 9, 12, 10, 7)
-    print("".join(f"{word:<{width}}" for word, width in zip(HEADER, widths, strict=True)), flush=True)
-    results = []
-    for result in run_all(options.only, QUICK if options.quick else FULL):
+    try:
+        if options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=options.out):
+                pass
+        return run(options.only, QUICK if options.quick else FULL, options.out)
+    except OSError as error:
+        parse.error(f"--out must be a directory that can be written: {error}")
+
+
+def run(names: Sequence[str], effort: Effort, out: Path | None) -> int:
+    """Check, print and, after every claim, save: a run that is stopped keeps what it has done."""
+    started = time.perf_counter()
+    heard = say("".join(f"{word:<{width}}" for word, width in zip(HEADER, WIDTHS, strict=True)))
+    results: list[Result] = []
+    for result in run_all(names, effort):
         results.append(result)
-        print("".join(f"{word:<{width}}" for word, width in zip(row(result), widths, strict=True)))
-        for kind, verdict in zip(HEADER[2:5], result.verdicts, strict=True):
-            print(f"    {kind:<12}{verdict.detail}", flush=True)
+        if out:
+            save(out, results, conditions(effort, time.perf_counter() - started))
+        heard = heard and say(
+            "".join(f"{word:<{width}}" for word, width in zip(row(result), WIDTHS, strict=True)),
+            *(f"    {kind:<12}{v.detail}" for kind, v in zip(HEADER[2:5], result.verdicts, strict=True)),
+        )
         if sys.stderr.isatty():
-            print(f"\r[{len(results)}/{len(options.only)}]\033[K", end="\r", file=sys.stderr, flush=True)
-    misses = sum(not result.ok for result in results)
-    title = f"{len(results)} claims checked, {misses} missed"
-    print(title)
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "proofs.md").write_text(markdown(results, title), encoding="utf-8")
-        (options.out / "proofs.html").write_text(html(results, title), encoding="utf-8")
-    return 1 if misses else 0
+            print(f"\r[{len(results)}/{len(names)}]\033[K", end="\r", file=sys.stderr, flush=True)
+    if heard:
+        say(summary(results), *([f"wrote {out / 'proofs.md'}, {out / 'proofs.html'}"] if out else []))
+    verdicts = [result.ok for result in results]
+    return 1 if False in verdicts else 3 if None in verdicts else 0
 
 
 if __name__ == "__main__":

@@ -7,11 +7,31 @@ import numpy as np
 from ttt_jax.asymptotic import asymptotic_risk
 from ttt_jax.estimate import estimate_risk
 from ttt_jax.exact import exact_risk
-from ttt_jax.paper import corollary_4_4_turning_point, corollary_5_4_switch, misalignment, theorem_4_2, theorem_c4
+from ttt_jax.paper import (
+    corollary_4_4_turning_point,
+    corollary_5_4_switch,
+    lemma_b2,
+    misalignment,
+    proposition_5_2_weights,
+    theorem_4_2,
+    theorem_4_5,
+    theorem_c4,
+)
 from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import Pretraining, Problem
 from ttt_jax.questions import best_context, sample_complexity, warm_or_cold
 from ttt_jax.several_steps import best_steps_risk, new_context_risk, new_context_risk_leading, one_batch_risk
+
+DRAWN_2C = {
+    0.2: (0.66889, 0.42285, 0.40702, 0.40651, 0.40097, 0.40091, 0.40078, 0.40078, 0.40077, 0.40077, 0.40077),
+    0.4: (0.66889, 0.41825, 0.36436, 0.33641, 0.32943, 0.32783, 0.32719, 0.32715, 0.32709, 0.32709, 0.32707),
+    0.6: (0.66889, 0.41909, 0.36902, 0.33036, 0.3132, 0.30449, 0.30224, 0.29874, 0.29679, 0.29555, 0.29514),
+    0.8: (0.66889, 0.41793, 0.38556, 0.352, 0.331, 0.31024, 0.2967, 0.29494, 0.28347, 0.2773, 0.27376),
+}
+"""Figure 2c as drawn, by reduction factor: the risk before and after steps 1 to 10, from arXiv v1's vector graphics."""
+
+UNLIMITED = 10**12
+"""So many training queries that more change nothing in the digits shown."""
 
 
 def unit(d: int) -> np.ndarray:
@@ -153,15 +173,73 @@ def figure_2c() -> None:
     curve = exact_risk(problem, weights)
     step = theorem_4_2(50, 5000, 100).optimal_lr
     show("first step: exact at the step of Theorem 4.2", curve.at(step), "at the exact optimum", curve.optimal)
-    for factor in (0.2, 0.4, 0.6, 0.8):
-        steps = step * factor ** np.arange(10)
-        laws = {"exact": new_context_risk, "leading order": new_context_risk_leading, "one batch": one_batch_risk}
-        values = {name: float(law(problem, weights, steps)[-1]) for name, law in laws.items()}
-        show(f"factor {factor}, step 10:", *(x for pair in values.items() for x in pair))
+    laws = {"exact": new_context_risk, "leading order": new_context_risk_leading, "one batch": one_batch_risk}
+    misfits = {}
+    for factor, drawn in DRAWN_2C.items():
+        curves = {name: law(problem, weights, step * factor ** np.arange(10)) for name, law in laws.items()}
+        show(
+            f"factor {factor}, step 10: drawn",
+            drawn[-1],
+            *(x for name, c in curves.items() for x in (name, float(c[-1]))),
+        )
+        misfits[factor] = {name: np.asarray(curve)[1:] - drawn[1:] for name, curve in curves.items()}
+    for name in laws:
+        each = {factor: float(np.sqrt(np.mean(misfits[factor][name] ** 2))) for factor in DRAWN_2C}
+        everything = float(np.sqrt(np.mean(np.square(list(each.values())))))
+        show(f"RMS distance to the drawn lines, {name}:", everything, "by factor", *each.values())
     same = one_batch_risk(problem, weights, [step], "same")
     show("same context, leading order: before", float(same[0]), "after the first step", float(same[1]))
     large = Problem(5000, 500_000, unit(10_000))
     show("one batch, the best ten steps, d = 10000", best_steps_risk(large, 1 / 15_001, 10))
+
+
+def best_alignment() -> None:
+    print("Section 5 (iii), W* of Sb = e1 e1', b = e1: no cold start wins")
+    for n, d in ((250, 500), (250, 50_000)):
+        first = np.eye(1, d)[0]
+        weights = pretrained_weights(Pretraining(n, task_cov=first), dense=False)
+        problem = Problem(n, UNLIMITED, first)
+        a, spread = misalignment(problem, weights)
+        s = a + spread
+        warm, cold = (exact_risk(problem, w).optimal for w in (weights, 0.0))
+        show(
+            f"n={n}, d={d}: the formula of Corollary 5.4", (s - s**2) / (spread * (2 * a + spread)),
+            "exact at unlimited k: warm", warm, "cold", cold,
+        )  # fmt: skip
+
+
+def unlimited_queries() -> None:
+    print("After Theorem 5.3: n times the risk at unlimited k, d = 2 n, B = 1")
+    for name, scale in (("W = I/(2n)", 0.5), ("W = 0", 0.0)):
+        values = [n * exact_risk(Problem(n, UNLIMITED, unit(2 * n)), scale / n).optimal for n in (100, 400, 1600)]
+        show(f"{name}, n = 100, 400, 1600:", *values)
+    a, spread = 0.25, 0.5
+    show("W = I/(2n): the risk itself tends to (S^2 + 2 A S)/(A + S) =", (spread**2 + 2 * a * spread) / (a + spread))
+
+
+def noisy_cold_start() -> None:
+    print("After Theorem 4.5: W = 0, unlimited k, s2 = B = 1, d = 2 n; the risk includes s2")
+    for n in (200, 20_000):
+        risk = theorem_4_5(n, UNLIMITED, 2 * n, 1.0, 1.0).optimal
+        show(f"n={n}: risk", risk, "of which above s2", risk - 1)
+
+
+def degenerate_coordinates() -> None:
+    print("Proof of Proposition 5.2: W on a coordinate without tasks; Sb = diag(1, 0), n = 4, risk over b ~ N(0, Sb)")
+    best = proposition_5_2_weights(4, [1.0, 0.0])
+    for extra in (0.0, 0.1, 0.2):
+        show(f"W = diag({best[0]:.4f}, {extra}):", lemma_b2(Problem(4, 1, [1.0, 0.0]), best + np.array([0.0, extra])))
+
+
+def humps() -> None:
+    print("Corollary 4.4 at finite size: does the warm risk rise anywhere up to n = 2 d?")
+    for g, sizes in ((1, (400, 1000, 2000, 4000)), (0.6, (4000, 40_000))):
+        for d in sizes:
+            lengths = np.unique(np.geomspace(2, 2 * d, 60).astype(int))
+            risks = [exact_risk(Problem(int(n), int(g * d), unit(d)), 1 / (n + d + 1)).optimal for n in lengths]
+            rises = lengths[:-1][np.diff(risks) > 0]
+            where = f"between n = {rises.min()} and {rises.max()}" if len(rises) else "nowhere"
+            show(f"g={g}, d={d}:", where, "turning point", d * corollary_4_4_turning_point(g))
 
 
 def main() -> None:
@@ -174,6 +252,11 @@ def main() -> None:
         more_context,
         labelled_pairs,
         figure_2c,
+        best_alignment,
+        unlimited_queries,
+        noisy_cold_start,
+        degenerate_coordinates,
+        humps,
     ):
         section()
 

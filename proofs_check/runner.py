@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -12,8 +13,9 @@ from itertools import repeat
 from multiprocessing import get_context
 
 from proofs_check.claim import Claim, Effort, Verdict
+from proofs_check.processes import stop_with_parent
 
-NEIGHBOURS = 9
+NEIGHBOURS = 5
 """Claims that one process takes at a time: neighbours share simulations and compilations."""
 
 
@@ -32,8 +34,10 @@ class Result:
         return self.symbolic, self.independent, self.empirical
 
     @property
-    def ok(self) -> bool:
-        return all(verdict.ok or verdict.ok is None for verdict in self.verdicts)
+    def ok(self) -> bool | None:
+        """False if a verdict is, else None if one judged nothing."""
+        found = [verdict.ok for verdict in self.verdicts]
+        return False if False in found else None if None in found else True
 
 
 def run(module_name: str, effort: Effort) -> Result:
@@ -52,5 +56,10 @@ def run_all(names: Sequence[str], effort: Effort) -> Iterator[Result]:
     if workers < 2:
         yield from (run(name, effort) for name in names)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(run, names, repeat(effort), chunksize=NEIGHBOURS)
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=stop_with_parent) as pool:
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the parent alone
+        try:
+            results = pool.map(run, names, repeat(effort), chunksize=NEIGHBOURS)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        yield from results

@@ -107,8 +107,19 @@ def leading(expression: sp.Expr, size: sp.Symbol) -> sp.Expr:
         >>> leading((2 * d**2 + 1) / (3 * d**2 + d), d)
         2/3
     """
-    numerator, denominator = (sp.Poly(part, size) for part in sp.fraction(sp.together(expression)))
-    order = numerator.degree() - denominator.degree()
-    if order > 0:
-        return sp.oo
-    return sp.cancel(numerator.LC() / denominator.LC()) if order == 0 else sp.Integer(0)
+    term = leading_term(expression, size)
+    order = sp.degree(sp.numer(term), size) - sp.degree(sp.denom(term), size)
+    return sp.oo if order > 0 else sp.cancel(term) if order == 0 else sp.Integer(0)
+
+
+def leading_term(expression: sp.Expr, size: sp.Symbol) -> sp.Expr:
+    """The term of highest order of a rational expression as size -> infinity; that of a quotient is their quotient.
+
+    Example:
+        >>> d = sp.Symbol("d")
+        >>> leading_term((2 * d**3 + 1) / (3 * d**2 + d), d)
+        2*d/3
+    """
+    parts = [sp.Poly(part, size) for part in sp.fraction(sp.cancel(expression))]
+    numerator, denominator = (part.LC() * size ** max(part.degree(), 0) for part in parts)
+    return numerator / denominator

@@ -33,6 +33,12 @@ def warm(problem):
     )
 
 
+def best_aligned(n, d, rank):
+    """A task in the range of a pretraining law of low rank, and the weights of that law."""
+    spectrum = (np.arange(d) < rank) / 1.0
+    return Problem(n, d, spectrum), pretrained_weights(Pretraining(n, task_cov=spectrum), dense=False)
+
+
 @pytest.mark.parametrize("evaluation", ["fresh", "same"])
 @pytest.mark.parametrize("start", [warm, lambda problem: np.zeros(())], ids=["warm", "cold"])
 @pytest.mark.parametrize("noise_var", [0.0, 0.5])
@@ -139,6 +145,8 @@ def test_dense_and_diagonal_agree():
         (paper.theorem_c4, Problem(9, 9, np.ones(2), noise_var=1), 0.01, "noise_var must be 0"),
         (paper.corollary_5_4_switch, Problem(9, 9, np.ones(3)), 0.0, "weights must not be 0"),
         (paper.corollary_5_4_switch, Problem(9, 9, np.ones(3)), 0.3, "cold start is better"),
+        (paper.corollary_5_4_switch, *best_aligned(250, 500, 1), "warm start wins at every k"),
+        (paper.corollary_5_4_switch, *best_aligned(50, 40, 2), "warm start wins at every k"),
         (asymptotic_risk, Problem(9, 9, np.zeros(3)), 0.1, "task with signal"),
         (paper.lemma_b2, Problem(9, 9, np.ones(3), feature_law="rademacher"), 0.1, "Lemma B.2 needs Gaussian features"),
     ],

@@ -8,9 +8,77 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import random_problem
-from ttt_jax import Problem, exact_risk
+from ttt_jax import GaussianTasks, Problem, exact_risk
 from ttt_jax.exact import EVALUATIONS, risk_coefficients
 from ttt_jax.paper import lemma_b2, lemma_c1, proposition_4_1_risk, theorem_4_5
+
+
+def gaussian_grid(dimension, nodes):
+    """Points and weights that integrate polynomials of degree below 2 nodes in each standard Gaussian, exactly."""
+    x, w = np.polynomial.hermite_e.hermegauss(nodes)
+    points = np.stack(np.meshgrid(*[x] * dimension, indexing="ij"), -1).reshape(-1, dimension)
+    return points, np.prod(np.stack(np.meshgrid(*[w / w.sum()] * dimension, indexing="ij"), -1), -1).ravel()
+
+
+def rows(problem, count, nodes):
+    """All of count rows x and noises on the grid: (points, count, d), (points, count), and the weights."""
+    root = np.linalg.cholesky(problem.feature_cov)
+    points, weights = gaussian_grid(count * (problem.d + 1), nodes)
+    points = points.reshape(-1, count, problem.d + 1)
+    return points[..., :-1] @ root.T, np.sqrt(problem.noise_var) * points[..., -1], weights
+
+
+def by_quadrature(problem, w, evaluation):
+    """(c0, c1, c2) from every row of the data, by Gauss and Hermite's rule: exact for polynomials, no moment formula.
+
+    The weights after the step are W + 2 lr v u' with v = S (b - W u) + z, S = Xt'Xt and z = Xt'xi_t.
+    """
+    b, sx = problem.task, problem.feature_cov
+    x, noise, weight = rows(problem, problem.n, 7)  # degree 12 in each entry for "same"
+    u = np.einsum("pni,pn->pi", x, x @ b + noise)
+    x, noise, train_weight = rows(problem, problem.k, 3)
+    s, z = np.einsum("pki,pkj->pij", x, x), np.einsum("pki,pk->pi", x, noise)
+    mean_s = np.einsum("p,pij->ij", train_weight, s)
+    mean_ssxs = np.einsum("p,pij,jl,plm->im", train_weight, s, sx, s)
+    mean_zsxz = np.einsum("p,pi,ij,pj->", train_weight, z, sx, z)
+    r = b - u @ w.T
+    if evaluation == "fresh":  # averages over u and an independent u_e
+        overlap_r = np.einsum("p,pi,pj->ij", weight, u, r)  # E u r'
+        slope = np.trace(mean_s.T @ sx @ overlap_r.T @ overlap_r)  # E (u'u_e) (S r)'Sx r_e
+        second = np.einsum("p,pi,pj->ij", weight, u, u)
+        square = np.einsum("pi,ij,pj->p", u, second, u)
+    else:
+        length = np.sum(u**2, axis=1)
+        slope = np.sum(weight * length * np.einsum("pi,ij,pj->p", r, mean_s.T @ sx, r))
+        square = length**2
+    curvature = np.sum(weight * square * (np.einsum("pi,ij,pj->p", r, mean_ssxs, r) + mean_zsxz))
+    initial = problem.noise_var + np.sum(weight * np.einsum("pi,ij,pj->p", r, sx, r))
+    return np.array([initial, 4 * slope, 4 * curvature])
+
+
+SMALL = [
+    (Problem(n, k, [0.8, -0.5], [[1.5, 0.4], [0.4, 0.7]], noise_var), np.array([[0.3, 0.1], [-0.2, 0.15]]))
+    for n, k, noise_var in ((1, 1, 0.0), (2, 1, 0.6), (1, 2, 0.6), (2, 2, 0.3))
+]
+SMALL += [(Problem(2, 2, [1.5], [[0.7]], 0.4), np.array([[0.2]]))]
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+def test_small_problems_by_quadrature_over_all_the_data(evaluation):
+    for problem, w in SMALL:
+        expected = by_quadrature(problem, w, evaluation)
+        np.testing.assert_allclose(coefficients(problem, w, evaluation), expected, rtol=1e-10)
+
+
+def test_initial_risk_of_random_tasks_by_quadrature_over_the_tasks():
+    """Too few sampled tasks for exact c1 and c2; c0 is exact all the same."""
+    mean, root = np.array([0.8, -0.5]), np.array([[1.0, 0.0], [0.3, 0.5]])
+    points, weight = gaussian_grid(2, 2)
+    for sx, w in (([[1.5, 0.4], [0.4, 0.7]], [[0.3, 0.1], [-0.2, 0.15]]), ([1.5, 0.7], [0.3, 0.1])):
+        fixed = [exact_risk(Problem(3, 2, mean + root @ z, sx, 0.6), w).initial for z in points]
+        curve = exact_risk(Problem(3, 2, GaussianTasks(mean, root @ root.T), sx, 0.6), w, num_tasks=15)
+        assert curve.initial == pytest.approx(weight @ fixed, rel=1e-12)
+        assert curve.stderr(0.0) == 0 < curve.stderr(0.01)
 
 
 def coefficients(problem, weights, evaluation="fresh"):

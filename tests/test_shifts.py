@@ -23,6 +23,15 @@ def optimal(name, **parameters):
 
 
 @pytest.mark.parametrize("name", SHIFTS)
+def test_the_defaults_work_at_small_d(name):
+    for d in (2, 3):
+        try:
+            make_shift(name, n=4, k=4, d=d)
+        except ValueError as error:
+            pytest.fail(f"the defaults of shift {name} must work at d = {d}: {error}")
+
+
+@pytest.mark.parametrize("name", SHIFTS)
 def test_every_entry_is_normalised_and_has_defaults_and_a_docstring(name):
     pretraining, problem = make_shift(name, **SIZES, noise_var=0.25)
     assert (pretraining.n, problem.n, problem.k, problem.d) == (6, 6, 9, 8)

@@ -7,12 +7,14 @@ In-context Learners", ICML 2025. Every risk here includes the label noise, and t
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ttt_jax import linalg
 from ttt_jax.curve import RiskCurve
+from ttt_jax.exact import exact_risk
 from ttt_jax.problem import Problem, require_gaussian, require_identity
 from ttt_jax.validate import covariance, non_negative, positive_number, positive_numbers, vector, weights_array
 
@@ -31,6 +33,9 @@ __all__ = [
     "theorem_5_3",
     "theorem_c4",
 ]
+
+UNLIMITED = 10**12
+"""So many training queries that more change no risk in its first digits."""
 
 
 def lemma_b2(problem: Problem, weights: ArrayLike) -> float:
@@ -281,8 +286,9 @@ def corollary_5_4_switch(problem: Problem, weights: ArrayLike) -> float:
         c1 = A/B, c2 = spread/B, s = c1 + c2:     g* = (s - s^2) / [c2 (2 c1 + c2)]
 
     Raises:
-        ValueError: outside Definition 5.1; at W = 0, where the two starts are the same; and for s >= 1, where the
-            pretrained start is not better than the cold one even without TTT.
+        ValueError: outside Definition 5.1; at W = 0, where the two starts are the same; for s >= 1, where the
+            pretrained start is not better than the cold one even without TTT; and where W fits the task so well that
+            it wins at every k, by the exact risk: what the leading order leaves out is then as large as the rest.
 
     Example:
         >>> problem = Problem(n=1000, k=1, task=np.ones(2000) / np.sqrt(2000))
@@ -299,6 +305,13 @@ def corollary_5_4_switch(problem: Problem, weights: ArrayLike) -> float:
     if c1 + c2 >= 1:
         raise ValueError(
             f"Corollary 5.4 needs A/B + spread/B < 1, got {c1 + c2:.4g}: the cold start is better for every k"
+        )
+    unlimited = replace(problem, k=UNLIMITED)
+    warm, cold = (exact_risk(unlimited, w).optimal / norm2 for w in (weights, 0.0))
+    if warm <= cold:
+        raise ValueError(
+            f"Corollary 5.4 does not apply to weights that fit the task so well: at unlimited k their exact risk is "
+            f"{warm:.4g} B and the cold start's {cold:.4g} B, so that the warm start wins at every k"
         )
     return (c1 + c2 - (c1 + c2) ** 2) / (c2 * (2 * c1 + c2))
 

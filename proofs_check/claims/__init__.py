@@ -4,6 +4,7 @@ NAMES = (
     "token_attention",
     "proposition_3_1",
     "pretrained_optimum",
+    "pretrained_singular",
     "lemma_b2",
     "proposition_4_1",
     "theorem_4_2",

@@ -12,8 +12,17 @@ def ratio(c, setting):
     return c[0] * (a + c[1]) ** 2 / (a + c[2])
 
 
+def lead(setting):
+    a = sp.cancel(sp.sympify(setting.n) / setting.d)
+    return setting.norm2 * a * (a + 2) / (a + 1) ** 3
+
+
 def scaled(size, k):
     return isotropic(size // 2, k, size, weight=sp.Rational(1, size // 2 + size + 1))
+
+
+def long_context(size, k):
+    return isotropic(3 * size, k, size, weight=sp.Rational(1, 4 * size + 1))
 
 
 a, g, d = sp.Symbol("a", positive=True), sp.Symbol("g", positive=True), sp.Symbol("d")
@@ -22,7 +31,8 @@ CLAIM = switch_claim(
     "Corollary 4.6",
     (1, 1, 2),
     ratio,
-    scaled,
+    lead,
+    [scaled, long_context],
     isotropic(a * d, g * d, d, weight=1 / (a * d + d + 1)),
     lambda setting: corollary_4_6_switch(setting.n / setting.d),
 )

@@ -5,7 +5,7 @@ c1 = A/B and c2 = S/B with A and S as in Theorem 5.3, s = c1 + c2 < 1.
 
 import sympy as sp
 
-from proofs_check.claims.theorem_5_3 import misalignment, two_halves
+from proofs_check.claims.theorem_5_3 import CLAIM_SYMBOLS, low_rank, misalignment, two_halves
 from proofs_check.switch import switch_claim
 from ttt_jax.paper import corollary_5_4_switch
 
@@ -17,22 +17,30 @@ def ratio(c, setting):
     return (c[0] * s - c[1] * s**2) / (c2 * (c[2] * c1 + c[3] * c2))
 
 
+def lead(setting):
+    a, spread = misalignment((1, 1), setting)
+    return spread * (2 * a + spread) / (a + spread)
+
+
 def scaled(size, k):
     return two_halves(size // 2, k, size)
+
+
+def scaled_low_rank(size, k):
+    return low_rank(2 * size, k, size)
 
 
 def package(setting):
     return corollary_5_4_switch(setting.problem(), setting.column("weight"))
 
 
-a, g = sp.symbols("a g", positive=True)
-d = sp.Symbol("d")
 CLAIM = switch_claim(
     "Warm or cold start, any diagonal W",
     "Corollary 5.4",
     (1, 1, 2, 1),
     ratio,
-    scaled,
-    two_halves(a * d, g * d, d),
+    lead,
+    [scaled, scaled_low_rank],
+    CLAIM_SYMBOLS,
     package,
 )

@@ -84,8 +84,10 @@ def random_problem(seed: int, d: int, n: int, k: int) -> tuple:
 
 
 ORACLE_SIZES = (1, 1, 1), (2, 3, 1), (2, 1, 5), (3, 4, 2)
+SIMULATED_SIZES = (60, 60), (100, 30), (80, 80)
+"""n and k at which the tails of the risk, also with the same context, are within the reach of a quick simulation."""
 ORACLE_PROBLEMS = [random_problem(seed, d, n, k) for seed, (d, n, k) in enumerate(ORACLE_SIZES)]
-SIMULATED_PROBLEMS = [random_problem(seed, 3, n, k) for seed, (n, k) in enumerate([(12, 9), (20, 4), (9, 40)])]
+SIMULATED_PROBLEMS = [random_problem(seed, 3, n, k) for seed, (n, k) in enumerate(SIMULATED_SIZES)]
 PACKAGE_PROBLEMS = [tuple(np.array(x, dtype=float) for x in problem) for problem in SIMULATED_PROBLEMS]
 PROBLEMS = [Problem(int(n), int(k), b, sx, float(s2)) for b, sx, s2, _, n, k in PACKAGE_PROBLEMS]
 ARGUMENTS = dict(zip(PROBLEMS, PACKAGE_PROBLEMS, strict=True))

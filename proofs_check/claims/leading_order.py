@@ -76,7 +76,7 @@ def claim_for(evaluation, number):
         number,
         (1, 1, 1, 1, 1, 1, 1, sp.Rational(1, 2), 1),
         formula,
-        scaled,
+        [scaled],
         two_halves(a * d, g * d, d, features=FEATURES, noise_var=NOISE_VAR, evaluation=evaluation),
         package,
     )

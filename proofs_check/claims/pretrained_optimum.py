@@ -72,16 +72,21 @@ def independent(c):
 
 
 def empirical(c, effort):
-    """At a minimum a change of scale changes nothing: E (y - x'W u) x'W u = 0, on sampled data."""
+    w = formula(c, FEATURE_COV, TASK_COV, NOISE_VAR, N)
+    return scale_verdict(w, FEATURE_COV.cholesky().T, TASK_ROOT, NOISE_VAR, N, effort)
+
+
+def scale_verdict(weights, feature_root, task_root, noise_var, n, effort):
+    """At a minimum a change of scale changes nothing: E (y - x'W u) x'W u = 0, on sampled data; Sx = root' root."""
     rng = np.random.default_rng(effort.seed)
     count = 4 * effort.num_small
-    sx, task_root = np.array(FEATURE_COV, float), np.array(TASK_ROOT, float)
-    x = rng.standard_normal((count, N + 1, 2)) @ np.linalg.cholesky(sx).T
-    task = rng.standard_normal((count, 2)) @ task_root.T
-    y = np.einsum("cnd,cd->cn", x, task) + math.sqrt(NOISE_VAR) * rng.standard_normal((count, N + 1))
-    u = np.einsum("cnd,cn->cd", x[:, :N], y[:, :N])
-    prediction = np.einsum("cd,de,ce->c", x[:, N], np.array(formula(c, FEATURE_COV, TASK_COV, NOISE_VAR, N), float), u)
-    slope = (y[:, N] - prediction) * prediction
+    w, feature_root, task_root = (np.array(matrix, float) for matrix in (weights, feature_root, task_root))
+    x = rng.standard_normal((count, n + 1, len(w))) @ feature_root
+    task = rng.standard_normal((count, task_root.shape[1])) @ task_root.T
+    y = np.einsum("cnd,cd->cn", x, task) + math.sqrt(noise_var) * rng.standard_normal((count, n + 1))
+    u = np.einsum("cnd,cn->cd", x[:, :n], y[:, :n])
+    prediction = np.einsum("cd,de,ce->c", x[:, n], w, u)
+    slope = (y[:, n] - prediction) * prediction
     stderr = slope.std() / math.sqrt(count)
     critical = critical_z(CONFIDENCE)
     z, detectable = slope.mean() / stderr, (critical + POWER) * stderr / np.mean(prediction**2)

@@ -19,7 +19,7 @@ CLAIM = leading_claim(
     "Proposition 5.2",
     (1, 1, 1),
     formula,
-    theorem_5_3.scaled,
+    theorem_5_3.FAMILIES,
     theorem_5_3.CLAIM_SYMBOLS,
     package,
 )

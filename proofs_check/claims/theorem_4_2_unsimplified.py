@@ -29,7 +29,7 @@ CLAIM = leading_claim(
     "Theorem 4.2, proof",
     (1, 1, 1, 1, 1),
     formula,
-    scaled,
+    [scaled],
     isotropic(a * d, g * d, d, task, weight=1 / (a * d + d + 1)),
     package,
 )

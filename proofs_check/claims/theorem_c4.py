@@ -57,7 +57,7 @@ leading = leading_claim(
     "Theorem C.4",
     theorem_5_3.CLAIM.coefficients,
     theorem_5_3.formula,
-    theorem_5_3.scaled,
+    theorem_5_3.FAMILIES,
     theorem_5_3.CLAIM_SYMBOLS,
     package,
 )
