@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from ttt_jax import linalg
 from ttt_jax.problem import GaussianTasks, Problem, mean_square
 
-
 SMALLEST_UNIT = 1e-60
 """Of the variance of the labels; 1 over it is the largest."""
 

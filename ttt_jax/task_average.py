@@ -76,8 +76,8 @@ def _scaled(task: np.ndarray | GaussianTasks, exponent: int) -> Any:
 
 
 def _ldexp(
-    values: Float[np.ndarray, "..."], exponents: Int[np.ndarray, "..."], problem: Problem, weights: np.ndarray
-) -> Float[np.ndarray, "..."]:
+    values: Float[np.ndarray, ...], exponents: Int[np.ndarray, ...], problem: Problem, weights: np.ndarray
+) -> Float[np.ndarray, ...]:
     """values * 2^exponents; ValueError where a float64 cannot hold them."""
     scaled = np.ldexp(values, exponents)
     lost = (values != 0) & (np.abs(scaled) < np.finfo(np.float64).tiny)

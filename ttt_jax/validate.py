@@ -9,13 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-TRACED = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
-"""What JAX raises where a value inside jit, grad or vmap is used as a number."""
-
 
 def positive_integer(field: str, value) -> int:
     """The value as an int; ValueError naming the field unless it is an integer >= 1."""
@@ -113,7 +106,7 @@ def step_size_array(step_sizes: Any) -> np.ndarray:
     """The step sizes as a float64 vector (steps,); ValueError unless they are a sequence of finite numbers."""
     try:
         array = np.zeros(0) if np.ma.is_masked(step_sizes) else np.asarray(step_sizes, dtype=np.float64)
-    except TRACED:
+    except jax.errors.TracerArrayConversionError:
         raise _traced("step_sizes") from None
     except (TypeError, ValueError):
         array = np.zeros(0)
@@ -126,10 +119,10 @@ def _float(field: str, value) -> float:
     """The value as a float, nan if it is no real number."""
     if isinstance(value, bool | np.bool_ | str | bytes | complex | np.complexfloating):
         return math.nan
+    if isinstance(value, jax.core.Tracer):
+        raise _traced(field)
     try:
         return float(value)
-    except TRACED:
-        raise _traced(field) from None
     except (TypeError, ValueError, OverflowError):
         return math.nan
 
@@ -142,12 +135,12 @@ def _traced(field: str) -> ValueError:
 
 
 def _integer(field: str, value, smallest: int) -> int:
+    if isinstance(value, jax.core.Tracer):
+        raise _traced(field)
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
         number = operator.index(value)
-    except TRACED:
-        raise _traced(field) from None
     except TypeError:
         number = smallest - 1
     if number < smallest:
@@ -160,7 +153,7 @@ def finite_array(field: str, value: Any) -> np.ndarray:
         raise ValueError(f"{field} must not be masked, got {np.ma.count_masked(value)} masked values: fill them first")
     try:
         given = np.asarray(value)
-    except TRACED:
+    except jax.errors.TracerArrayConversionError:
         raise _traced(field) from None
     except ValueError:
         raise ValueError(f"{field} must be an array of real numbers, got rows of different lengths") from None
