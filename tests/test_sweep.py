@@ -391,7 +391,6 @@ def test_a_shift_of_a_plugin(tmp_path, monkeypatch, capsys):
     text = SPEC.replace("3000", "64") + '[grid.shift]\nname = "sparse"\nnonzero = [1, 2]\n'
     write_spec(tmp_path, "law", text)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ttt_jax.shifts.SHIFTS", SHIFTS)
     monkeypatch.delitem(SHIFTS, "sparse", raising=False)
     sweep_it = ["sweep", "spec.toml", "--out", "out"]
     assert main(sweep_it) == 2
