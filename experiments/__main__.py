@@ -9,13 +9,18 @@ import io
 import os
 import sys
 import time
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from experiments.figure import Result
-from ttt_jax.cli import OneLineParser
-from ttt_jax.report import html_page, html_table
-from ttt_jax.validate import seed_integer
+try:
+    from experiments.figure import Result
+    from ttt_jax.command import OneLineParser, emit, exit_status
+    from ttt_jax.report import html_page, html_table
+    from ttt_jax.validate import seed_integer
+except KeyboardInterrupt:  # the imports are most of the first second
+    print("python -m experiments: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 NAMES = (
     "fig1a",
@@ -39,7 +44,7 @@ EXAMPLES = """examples:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the named experiments; 0 if every one agrees with theory, 1 if one does not, 2 for bad input."""
+    """Run the named experiments; 0 if every one agrees with theory, 1 if one does not, 2 for what stops it."""
     parser = OneLineParser(
         prog="python -m experiments",
         description="Reproduce figures: a table of agreement, NAME.png, .svg, .csv each, and index.html of several.",
@@ -62,27 +67,32 @@ def main(argv: list[str] | None = None) -> int:
             raise PermissionError(f"{arguments.out} is not writable")
     except (ValueError, OSError) as error:
         parser.error(f"--{'seed' if isinstance(error, ValueError) else 'out'}: {error}")
-    names = NAMES if "all" in arguments.names else dict.fromkeys(arguments.names)
-    try:
-        results = []
-        for name in names:
-            results.append(run_one(name, arguments))
-            if len(names) > 1:
-                write_index(arguments.out / "index.html", results, arguments.preset)
-    except KeyboardInterrupt:
-        print("python -m experiments: interrupted; finished figures are kept", file=sys.stderr)
-        return 130
+    names = NAMES if "all" in arguments.names else tuple(dict.fromkeys(arguments.names))
+    return exit_status(parser.prog, lambda: run_all(names, arguments))
+
+
+def run_all(names: Sequence[str], arguments: argparse.Namespace) -> int:
+    """Run these experiments, one after the other; 0 if every one agrees with theory, else 1."""
+    results = []
+    for name in names:
+        results.append(run_one(name, arguments))
+        if len(names) > 1:
+            write_index(arguments.out / "index.html", results, arguments.preset)
     return 0 if all(result.agrees for result in results) else 1
 
 
 def run_one(name: str, arguments: argparse.Namespace) -> Result:
-    """Run one experiment, print its table, write its files."""
+    """Run one experiment, write its files, print its table."""
     started = time.perf_counter()
     result = importlib.import_module(f"experiments.{name}").run(arguments.preset, arguments.seed)
-    print(f"{name}, preset {arguments.preset}\n{result.table()}")
-    for file in result.save(arguments.out):
-        print(f"wrote {file}")
-    print(f"{time.perf_counter() - started:.0f} s\n", flush=True)
+    written: list[Path] = []
+    try:
+        written = result.save(arguments.out)
+        for kept in Path().glob(f".{name}-*.json"):
+            kept.unlink()
+    finally:
+        emit(f"{name}, preset {arguments.preset}\n{result.table()}")
+        emit("".join(f"wrote {file}\n" for file in written) + f"{time.perf_counter() - started:.0f} s\n")
     return result
 
 

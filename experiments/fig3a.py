@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from scipy.stats import wilcoxon
 
 from experiments.tables import DEMONSTRATIONS, NAMES, RealTable, load
-from ttt_jax.cli import OneLineParser
+from ttt_jax.command import OneLineParser, emit, exit_status, refuse_overwriting
 from ttt_jax.plotting import COLOURS
 from ttt_jax.progress import progress_bar
 
@@ -84,7 +84,7 @@ def run(preset: Preset, weights: str, file: Path) -> list[dict[str, Any]]:
     rows = read_rows(file) if file.exists() else []
     done = {(row["table"], row["seed"], row["n"]) for row in rows}
     cells = [(t, s, n) for s in preset.seeds for t in preset.tables for n in preset.contexts]
-    for name, seed, n in progress_bar([cell for cell in cells if cell not in done], "fig3a"):
+    for name, seed, n in progress_bar([cell for cell in cells if cell not in done], "fig3a", log=True):
         jax.clear_caches()  # compiled code of many shapes would exceed the number of memory maps of a process
         new = run_cell(load(name, seed), seed, n, preset, weights)
         with file.open("a", newline="") as stream:
@@ -299,16 +299,19 @@ def main(argv: list[str] | None = None) -> int:
     preset = PRESETS[arguments.preset]
     if arguments.tables:
         preset = replace(preset, tables=tuple(arguments.tables))
-    try:
+
+    def work() -> int:
+        files = [arguments.out / f"fig3a.{suffix}" for suffix in ("csv", "png", "svg")]
+        refuse_overwriting([Path(arguments.weights)], files)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        rows = run(preset, arguments.weights, arguments.out / "fig3a.csv")
-    except (ValueError, OSError) as error:
-        parser.error(" ".join(str(error).split()))
-    print(report(rows))
-    figure = draw(rows)
-    for suffix in ("png", "svg"):
-        figure.savefig(arguments.out / f"fig3a.{suffix}", metadata={"Date": None} if suffix == "svg" else None)
-    return 0
+        rows = run(preset, arguments.weights, files[0])
+        figure = draw(rows)
+        for file in files[1:]:
+            figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+        emit(report(rows))
+        return 0
+
+    return exit_status(parser.prog, work)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+import ttt_jax
 from ttt_jax import Problem, Trajectory, agreement_table, compare, family_verdict
 from ttt_jax.estimate import MAX_UNSEEN_VARIANCE
 from ttt_jax.progress import progress_bar
 from ttt_jax.tails import unseen_variance
+
+KEEP_AFTER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +105,16 @@ class Result:
 
 
 def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -> list[dict[str, Any]]:
-    """Simulate every cell on the data path with about `normals` Gaussian numbers each, 1,000 to 20,000 tasks."""
-    rows = []
-    for i, cell in enumerate(progress_bar(cells, title)):
-        p = cell.problem
+    """Simulate every cell on the data path with about `normals` Gaussian numbers each, 1,000 to 20,000 tasks.
+
+    A run of more than a minute keeps its finished cells in .TITLE-*.json of the working directory. The same run goes on
+    from them; with other cells, code or versions it does not.
+    """
+    file = Path(f".{title}-{_digest(cells, normals, seed)}.json")
+    rows: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+    started = time.monotonic()
+    for i in progress_bar(range(len(rows), len(cells)), f"{title}, cells", log=True):
+        cell, p = cells[i], cells[i].problem
         num_tasks = int(np.clip(normals / ((2 * p.n + p.k) * p.d), 1000, 20_000))
         c = compare(p, cell.weights, cell.lr, evaluation=cell.evaluation, num_tasks=num_tasks, seed=seed + i)
         assert c.estimate is not None
@@ -128,7 +141,25 @@ def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -
                 "seed": seed + i,
             }
         )
+        if time.monotonic() - started > KEEP_AFTER_SECONDS:
+            scratch = file.with_suffix(".new")
+            scratch.write_text(json.dumps(rows))
+            scratch.replace(file)
     return rows
+
+
+def _digest(cells: Sequence[Cell], normals: float, seed: int) -> str:
+    """A name for these cells as this code computes them."""
+    digest = hashlib.sha256(repr((normals, seed, jax.__version__)).encode())
+    for source in (Path(__file__), *sorted(Path(str(ttt_jax.__file__)).parent.glob("*.py"))):
+        digest.update(source.read_bytes())
+    for cell in cells:
+        digest.update(repr((cell.series, cell.x, cell.lr, cell.approximate, cell.evaluation, cell.drawn)).encode())
+        problem = cell.problem
+        digest.update(repr((problem.n, problem.k, problem.noise_var)).encode())
+        for array in (problem.task, problem.feature_cov, cell.weights):
+            digest.update(np.asarray(array, np.float64).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def trajectory_rows(

@@ -6,11 +6,14 @@ import pty
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
+import ttt_jax
 from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
 from ttt_jax.cli import main
+from ttt_jax.command import CommandError, refuse_overwriting
 
 
 def run(*arguments):
@@ -113,12 +116,18 @@ def test_a_value_that_does_not_apply_is_null_with_its_reason(capsys, tmp_path):
         ("--d 2 --n 2 --k 2 --init zero --pretrain-n 3", "--pretrain-n has no effect with --init zero"),
         ("--d 2 --n 2 --k 10000000000 --tasks 5", "k must be at most 2147483639 to be simulated"),
         ("--d 2 --n 2 --k 2 --noise-var 1e200 --tasks 0", "the risk overflows float64"),
-        ("--d 1000000000000 --n 2 --k 2 --tasks 0", "Unable to allocate"),
+        ("--d 1000000000000 --n 2 --k 2 --tasks 0", "out of memory: Unable to allocate"),
+        ("--n 2 --k 2 --task damaged.npy", "--task: damaged.npy is not a .npy file of numbers"),
+        ("--n 2 --k 2 --task .", "--task: . cannot be read (Is a directory)"),
+        ("--n 2 --k 2 --task small.npy --tasks 0", "the risk underflows float64, with values down to 1e-60"),
     ],
 )
 def test_bad_input_gets_one_line_and_status_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("vector2.npy", np.ones(2))
+    np.save("small.npy", 1e-60 * np.ones(2))
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (3,), \"\"\"" + b" " * 60 + b"\n"
+    (tmp_path / "damaged.npy").write_bytes(b"\x93NUMPY\x01\x00" + bytes([len(header), 0]) + header + bytes(24))
     np.save("complex.npy", np.ones(2, complex))
     np.save("empty.npy", np.ones(0))
     np.save("asymmetric.npy", np.triu(np.ones((3, 3))))
@@ -156,3 +165,64 @@ def _read(terminal):
         return os.read(terminal, 4096)
     except OSError:  # Linux reports the end of a pseudo-terminal as an input/output error
         return b""
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"ttt-jax {ttt_jax.__version__}\n"
+
+
+def test_closed_standard_error_and_a_reader_that_has_left(tmp_path):
+    """`2>&-` is no error, nor `| true`; a full disk is one line and status 2."""
+    risk = f"{sys.executable} -m ttt_jax risk --d 3 --n 4 --k 4 --tasks"
+    for line, status, error in (
+        (f"{risk} 100 2>&-", 0, ""),
+        (f"{risk} -1 2>&-", 2, ""),
+        (f"{risk} 0 | true; exit ${{PIPESTATUS[0]}}", 0, ""),
+        (f"{risk} 0 > /dev/full", 2, "ttt-jax risk: standard output: No space left on device\n"),
+    ):
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (status, error), line
+
+
+def test_memory_that_jax_does_not_get_is_one_line(monkeypatch, capsys):
+    def full(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 35200000392 bytes.\nmore")
+
+    monkeypatch.setattr("ttt_jax.blocks.run_blocks", full)
+    size = ["risk", "--d", "3", "--n", "4", "--k", "4", "--tasks", "1"]
+    assert main(size) == 2
+    assert capsys.readouterr().err == "ttt-jax risk: out of memory: a block of tasks does not fit the memory: lower d\n"
+    monkeypatch.setattr(sys.modules["ttt_jax.compare"], "exact_risk", full)
+    assert main(size) == 2
+    assert capsys.readouterr().err.startswith("ttt-jax risk: out of memory: lower d (RESOURCE_EXHAUSTED")
+
+
+@pytest.mark.parametrize("module", ["ttt_jax", "experiments"])
+def test_an_interrupt_during_the_imports_is_one_line(module):
+    code = (
+        "import runpy, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'optax': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        f"sys.argv = ['-m']\nrunpy.run_module('{module}', run_name='__main__', alter_sys=False)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert "interrupted" in done.stderr
+    assert done.stderr.count("\n") == 1
+    library = code.replace("runpy.run_module", "sys.argv = ['script.py']; import ttt_jax #")
+    assert subprocess.run([sys.executable, "-c", library], capture_output=True, check=False).returncode not in (0, 130)
+
+
+def test_an_output_is_never_an_input(tmp_path):
+    (tmp_path / "in.csv").write_text("")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "in.csv")
+    os.link(tmp_path / "in.csv", tmp_path / "hard.csv")
+    for output in ("in.csv", "link.csv", "hard.csv"):
+        with pytest.raises(CommandError, match="is an input and would be overwritten"):
+            refuse_overwriting([tmp_path / "in.csv"], [tmp_path / "other.csv", tmp_path / output])
+    refuse_overwriting([tmp_path / "in.csv"], [tmp_path / "other.csv"])

@@ -1,4 +1,5 @@
 import warnings
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,9 @@ from ttt_jax import (
     Prompt,
     RiskCurve,
     blocks,
+    estimate_folds,
     estimate_risk,
+    estimate_trajectory,
     exact_risk,
     family_verdict,
     functional,
@@ -22,6 +25,7 @@ from ttt_jax import (
 )
 from ttt_jax.blocks import ROW_BLOCK, run_blocks, simulate_blocks
 from ttt_jax.data import data_risk
+from ttt_jax.estimate import make_plan
 from ttt_jax.law import law_risk
 from ttt_jax.setting import make_setting
 
@@ -212,3 +216,30 @@ def test_a_run_stops_at_the_first_mark_at_which_its_target_is_reached():
     reached = [count for count, mean, stderr in whole.history if stderr <= 0.02 * mean]
     stopped = estimate_risk(problem, 0.05, 1e-4, target_relative_stderr=0.02, **options)
     assert 64 < stopped.num_tasks == reached[0] < 20_000
+
+
+@pytest.mark.parametrize("c", [1e-40, 1e40, 1e100, 1e200])
+def test_risks_whose_moments_leave_float64_are_refused(c):
+    problem = Problem(20, 40, c * np.ones(4) / 2)
+    for simulate in (estimate_risk, partial(estimate_trajectory, step_sizes=[0.0]), partial(estimate_folds, folds=2)):
+        arguments = (0.0,) if simulate is estimate_risk else ()
+        with pytest.raises(ValueError, match=r"labels of variance .* cannot be simulated"):
+            simulate(problem, 1 / 25, *arguments, num_tasks=64)
+
+
+def test_only_the_data_sampler_has_stepped_weights_to_hold():
+    assert make_plan(1024, 20_000, sampler="law").block_size > make_plan(1024, 20_000, sampler="data").block_size
+
+
+def test_more_tasks_than_can_be_counted_are_refused():
+    with pytest.raises(ValueError, match="num_tasks must be at most"):
+        make_plan(3, 10**30)
+
+
+def test_a_block_that_does_not_fit_says_what_to_lower(monkeypatch):
+    def full(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 35200000392 bytes.")
+
+    monkeypatch.setattr("ttt_jax.blocks.run_blocks", full)
+    with pytest.raises(MemoryError, match="lower block_size, which is 64, or d"):
+        estimate_risk(Problem(4, 4, np.ones(2)), 0.0, 0.1, num_tasks=64)

@@ -210,3 +210,54 @@ def test_bad_input_gets_one_line_and_status_2(arguments, message, tmp_path, monk
 def test_help_has_examples():
     done = subprocess.run([sys.executable, "-m", "experiments", "--help"], capture_output=True, text=True, check=True)
     assert "examples:" in done.stdout
+
+
+def test_a_long_run_goes_on_from_its_cells(tiny, monkeypatch, tmp_path, capsys):
+    """Interrupted in its third cell: the same run computes the rest, with the same rows; another seed starts anew."""
+    from experiments import figure
+
+    whole = fig1b.run("quick", 4).rows
+    assert not list(tmp_path.glob(".fig1b-*"))
+    monkeypatch.setattr(figure, "KEEP_AFTER_SECONDS", -1.0)
+    calls, compare = [], figure.compare
+
+    def interrupted(*arguments, **options):
+        calls.append(options["seed"])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return compare(*arguments, **options)
+
+    monkeypatch.setattr(figure, "compare", interrupted)
+    assert command.main(["fig1b", "--seed", "4", "--out", str(tmp_path / "out")]) == 130
+    assert len(list(tmp_path.glob(".fig1b-*.json"))) == 1
+    assert fig1b.run("quick", 4).rows == whole
+    assert calls == [4, 5, 6, 6, 7, 8, 9]
+    fig1b.run("quick", 5)
+    assert len(calls) == 7 + 6
+    assert command.main(["fig1b", "--seed", "4", "--out", str(tmp_path / "out")]) == 0
+    assert len(list(tmp_path.glob(".fig1b-*"))) == 0
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_what_cannot_be_saved_is_printed_and_status_2(tiny, monkeypatch, tmp_path, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Result, "save", full)
+    assert command.main(["fig1b", "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert "agree: all" in printed.out
+    assert printed.err == "python -m experiments: [Errno 28] No space left on device\n"
+
+
+def test_a_reader_that_has_left_loses_no_figure(tmp_path):
+    code = "import sys; from experiments import __main__ as m, fig1b\n"
+    code += (
+        f"fig1b.PRESETS['quick'] = {TINY['fig1b'][1]}\nsys.exit(m.main(['fig1b', '--seed', '4', '--out', sys.argv[1]]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), error) == (0, b"")
+    assert len(list(tmp_path.glob("fig1b.*"))) == 3

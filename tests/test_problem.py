@@ -1,9 +1,12 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttt_jax import GaussianTasks, Pretraining, Problem
+from ttt_jax import GaussianTasks, Pretraining, Problem, exact_risk
+from ttt_jax.validate import step_size_array
 
 GOOD = {"n": 4, "k": 3, "task": [1.0, 2.0], "feature_cov": 1.0, "noise_var": 0.0}
 
@@ -80,3 +83,29 @@ def test_rounding_noise_in_a_covariance_is_accepted():
     rank_one = np.outer([1.0, 1 / 3, 0.1], [1.0, 1 / 3, 0.1])
     rank_one[0, 1] *= 1 + 1e-15
     assert Problem(3, 4, np.ones(3), rank_one).feature_cov.shape == (3, 3)
+
+
+def test_masked_arrays_are_refused():
+    masked = np.ma.masked_array([1.0, 5.0], [False, True])
+    for field in ("task", "feature_cov"):
+        with pytest.raises(ValueError, match=f"{field} must not be masked, got 1 masked value"):
+            Problem(**(GOOD | {field: masked}))
+    assert Problem(2, 2, np.ma.masked_array([1.0, 5.0])).task.tolist() == [1.0, 5.0]
+
+
+@pytest.mark.parametrize("field", [*GOOD])
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, lambda f: jax.grad(lambda x: f(x).sum())])
+def test_traced_values_are_refused_with_the_function_that_takes_them(field, transform):
+    values = jnp.ones((3, 2) if transform is jax.vmap and field == "task" else 2 if field == "task" else ())
+    values = jnp.ones(3) if transform is jax.vmap and field != "task" else values
+    with pytest.raises(ValueError, match=f"{field} has no value inside jit.*risk_coefficients") as error:
+        transform(lambda x: Problem(**(GOOD | {field: x})).task)(values)
+    assert "\n" not in str(error.value)
+
+
+def test_traced_weights_and_step_sizes_are_refused():
+    problem = Problem(**GOOD)
+    with pytest.raises(ValueError, match="weights has no value inside jit"):
+        jax.grad(lambda w: exact_risk(problem, w).optimal)(0.1)
+    with pytest.raises(ValueError, match="step_sizes has no value inside jit"):
+        jax.jit(step_size_array)(jnp.ones(2))

@@ -130,3 +130,16 @@ def test_files_that_are_no_specification(tmp_path):
 def test_a_ratio_gives_the_nearest_number_of_rows():
     (cell,) = make_spec({"sweep": {"num_tasks": 1}, "grid": {"d": 6, "n_over_d": 0.3, "k_over_d": 0.4}}).cells
     assert (cell.n, cell.k) == (2, 2)  # 1.8 and 2.4
+
+
+def test_deep_nesting_is_one_line(tmp_path):
+    (tmp_path / "deep.toml").write_text("x = " + "[" * 3000 + "]" * 3000)
+    with pytest.raises(ValueError, match=r"deep.toml: not a specification: nested too deeply"):
+        load_spec(tmp_path / "deep.toml")
+
+
+@pytest.mark.parametrize("length", ["num_tasks = ", "target_relative_stderr = 0.1\nmax_tasks = "])
+def test_a_length_that_cannot_be_counted_names_its_key(tmp_path, length):
+    (tmp_path / "long.toml").write_text(f"[sweep]\n{length}{'9' * 30}\n[grid]\nd = 3\nn = 4\nk = 4\n")
+    with pytest.raises(ValueError, match=rf"sweep.{length.split()[-2]} must be at most 1000000000000000, got 9+$"):
+        load_spec(tmp_path / "long.toml")

@@ -1,5 +1,9 @@
+import errno
+import fcntl
 import gc
 import os
+import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -33,7 +37,9 @@ def test_a_put_is_all_or_nothing(tmp_path):
 def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path):
     with Store(tmp_path) as store:
         store.put({"a": 1})
-        with pytest.raises(StoreError, match=f"in use by process {os.getpid()}"):
+        with pytest.raises(
+            StoreError, match=f"in use by process {os.getpid()} on {re.escape(socket.gethostname())}; wait"
+        ):
             Store(tmp_path)
         assert records(tmp_path) == {"a": 1}
     with Store(tmp_path) as store:
@@ -95,3 +101,20 @@ def test_removed_records_are_gone(tmp_path):
         store.put({"a": 1, "b": 2})
         store.put({"c": 3}, remove=["a", "unknown"])
     assert records(tmp_path) == {"b": 2, "c": 3}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreError, match=f"has no locks .{os.strerror(number)}"):
+        Store(tmp_path)
+
+
+@pytest.mark.parametrize("name", [Store.FILE, Store.LOCK])
+def test_a_pipe_in_the_way_is_refused(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(StoreError, match=f"{name}: must be a regular file"):
+        Store(tmp_path)

@@ -14,8 +14,10 @@ import pytest
 
 from ttt_jax import asymptotic_risk, estimate, estimate_risk, exact_risk, sweep
 from ttt_jax.blocks import BLOCK_BYTES, run_blocks
-from ttt_jax.cli import main
+from ttt_jax.cli import build_parser, main, resume_command
+from ttt_jax.shifts import SHIFTS
 from ttt_jax.spec import load_spec
+from ttt_jax.store import Store
 from ttt_jax.sweep import run_sweep
 
 SPEC = """
@@ -156,9 +158,16 @@ def test_a_dead_process_ends_the_job_and_says_how_to_go_on(tmp_path):
     time.sleep(1)
     follower.kill()
     _, error = leader.communicate(timeout=120)
-    follower.communicate()
-    assert leader.returncode != 0
-    assert f"ttt-jax sweep {spec} --out {tmp_path / 'out'} --resume" in error
+    _, last = follower.communicate()
+    assert leader.returncode == 1
+    assert error.splitlines()[-1].startswith("ttt-jax sweep: process 0 has lost another one")
+    go_on = f"ttt-jax sweep {spec} --out {tmp_path / 'out'} --resume --coordinator"
+    assert go_on in error.splitlines()[-1]
+    for i, text in enumerate((error, last)):  # also of the one that had no time to say anything
+        first, second = text.splitlines()[:2]
+        assert go_on in first
+        assert first.endswith(f"--process-id {i}")
+        assert second.startswith(f"ttt-jax sweep: process {i} of 0 to 1 uses 1 device of kind cpu")
 
 
 def test_bad_input_is_shared_by_all_processes(tmp_path):
@@ -334,3 +343,130 @@ def test_a_cell_goes_on_in_blocks_of_the_size_it_was_begun_with(tmp_path, monkey
     monkeypatch.setitem(BLOCK_BYTES, "cpu", 2**12)
     run_sweep(spec, tmp_path / "again", resume=True, progress=False)
     assert table(tmp_path / "again") == table(tmp_path / "whole")
+
+
+def test_a_cell_without_values_says_why_and_stops_nothing(tmp_path):
+    text = SPEC.replace('evaluation = ["fresh", "same"]\nnoise_var = 0.1', "noise_var = [0.1, 1e200, 0.2]")
+    rows = run_sweep(write_spec(tmp_path, "law", text), tmp_path / "out", progress=False)
+    assert [row["estimate"] is None for row in rows] == [False, True, False] * 2
+    for row in rows[1::3]:
+        assert "overflows float64" in row["note"]
+        assert row["exact"] is row["lr"] is row["z"] is None
+    assert "2 without values, their notes say why" in sweep.verdict(rows)
+    assert main(["report", str(tmp_path / "out")]) == 0
+    assert rows == run_sweep(tmp_path / "spec.toml", tmp_path / "out", resume=True, progress=False)
+
+
+def test_a_cell_without_memory_is_named_and_the_others_are_kept(tmp_path, monkeypatch, capsys):
+    def full(problem, *_):
+        raise MemoryError("a block of tasks does not fit the memory: lower d")
+
+    spec, out = write_spec(tmp_path), tmp_path / "out"
+    simulate = sweep.simulate
+    monkeypatch.setattr(sweep, "simulate", lambda p, *a: full(p) if p.n == 9 else simulate(p, *a))
+    assert main(["sweep", str(spec), "--out", str(out)]) == 2
+    assert capsys.readouterr().err == (
+        "ttt-jax sweep: out of memory: cell 2, d = 3: a block of tasks does not fit the memory: lower d\n"
+    )
+    monkeypatch.undo()
+    assert len(sweep.read_sweep(out)[1]) == 2
+    run_sweep(spec, out, resume=True, progress=False)
+
+
+def test_results_of_another_kind_are_left_alone(tmp_path, capsys):
+    spec, out = write_spec(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "results.csv").write_text("mine")
+    for arguments in ([spec, "--out", out], [spec, "--out", out, "--resume"], [out / "results.csv", "--out", out]):
+        assert main(["sweep", *map(str, arguments)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert [file.name for file in out.iterdir()] == ["results.csv"]
+    assert (out / "results.csv").read_text() == "mine"
+
+
+def test_a_specification_is_not_overwritten(tmp_path, capsys):
+    for name in sweep.FILES:
+        (tmp_path / name).write_text("[grid]")
+        assert main(["sweep", str(tmp_path / name), "--out", str(tmp_path)]) == 2
+        assert "is an input and would be overwritten" in capsys.readouterr().err
+        assert (tmp_path / name).read_text() == "[grid]"
+
+
+def test_killed_before_anything_was_written(tmp_path, capsys):
+    """The store is there and empty: a report has nothing, a sweep starts."""
+    spec, out = write_spec(tmp_path), tmp_path / "out"
+    with Store(out):
+        pass
+    assert main(["report", str(out)]) == 2
+    assert capsys.readouterr().err == f"ttt-jax report: {out}: no cell is finished yet\n"
+    assert len(run_sweep(spec, out, progress=False)) == 4
+
+
+def test_a_report_beside_other_names_and_links(undisturbed, tmp_path, capsys):
+    """A directory name that is no UTF-8; a figure that is a link is replaced and not written through."""
+    out = tmp_path / os.fsdecode(b"out\xff")
+    shutil.copytree(undisturbed / "out", out)
+    (out / "figure-01.png").symlink_to(out / Store.FILE)
+    before = (out / Store.FILE).read_bytes()
+    assert main(["report", os.fspath(out)]) == 0
+    assert "out?" in capsys.readouterr().out
+    assert (out / Store.FILE).read_bytes() == before
+    assert not (out / "figure-01.png").is_symlink()
+
+
+PLUGIN = """
+import numpy as np
+import ttt_jax as ttt
+def sparse(n, k, d, noise_var, *, nonzero=1):
+    task = (np.arange(d) < nonzero) / np.sqrt(nonzero)
+    return ttt.Pretraining(n, d=d, noise_var=noise_var), ttt.Problem(n, k, task, noise_var=noise_var)
+ttt.SHIFTS["sparse"] = sparse
+"""
+
+
+def test_a_shift_of_a_plugin(tmp_path, monkeypatch, capsys):
+    """The module is found in the working directory, kept in the store, and not needed by the report."""
+    (tmp_path / "my_shifts.py").write_text(PLUGIN)
+    text = SPEC.replace("3000", "64") + '[grid.shift]\nname = "sparse"\nnonzero = [1, 2]\n'
+    write_spec(tmp_path, "law", text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(SHIFTS, "sparse", raising=False)
+    sweep_it = ["sweep", "spec.toml", "--out", "out"]
+    assert main(sweep_it) == 2
+    assert "shift must be one of" in capsys.readouterr().err
+    assert main([*sweep_it, "--plugin", "no_such_module"]) == 2
+    assert "--plugin: no_such_module cannot be imported (ModuleNotFoundError" in capsys.readouterr().err
+    assert main([*sweep_it, "--plugin", "my_shifts"]) == 0
+    assert main([*sweep_it, "--resume"]) == 2
+    assert "--plugin was ['my_shifts'], is missing" in capsys.readouterr().err
+    assert main([*sweep_it, "--resume", "--plugin", "my_shifts"]) == 0
+    del SHIFTS["sparse"]
+    assert main(["report", "out"]) == 0
+    sys.modules.pop("my_shifts")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (("foo", "2", "0"), "--coordinator must be HOST:PORT, got 'foo'"),
+        (("foo:70000", "2", "0"), "--coordinator must be HOST:PORT, got 'foo:70000'"),
+        (("foo:1", "0", "0"), "--num-processes must be an integer >= 1, got 0"),
+        (("foo:1", "2", "2"), "--process-id must be from 0 to 1, got 2"),
+    ],
+)
+def test_an_address_is_checked_before_anyone_is_called(tmp_path, capsys, address, message):
+    flags = ("--coordinator", "--num-processes", "--process-id")
+    options = [word for pair in zip(flags, address, strict=True) for word in pair]
+    assert main(["sweep", "spec.toml", "--out", str(tmp_path / "out"), *options]) == 2
+    assert capsys.readouterr().err == f"ttt-jax sweep: {message}\n"
+
+
+def test_the_command_to_go_on_with_is_whole():
+    given = "sweep s.toml --out o --plugin a --parquet --coordinator h:1 --num-processes 2 --process-id 1"
+    expected = (
+        "ttt-jax sweep s.toml --out o --resume --plugin a --parquet --coordinator h:1 --num-processes 2 --process-id 1"
+    )
+    assert resume_command(build_parser().parse_args(given.split())) == expected
+    assert resume_command(build_parser().parse_args(["sweep", "s.toml", "--out", "o", "--distributed"])).endswith(
+        "--resume --distributed"
+    )

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttt_jax import GaussianTasks, Problem, estimate_risk, exact_risk
+from ttt_jax import GaussianTasks, Problem, estimate_risk, exact_risk, tails
 from ttt_jax.blocks import simulate_blocks
 from ttt_jax.law import law_risk
 from ttt_jax.setting import make_setting
@@ -82,3 +82,17 @@ def test_too_heavy_tails_have_no_variance(evaluation, least):
     for dof, infinite in ((least, True), (least + 1, False)):
         problem = Problem(40, 40, np.ones(4), feature_law="student_t", dof=dof)
         assert (unseen_variance(problem, np.zeros(()), 1e-7, evaluation, 20_000) == 1.0) is infinite
+
+
+def test_memory_does_not_grow_with_d(monkeypatch):
+    """512 draws are made in parts: the same kind of share, from no more normals at once than a part has."""
+    problem = Problem(20, 20, np.ones(16) / 4)
+    whole = share(problem, "same")
+    monkeypatch.setattr("ttt_jax.tails.MAX_NORMALS", 16 * 1000)
+    monkeypatch.setattr("ttt_jax.tails.MIN_DRAWS", 2**14)
+    sizes = []
+    weighted_risks = tails._weighted_risks
+    monkeypatch.setattr(tails, "_weighted_risks", lambda *a: sizes.append(a[4]) or weighted_risks(*a))
+    assert share(problem, "same") == pytest.approx(whole, rel=0.3)
+    assert max(sizes) == 1000
+    assert sum(sizes) == 2**14

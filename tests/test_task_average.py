@@ -92,3 +92,27 @@ def test_the_standard_error_of_sampled_tasks_is_their_spread():
     spread = np.std([curve.at(lr) for curve in curves])
     stated = np.sqrt(np.mean([curve.stderr(lr) ** 2 for curve in curves]))
     assert 0.6 < stated / spread < 1.6  # 60 draws determine a spread to a tenth; the risks are skewed
+
+
+@pytest.mark.parametrize("risk", [exact_risk, asymptotic_risk])
+@pytest.mark.parametrize("c", [1e-40, 1e-51])
+def test_small_labels_keep_their_risk(risk, c):
+    unit, small = (risk(Problem(20, 40, s * np.ones(4) / 2), 1 / 25) for s in (1.0, c))
+    assert small.optimal / small.initial == pytest.approx(unit.optimal / unit.initial, rel=1e-12)
+    assert small.optimal_lr * c**2 == pytest.approx(unit.optimal_lr, rel=1e-12)
+
+
+@pytest.mark.parametrize("c", [1e-54, 1e-60, 1e-100, 1e60, 1e100])
+@pytest.mark.parametrize("tasks", [lambda c: c * np.ones(4) / 2, lambda c: GaussianTasks(c * np.ones(4), c**2)])
+def test_what_float64_cannot_hold_is_refused(c, tasks):
+    with pytest.raises(ValueError, match=r"the risk (under|over)flows float64, .* (up|down)$"):
+        exact_risk(Problem(20, 40, tasks(c)), 1 / 25)
+
+
+def test_the_error_of_sampled_tasks_does_not_vanish():
+    """The square of c2 underflows although c2 does not: no error would be a lie."""
+    tasks = GaussianTasks(mean=1e-35 * np.ones(8), cov=1e-70)
+    with pytest.raises(ValueError, match="underflows"):
+        exact_risk(Problem(20, 40, tasks, np.linspace(1, 2, 8)), 1 / 25, num_tasks=100)
+    assert exact_risk(Problem(3, 4, np.zeros(2)), 0.1).initial == 0.0
+    assert exact_risk(Problem(3, 4, np.ones(2), feature_cov=0.0, noise_var=1e-20), 0.1).initial == 1e-20

@@ -35,31 +35,45 @@ MAX_BLOCK_SIZE = 2**20
 MAX_ROWS = 2**31 - 1 - ROW_BLOCK  # row counts are int32 on the device
 MAX_STEPPED_WEIGHTS_BYTES = 2**28
 BLOCKS_PER_CALL = 64
+MAX_BLOCKS = 2**30  # block counts are int32 on the device
 SECONDS_PER_CALL = 0.25
 
 
-def default_block_size(d: int, num_tasks: int, rows: int) -> int:
+def default_block_size(d: int, num_tasks: int, rows: int, *, stepped_weights: bool = True) -> int:
     """Tasks per block: their normals, `rows` rows of d at a time, fit the cache, their stepped weights fit memory.
 
     Short runs are one block. The size depends on the platform (CPU or accelerator), but not on the number of devices.
 
+    Args:
+        d: number of features.
+        num_tasks: length of the run.
+        rows: rows of d normals that a task draws at once.
+        stepped_weights: whether a task holds its stepped (d, d) weights.
+
     Example:
         >>> default_block_size(64, 20_000, rows=8), default_block_size(64, 100, rows=8)
         (1024, 128)
+        >>> [default_block_size(1024, 20_000, rows=1, stepped_weights=held) for held in (True, False)]
+        [64, 512]
     """
     platform = jax.default_backend()
     normals = BLOCK_BYTES.get(platform, ACCELERATOR_BLOCK_BYTES) // (4 * rows * d)
     most = MAX_DEFAULT_BLOCK_SIZE.get(platform, ACCELERATOR_MAX_DEFAULT_BLOCK_SIZE)
     short = 1 << (num_tasks - 1).bit_length()
-    return max(1, min(normals, most, MAX_STEPPED_WEIGHTS_BYTES // (4 * d * d), short))
+    stepped = MAX_STEPPED_WEIGHTS_BYTES // (4 * d * d) if stepped_weights else most
+    return max(1, min(normals, most, stepped, short))
 
 
-def checked_block_size(block_size: int | None, d: int, num_tasks: int, rows: int) -> int:
+def checked_block_size(
+    block_size: int | None, d: int, num_tasks: int, rows: int, *, stepped_weights: bool = True
+) -> int:
     """The block size, or the default if it is None; ValueError unless it is an integer from 1 to MAX_BLOCK_SIZE."""
     if block_size is None:
-        return default_block_size(d, num_tasks, rows)
-    if positive_integer("block_size", block_size) > MAX_BLOCK_SIZE:
+        block_size = default_block_size(d, num_tasks, rows, stepped_weights=stepped_weights)
+    elif positive_integer("block_size", block_size) > MAX_BLOCK_SIZE:
         raise ValueError(f"block_size must be at most {MAX_BLOCK_SIZE}, got {block_size}")
+    if num_tasks > block_size * MAX_BLOCKS:
+        raise ValueError(f"num_tasks must be at most {block_size * MAX_BLOCKS} in blocks of {block_size}")
     return block_size
 
 
@@ -84,6 +98,9 @@ def simulate_blocks(
         first: the block to start with, to go on where another run stopped.
 
     Every process of a job must call this alike, with equally many local devices.
+
+    Raises:
+        MemoryError: a block does not fit the memory of a device.
     """
     key = jax.random.key(seed, impl="threefry2x32")
     devices, processes = jax.local_device_count(), jax.process_count()
@@ -95,9 +112,15 @@ def simulate_blocks(
         count = min(count, BLOCKS_PER_CALL, -(-(total - done) // lanes))
         starts = done + count * np.arange(lanes, dtype=np.int32)
         counts = np.clip(total - starts, 0, count)
-        draws = np.asarray(
-            run_blocks(key, starts[own], counts[own], setting, sampler=sampler, block_size=block_size, mesh=mesh)
-        )
+        try:
+            draws = np.asarray(
+                run_blocks(key, starts[own], counts[own], setting, sampler=sampler, block_size=block_size, mesh=mesh)
+            )
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            lower = f"block_size, which is {block_size}, or d" if block_size > 1 else "d"
+            raise MemoryError(f"a block of tasks does not fit the memory: lower {lower}") from None
         seconds = time.perf_counter() - started
         if processes > 1:
             draws, seconds = gather((draws, seconds))

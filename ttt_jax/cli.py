@@ -6,15 +6,19 @@ import argparse
 import json
 import math
 import os
+import re
 import shlex
+import socket
 import sys
 import warnings
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ttt_jax.command import CommandError, OneLineParser, emit, exit_status
 from ttt_jax.tabular_command import add_tabular_command
 
 if TYPE_CHECKING:
@@ -36,35 +40,17 @@ SWEEP_EXAMPLES = """examples:
 """
 
 
-class CommandError(ValueError):
-    """Bad input to a command, as one line for the user."""
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 with one line on standard error for bad input."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except (ValueError, OSError, MemoryError, OverflowError) as error:
-        print(f"ttt-jax {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"ttt-jax {arguments.command}: interrupted", file=sys.stderr)
-        return 130
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """argparse without the usage text before the error."""
-
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+    """Run one command; 0 on success, 2 with one line on standard error for bad input, 130 after an interrupt."""
+    arguments = build_parser().parse_args(argv)
+    return exit_status(f"ttt-jax {arguments.command}", lambda: arguments.run(arguments))
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="ttt-jax", description="Test-time training of linear transformers, in theory and simulation."
     )
+    parser.add_argument("--version", action="version", version=f"ttt-jax {version('ttt_jax')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     risk = commands.add_parser(
         "risk",
@@ -123,6 +109,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sweep.add_argument("--resume", action="store_true", help="go on with the sweep in DIR, if there is one")
     sweep.add_argument("--parquet", action="store_true", help="write results.parquet too (extra: parquet)")
+    sweep.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module first, which adds shifts to ttt_jax.SHIFTS; may be repeated",
+    )
     several = sweep.add_argument_group("several processes, each started with this same command")
     several.add_argument("--distributed", action="store_true", help="join the job that JAX detects (SLURM, MPI, ...)")
     several.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0, without a launcher")
@@ -167,7 +160,7 @@ def run_risk(arguments: argparse.Namespace) -> int:
     for warning in caught:
         print(f"ttt-jax risk: warning: {warning.message}", file=sys.stderr)
     result = _as_json(comparison, problem, arguments)
-    print(json.dumps(result, indent=2, allow_nan=False) if arguments.json else _as_text(comparison, problem, arguments))
+    emit(json.dumps(result, indent=2, allow_nan=False) if arguments.json else _as_text(comparison, problem, arguments))
     return 0
 
 
@@ -181,35 +174,57 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     joined = [value is not None for value in address]
     if any(joined) and not all(joined):
         raise CommandError("--coordinator, --num-processes and --process-id must be given together")
-    words = ["ttt-jax", "sweep", str(arguments.spec), "--out", str(arguments.out), "--resume"]
-    command = shlex.join([*words, *(["--parquet"] if arguments.parquet else [])])
-    several = arguments.distributed or all(joined)
+    several, command = arguments.distributed or all(joined), resume_command(arguments)
+    if all(joined):
+        _require_address(*address)
     if several:
-        connect(*address)
+        advice = f"if a process dies or stops, end them all and start each again, this one with: {command}"
+        print(f"ttt-jax sweep: process {os.getpid()} on {socket.gethostname()}; {advice}", file=sys.stderr, flush=True)
+        print(f"ttt-jax sweep: {connect(*address)}", file=sys.stderr, flush=True)
+
+    def work() -> int:
+        try:
+            rows = sweep.run_sweep(arguments.spec, arguments.out, resume=arguments.resume, plugins=arguments.plugin)
+        except (KeyboardInterrupt, sweep.ProcessDied) as error:
+            message = f"{str(error) or 'interrupted'}; go on with: {command}"
+            print(f"ttt-jax sweep: {message}", file=sys.stderr, flush=True)
+            return 130 if isinstance(error, KeyboardInterrupt) else 1
         if is_leader():
-            print(f"ttt-jax sweep: if a process dies, start all of them again with: {command} ...", file=sys.stderr)
-    try:
-        rows = sweep.run_sweep(arguments.spec, arguments.out, resume=arguments.resume)
-    except (KeyboardInterrupt, sweep.ProcessDied, ValueError, OSError) as error:
-        status, message = 2, str(error)
-        if not isinstance(error, ValueError | OSError):
-            status = 130 if isinstance(error, KeyboardInterrupt) else 1
-            message = f"{message or 'interrupted'}; go on with: {command}"
-        print(f"ttt-jax sweep: {message}", file=sys.stderr, flush=True)
-        if several or isinstance(error, KeyboardInterrupt):
-            os._exit(status)  # an orderly exit would wait for the other processes, or crash in a compilation cut short
-        return status
-    if is_leader():
-        if arguments.parquet:
-            sweep.write_parquet(rows, arguments.out)
-        print(f"{arguments.out / sweep.RESULTS}: {len(rows)} cells; {sweep.verdict(rows)}")
-    return 0
+            if arguments.parquet:
+                sweep.write_parquet(rows, arguments.out)
+            emit(f"{arguments.out / sweep.RESULTS}: {len(rows)} cells; {sweep.verdict(rows)}")
+        return 0
+
+    status = exit_status("ttt-jax sweep", work)
+    if status and (several or status == 130):
+        os._exit(status)  # an orderly exit would wait for the other processes, or crash in a compilation cut short
+    return status
+
+
+def resume_command(arguments: argparse.Namespace) -> str:
+    """The command line that goes on with this sweep."""
+    words = ["ttt-jax", "sweep", arguments.spec, "--out", arguments.out, "--resume"]
+    words += [word for module in arguments.plugin for word in ("--plugin", module)]
+    words += ["--parquet"] * arguments.parquet + ["--distributed"] * arguments.distributed
+    if arguments.coordinator is not None:
+        words += ["--coordinator", arguments.coordinator, "--num-processes", arguments.num_processes]
+        words += ["--process-id", arguments.process_id]
+    return shlex.join(map(str, words))
+
+
+def _require_address(coordinator: str, num_processes: int, process_id: int) -> None:
+    from ttt_jax.validate import positive_integer
+
+    if not re.fullmatch(r".+:\d{1,5}", coordinator) or int(coordinator.rsplit(":", 1)[1]) > 65535:
+        raise CommandError(f"--coordinator must be HOST:PORT, got {coordinator!r}")
+    if not 0 <= process_id < positive_integer("--num-processes", num_processes):
+        raise CommandError(f"--process-id must be from 0 to {num_processes - 1}, got {process_id}")
 
 
 def run_report(arguments: argparse.Namespace) -> int:
     from ttt_jax.sweep_report import write_report
 
-    print(write_report(arguments.directory))
+    emit(str(write_report(arguments.directory)))
     return 0
 
 
@@ -233,7 +248,9 @@ def _load(flag: str, path: str | None, default: float | np.ndarray | None = None
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise CommandError(f"{flag}: no such file: {path}") from None
-    except (ValueError, EOFError, OSError, MemoryError):
+    except OSError as error:
+        raise CommandError(f"{flag}: {path} cannot be read ({error.strerror or error})") from None
+    except Exception:  # whatever NumPy makes of a file that is something else: six kinds of errors are known
         array = None
     if not isinstance(array, np.ndarray) or not array.size:
         raise CommandError(f"{flag}: {path} is not a .npy file of numbers")

@@ -114,7 +114,7 @@ def make_plan(
     if target is not None and not 0 < finite_number("target_relative_stderr", target) < 1:
         raise ValueError(f"target_relative_stderr must be between 0 and 1, got {target}")
     boolean("x64", x64)
-    block_size = checked_block_size(block_size, d, num_tasks, ROWS_AT_ONCE[sampler])
+    block_size = checked_block_size(block_size, d, num_tasks, ROWS_AT_ONCE[sampler], stepped_weights=sampler == "data")
     return Plan(num_tasks, seed_integer(seed), evaluation, sampler, x64, block_size, target)
 
 

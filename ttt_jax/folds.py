@@ -5,6 +5,7 @@ The stepped W is linear in the step size, so the risk is a parabola in it here t
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ def estimate_folds(
     with jax.default_matmul_precision("highest"):
         setting, scale = make_setting(problem, weights_array(weights, problem.d), 1.0, "data", evaluation, jnp.float32)
         units = scale * float(setting.lr) ** np.arange(3)  # the setting's step size in units of the caller's
+        if not np.finfo(np.float64).tiny <= units.min() ** 2 <= units.max() ** 2 < math.inf:
+            raise ValueError(f"labels of variance {scale:.3g} have step sizes that float64 cannot square: scale task")
         blocks = simulate_blocks(sampler, setting, num_tasks=num_tasks, seed=seed_integer(seed), block_size=block_size)
         mean, scatter, num_nonfinite = _mean_and_scatter(units * block for block in blocks)
     if num_nonfinite:

@@ -52,7 +52,7 @@ def pretrained_weights(pretraining: Pretraining, *, dense: bool = True) -> np.nd
         total = np.sum(np.broadcast_to(t, d)) + s2
         live = (t > 0) & (total > 0)
         weights = np.where(live, sb, 0.0) / np.where(live, (n + 1) * t + total, 1.0)
-        return linalg.dense(weights, d) if dense else weights
+        return linalg.dense(weights, d) if dense else np.asarray(weights)
     sx, sb = linalg.dense(sx, d), linalg.dense(sb, d)
     values, vectors = np.linalg.eigh(sx)
     live = values > d * np.finfo(np.float64).eps * values.max(initial=0)

@@ -15,8 +15,11 @@ __all__ = ["ProcessDied", "connect", "gather", "is_leader", "share"]
 HEARTBEAT_SECONDS = 60
 
 
-def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> str:
     """Join the job, before anything is computed; without arguments as JAX detects it (SLURM, Open MPI, Cloud TPU, ...).
+
+    Returns:
+        What this process is, in a line: its number and its devices.
 
     Raises:
         ValueError: there is no such job.
@@ -28,6 +31,8 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     devices = gather(np.int32(jax.local_device_count()))
     if len(set(devices.tolist())) > 1:
         raise ValueError(f"every process must have equally many devices, got {devices.tolist()}")
+    own, count, number = jax.local_devices()[0].device_kind, jax.local_device_count(), jax.process_index()
+    return f"process {number} of 0 to {len(devices) - 1} uses {count} device{'s' * (count != 1)} of kind {own}"
 
 
 class ProcessDied(RuntimeError):

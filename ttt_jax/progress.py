@@ -28,8 +28,9 @@ class Progress:
 
     def __init__(self, title: str, total: int, *, enabled: bool = True, log: bool = False):
         self.title, self.total, self.done = title, total, 0
-        self.enabled = enabled and sys.stderr.isatty()
-        self.log = enabled and log and not self.enabled
+        heard = enabled and sys.stderr is not None
+        self.enabled = heard and sys.stderr.isatty()
+        self.log = heard and log and not self.enabled
         self.started = self.logged = time.monotonic()
         self.bar = None
 
@@ -71,14 +72,14 @@ class Progress:
         self.bar.start()
 
 
-def progress_bar(items: Sequence, title: str, *, enabled: bool = True) -> Iterator:
+def progress_bar(items: Sequence, title: str, *, enabled: bool = True, log: bool = False) -> Iterator:
     """The items, with a `Progress` that advances by one for each.
 
     Example:
         >>> list(progress_bar(range(3), "steps"))
         [0, 1, 2]
     """
-    with Progress(title, len(items), enabled=enabled) as bar:
+    with Progress(title, len(items), enabled=enabled, log=log) as bar:
         for item in items:
             yield item
             bar.advance()

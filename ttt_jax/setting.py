@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike
 from ttt_jax import linalg
 from ttt_jax.problem import GaussianTasks, Problem, mean_square
 
+SMALLEST_UNIT = 1e-60
+"""Of the variance of the labels; 1 over it is the largest."""
+
 
 class Setting(NamedTuple):
     """One Monte Carlo cell as arrays: a problem, the initial weights and the step size.
@@ -59,7 +62,14 @@ def make_setting(
     if sampler == "law" and problem.feature_law != "gaussian":
         raise ValueError(f"sampler must be 'data' for the feature_law {problem.feature_law!r}, got 'law'")
     m, d = feature_unit(problem), problem.d
-    scale = m * mean_square(problem) + problem.noise_var or 1.0
+    with np.errstate(over="ignore"):
+        scale = m * mean_square(problem) + problem.noise_var or 1.0
+    if not SMALLEST_UNIT <= scale <= 1 / SMALLEST_UNIT:
+        direction = "up" if scale < 1 else "down"
+        raise ValueError(
+            f"labels of variance {scale:.3g} cannot be simulated, since the fourth power of a risk must fit float64: "
+            f"scale task, noise_var or feature_cov {direction}"
+        )
     unit = math.sqrt(m / scale)
     task, task_root = problem.task, None
     if isinstance(task, GaussianTasks):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
+import os
+import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,11 +23,12 @@ from ttt_jax.problem import EVALUATIONS, Problem
 from ttt_jax.shifts import SHIFTS, make_shift
 from ttt_jax.validate import choice, finite_number, non_negative, positive_integer, positive_number, seed_integer
 
-__all__ = ["Cell", "Spec", "load_spec"]
+__all__ = ["Cell", "Spec", "import_plugins", "load_spec"]
 
 INITS = ("pretrained", "zero")
 LR_RULES = ("optimal", "asymptotic")
 MAX_CELLS = 1_000_000
+MAX_TASKS = 10**15
 SWEEP_KEYS = ("seed", "num_tasks", "target_relative_stderr", "max_tasks", "sampler", "x64", "block_size")
 GRID_KEYS = ("d", "n", "n_over_d", "k", "k_over_d", "noise_var", "lr", "init", "evaluation", "sampler", "shift")
 
@@ -102,14 +106,37 @@ def load_spec(path: Path) -> tuple[Spec, dict]:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a TOML file: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: not a specification: nested too deeply") from None
     try:
         return make_spec(data), data
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def make_spec(data: dict) -> Spec:
+def import_plugins(modules: Sequence[str]) -> None:
+    """Import modules that add entries to `SHIFTS`, from the working directory too, as `python -m` does.
+
+    Raises:
+        ValueError: a module cannot be imported.
+    """
+    sys.path.insert(0, os.getcwd())
+    try:
+        for name in modules:
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # whatever a module of the user's raises
+                raise ValueError(f"--plugin: {name} cannot be imported ({type(error).__name__}: {error})") from None
+    finally:
+        sys.path.remove(os.getcwd())
+
+
+def make_spec(data: dict, *, try_shifts: bool = True) -> Spec:
     """The specification that a parsed TOML file holds.
+
+    Args:
+        data: the tables of the file.
+        try_shifts: make a problem of every shift and size, to find what it refuses; False for what is computed already.
 
     Example:
         >>> spec = make_spec({"sweep": {"num_tasks": 100}, "grid": {"d": [10, 20], "n_over_d": 0.5, "k": [5, 8]}})
@@ -137,12 +164,12 @@ def make_spec(data: dict) -> Spec:
     if not isinstance(x64, bool):
         raise ValueError(f"sweep.x64 must be true or false, got {x64!r}")
     seed = seed_integer(sweep.get("seed", 0))
-    num_tasks = positive_integer(f"sweep.{length}", sweep[length])
+    num_tasks = _size(f"sweep.{length}", sweep[length], MAX_TASKS)
     block_size = _size("sweep.block_size", sweep["block_size"], MAX_BLOCK_SIZE) if "block_size" in sweep else None
     if target is not None and not 0 < finite_number("sweep.target_relative_stderr", target) < 1:
         raise ValueError(f"sweep.target_relative_stderr must be between 0 and 1, got {target}")
     axes = _axes({"sampler": sweep.get("sampler", "law"), **grid})
-    cells = tuple(_cells(axes, seed))
+    cells = tuple(_cells(axes, seed, try_shifts))
     varying = {name: values for name, values in axes.items() if len(values) > 1}
     return Spec(seed, num_tasks, target, x64, block_size, varying, cells)
 
@@ -195,7 +222,7 @@ def _shifts(given: Any) -> list[dict]:
     return shifts
 
 
-def _cells(axes: dict[str, list], seed: int) -> Iterator[Cell]:
+def _cells(axes: dict[str, list], seed: int, try_shifts: bool) -> Iterator[Cell]:
     """The product of the axes; one problem of every shift and size is made, to find what it refuses."""
     tried = set()
     for index, values in enumerate(itertools.product(*axes.values())):
@@ -218,7 +245,7 @@ def _cells(axes: dict[str, list], seed: int) -> Iterator[Cell]:
             seed=int(np.random.SeedSequence([seed, index]).generate_state(1)[0]),
         )
         kind = cell.shift, json.dumps(parameters), d
-        if kind not in tried:
+        if try_shifts and kind not in tried:
             tried.add(kind)
             try:
                 if cell.problem()[0].feature_law != "gaussian" and cell.sampler == "law":

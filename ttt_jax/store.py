@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import socket
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -49,7 +51,7 @@ class Store:
         with ExitStack() as opened:
             if writable:
                 opened.enter_context(self._locked(directory))
-            elif not self.path.is_file():
+            elif not self.path.is_file():  # also a FIFO, which would block
                 raise StoreError(f"{directory}: no sweep here ({self.FILE} is missing)")
             try:
                 self._connection = opened.enter_context(closing(sqlite3.connect(address, uri=True, timeout=10)))
@@ -67,20 +69,28 @@ class Store:
     def _locked(self, directory: Path) -> IO[str]:
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            for path in (self.path, directory / self.LOCK):
+                if path.exists() and not path.is_file():
+                    raise StoreError(f"{path}: must be a regular file, and is none; remove it, or choose another --out")
             lock = open(directory / self.LOCK, "a+")  # noqa: SIM115 (held as long as the store)
         except (FileExistsError, NotADirectoryError):
             raise StoreError(f"{directory}: must be a directory, but a file is in the way") from None
         except OSError as error:
-            raise StoreError(f"{directory}: cannot be written to ({error.strerror})") from None
+            raise StoreError(f"{directory}: cannot be written to ({error.strerror or error})") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            lock.close()
+        except OSError as error:
+            with lock:
+                lock.seek(0)
+                holder = lock.read().strip() or "another one"
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise StoreError(
+                    f"{directory}: its file system has no locks ({error.strerror}), which keep a second run away; "
+                    "choose an --out on one that has"
+                ) from None
             raise StoreError(f"{directory}: in use by process {holder}; wait for it, or choose another --out") from None
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"{os.getpid()} on {socket.gethostname()}")
         lock.flush()
         return lock
 

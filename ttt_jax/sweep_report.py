@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ttt_jax.command import printable
 from ttt_jax.plotting import MARKERS, Series, draw
 from ttt_jax.report import html_page, html_table
 from ttt_jax.spec import Spec
@@ -49,7 +50,9 @@ def write_report(directory: Path) -> Path:
     pages = list(_figures(spec, rows))
     for i, (title, figure) in enumerate(pages[:MAX_FIGURES], start=1):
         for suffix in ("png", "svg"):
-            figure.savefig(directory / f"figure-{i:02}.{suffix}", metadata={"Date": None} if suffix == "svg" else None)
+            scratch = directory / f".figure.part.{suffix}"  # a link of that name is replaced, not followed
+            figure.savefig(scratch, metadata={"Date": None} if suffix == "svg" else None)
+            scratch.replace(directory / f"figure-{i:02}.{suffix}")
         image = BytesIO()
         figure.savefig(image, format="png")
         source = b64encode(image.getvalue()).decode()
@@ -63,7 +66,7 @@ def write_report(directory: Path) -> Path:
     parts.append(html_table(columns, ([_short(row.get(name)) for name in columns] for row in rows)))
     page = directory / "report.html"
     scratch = directory / ".report.html.part"
-    scratch.write_text(html_page(f"Sweep {directory.name}", "\n".join(parts)), encoding="utf-8")
+    scratch.write_text(html_page(printable(f"Sweep {directory.name}"), "\n".join(parts)), encoding="utf-8")
     return scratch.replace(page)
 
 

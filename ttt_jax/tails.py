@@ -14,14 +14,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 from ttt_jax import linalg
 from ttt_jax.problem import GaussianTasks, Problem, mean_square
 
 __all__ = ["unseen_variance"]
 
-NUM_DRAWS = 16_384
-MAX_NORMALS = 2**21
+NUM_DRAWS, MIN_DRAWS = 16_384, 512
+MAX_NORMALS = 2**21  # of one kind, at once
 
 
 def unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluation: str, num_tasks: int) -> float:
@@ -48,13 +49,22 @@ def unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluation
     """
     if problem.dof is not None and problem.dof <= (24 if evaluation == "same" else 16):
         return 1.0  # the variance is infinite: the risk has degree 8 or 12 in the features of one row
-    with np.errstate(all="ignore"):
-        return _unseen_variance(problem, weights, lr, evaluation, num_tasks)
-
-
-def _unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluation: str, num_tasks: int) -> float:
+    at_once = max(1, MAX_NORMALS // problem.d)
+    draws = max(MIN_DRAWS, min(NUM_DRAWS, at_once))
     rng = np.random.default_rng(0)
-    size = max(512, min(NUM_DRAWS, MAX_NORMALS // problem.d))
+    with np.errstate(all="ignore"):
+        parts = [
+            _weighted_risks(problem, weights, lr, evaluation, min(at_once, draws - start), rng)
+            for start in range(0, draws, at_once)
+        ]
+        log_weight, risk = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return _share_of_upper_tail(np.exp(log_weight), risk, num_tasks)
+
+
+def _weighted_risks(
+    problem: Problem, weights: np.ndarray, lr: float, evaluation: str, size: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
+    """The logarithms of the weights of `size` draws, and their risks; memory grows with size * d."""
     log_weight = np.zeros(size)
     scale = math.sqrt(problem.noise_var + mean_square(problem)) or 1.0
     root, noise_std = linalg.sqrt(problem.feature_cov), math.sqrt(problem.noise_var) / scale
@@ -93,10 +103,12 @@ def _unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluatio
     v = statistic(task - linalg.apply(weights, u), problem.k, 8, 4)
     u_eval = u if evaluation == "same" else statistic(task, problem.n, 8, 4)
     predictor = linalg.apply(weights, u_eval) + 2 * lr * scale**2 * np.sum(u * u_eval, axis=1, keepdims=True) * v
-    risk = np.sum(linalg.apply(root, task - predictor) ** 2, axis=1)
+    return log_weight, np.sum(linalg.apply(root, task - predictor) ** 2, axis=1)
 
-    weight = np.exp(log_weight)
-    weight /= weight.sum()
+
+def _share_of_upper_tail(weight: Float[np.ndarray, " T"], risk: Float[np.ndarray, " T"], num_tasks: int) -> float:
+    """The share of the variance of a weighted sample that its upper 1/num_tasks contributes."""
+    weight = weight / weight.sum()
     deviation = weight * (risk - weight @ risk) ** 2
     variance = deviation.sum()
     if variance <= 1e-24 * (weight @ risk) ** 2:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
 from ttt_jax import law, linalg
@@ -38,22 +40,57 @@ def average_over_tasks(
     weights, feature_cov = (
         linalg.simplest(matrix) for matrix in (weights_array(weights, problem.d), problem.feature_cov)
     )
-    quadrature = _quadrature(problem, isotropic=weights.ndim == feature_cov.ndim == 0, num_tasks=num_tasks)
-    with jax.enable_x64(True):
-        tasks, probabilities = quadrature or (law.draw_tasks(problem.task, num_tasks, seed_integer(seed)), None)
-        arguments = [jnp.float64(a) for a in (feature_cov, problem.noise_var, weights, problem.n, problem.k)]
+    # In units of 4^i for x^2 and 4^j for y^2 no value is far from one, and powers of two change no digit.
+    i, j = _units(problem)
+    task = _scaled(problem.task, i - j)
+    parameters = np.ldexp(feature_cov, -2 * i), math.ldexp(problem.noise_var, -2 * j), np.ldexp(weights, 2 * i)
+    quadrature = _quadrature(task, isotropic=weights.ndim == feature_cov.ndim == 0, num_tasks=num_tasks)
+    with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
+        tasks, probabilities = quadrature or (law.draw_tasks(task, num_tasks, seed_integer(seed)), None)
+        arguments = [jnp.float64(a) for a in (*parameters, problem.n, problem.k)]
         values = np.stack(_map_over_tasks(coefficients, jnp.asarray(tasks), arguments, evaluation=evaluation), axis=1)
-    if not np.isfinite(values).all():
-        largest = max(float(np.abs(a).max()) for a in (tasks, feature_cov, problem.noise_var, weights))
-        raise ValueError(
-            f"the risk overflows float64, with values up to {largest:.3g}: "
-            "scale task, noise_var, feature_cov or weights down"
-        )
-    if probabilities is None:
-        c0, c1, c2 = values.mean(axis=0).tolist()
-        return RiskCurve(c0, c1, c2, np.cov(values, rowvar=False) / num_tasks)
-    c0, c1, c2 = (probabilities @ values).tolist()
-    return RiskCurve(c0, c1, c2)
+        covariance = np.zeros((3, 3)) if probabilities is not None else np.cov(values, rowvar=False) / num_tasks
+        mean = values.mean(axis=0) if probabilities is None else probabilities @ values
+        exponents = 2 * j + (4 * i + 2 * j) * np.arange(3)
+        c0, c1, c2 = _ldexp(mean, exponents, problem, weights).tolist()
+        return RiskCurve(c0, c1, c2, _ldexp(covariance, exponents + exponents[:, None], problem, weights))
+
+
+def _units(problem: Problem) -> tuple[int, int]:
+    """Exponents i and j such that 4^i is of the order of the largest feature variance, 4^j of that of the labels."""
+    task = problem.task
+    length = math.sqrt(np.abs(task.cov).max()) + np.abs(task.mean).max() if isinstance(task, GaussianTasks) else task
+    feature, label, noise = (
+        math.frexp(np.abs(value).max())[1] for value in (problem.feature_cov, length, problem.noise_var)
+    )
+    i = feature // 2
+    signal = [label + i] if np.any(problem.feature_cov) and np.any(length) else []
+    return i, max([*signal, *([noise // 2] if problem.noise_var else [])], default=0)
+
+
+def _scaled(task: np.ndarray | GaussianTasks, exponent: int) -> Any:
+    """The tasks 2^exponent b."""
+    if isinstance(task, GaussianTasks):
+        return replace(task, mean=np.ldexp(task.mean, exponent), cov=np.ldexp(task.cov, 2 * exponent))
+    return np.ldexp(task, exponent)
+
+
+def _ldexp(
+    values: Float[np.ndarray, ...], exponents: Int[np.ndarray, ...], problem: Problem, weights: np.ndarray
+) -> Float[np.ndarray, ...]:
+    """values * 2^exponents; ValueError where a float64 cannot hold them."""
+    scaled = np.ldexp(values, exponents)
+    lost = (values != 0) & (np.abs(scaled) < np.finfo(np.float64).tiny)
+    if np.isfinite(scaled).all() and not lost.any():
+        return scaled
+    task = problem.task
+    arrays = (task.mean, task.cov) if isinstance(task, GaussianTasks) else (task,)
+    sizes = [float(np.abs(a).max()) for a in (*arrays, problem.feature_cov, problem.noise_var, weights)]
+    if np.isfinite(scaled).all():
+        what, way = f"underflows float64, with values down to {min(size for size in sizes if size):.3g}", "up"
+    else:
+        what, way = f"overflows float64, with values up to {max(sizes):.3g}", "down"
+    raise ValueError(f"the risk {what}: scale task, noise_var, feature_cov or weights {way}")
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="evaluation")
@@ -61,15 +98,15 @@ def _map_over_tasks(coefficients: Callable, tasks: Float[Array, "T d"], argument
     return jax.lax.map(lambda task: coefficients(task, *arguments, evaluation=evaluation), tasks)
 
 
-def _quadrature(problem: Problem, *, isotropic: bool, num_tasks: int) -> Quadrature | None:
+def _quadrature(task: Any, *, isotropic: bool, num_tasks: int) -> Quadrature | None:
     """Tasks whose average is exact, None if there are too many."""
-    if not isinstance(problem.task, GaussianTasks):
-        return problem.task[None], np.ones(1)
+    if not isinstance(task, GaussianTasks):
+        return task[None], np.ones(1)
     if positive_integer("num_tasks", num_tasks) < 2:
         raise ValueError("num_tasks must be at least 2 to average over random tasks with a standard error, got 1")
     if isotropic:
-        return squared_norm_quadrature(problem.task)
-    return hermite_quadrature(problem.task, num_tasks)
+        return squared_norm_quadrature(task)
+    return hermite_quadrature(task, num_tasks)
 
 
 def squared_norm_quadrature(tasks: GaussianTasks) -> Quadrature:

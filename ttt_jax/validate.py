@@ -6,6 +6,7 @@ import math
 import operator
 from typing import Any
 
+import jax
 import numpy as np
 
 
@@ -16,14 +17,14 @@ def positive_integer(field: str, value) -> int:
 
 def non_negative(field: str, value) -> float:
     """The value as a float; ValueError naming the field unless it is a finite number >= 0."""
-    if _float(value) >= 0 and math.isfinite(_float(value)):
+    if _float(field, value) >= 0 and math.isfinite(_float(field, value)):
         return float(value)
     raise ValueError(f"{field} must be a finite number >= 0, got {value!r}")
 
 
 def finite_number(field: str, value) -> float:
     """The value as a float; ValueError naming the field unless it is a finite number."""
-    if math.isfinite(_float(value)):
+    if math.isfinite(_float(field, value)):
         return float(value)
     raise ValueError(f"{field} must be a finite number, got {value!r}")
 
@@ -104,7 +105,9 @@ def vector(field: str, value: Any) -> np.ndarray:
 def step_size_array(step_sizes: Any) -> np.ndarray:
     """The step sizes as a float64 vector (steps,); ValueError unless they are a sequence of finite numbers."""
     try:
-        array = np.asarray(step_sizes, dtype=np.float64)
+        array = np.zeros(0) if np.ma.is_masked(step_sizes) else np.asarray(step_sizes, dtype=np.float64)
+    except jax.errors.TracerArrayConversionError:
+        raise _traced("step_sizes") from None
     except (TypeError, ValueError):
         array = np.zeros(0)
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
@@ -112,17 +115,28 @@ def step_size_array(step_sizes: Any) -> np.ndarray:
     return array
 
 
-def _float(value) -> float:
+def _float(field: str, value) -> float:
     """The value as a float, nan if it is no real number."""
     if isinstance(value, bool | np.bool_ | str | bytes | complex | np.complexfloating):
         return math.nan
+    if isinstance(value, jax.core.Tracer):
+        raise _traced(field)
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
+def _traced(field: str) -> ValueError:
+    return ValueError(
+        f"{field} has no value inside jit, grad or vmap: call this function outside of them, "
+        "or take ttt_jax.exact.risk_coefficients, a pure function of arrays"
+    )
+
+
 def _integer(field: str, value, smallest: int) -> int:
+    if isinstance(value, jax.core.Tracer):
+        raise _traced(field)
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
@@ -135,8 +149,12 @@ def _integer(field: str, value, smallest: int) -> int:
 
 
 def finite_array(field: str, value: Any) -> np.ndarray:
+    if np.ma.is_masked(value):
+        raise ValueError(f"{field} must not be masked, got {np.ma.count_masked(value)} masked values: fill them first")
     try:
         given = np.asarray(value)
+    except jax.errors.TracerArrayConversionError:
+        raise _traced(field) from None
     except ValueError:
         raise ValueError(f"{field} must be an array of real numbers, got rows of different lengths") from None
     if given.dtype.kind not in "iuf":

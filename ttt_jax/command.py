@@ -1,0 +1,79 @@
+"""What every command does alike: how it ends, what it prints, and which files it may write."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import jax
+
+__all__ = ["CommandError", "OneLineParser", "emit", "exit_status", "printable", "refuse_overwriting"]
+
+
+class CommandError(ValueError):
+    """Bad input to a command, as one line for the user."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse without the usage text before the error."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def exit_status(name: str, work: Callable[[], int]) -> int:
+    """The status of work(); after an error one line on standard error, and 2, or 130 for an interrupt.
+
+    Example:
+        >>> exit_status("command", lambda: 0)
+        0
+    """
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed, as by `2>&-`; its descriptor must not go to a file opened later
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
+    try:
+        return work()
+    except KeyboardInterrupt:
+        status, message = 130, "interrupted"
+    except MemoryError as error:
+        status, message = 2, f"out of memory: {error or 'lower d'}"
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        status, message = 2, f"out of memory: lower d ({str(error).splitlines()[0]})"
+    except (ValueError, OSError, OverflowError) as error:
+        status, message = 2, str(error)
+    print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return status
+
+
+def emit(text: str) -> None:
+    """Print; a reader that has seen enough, as `head`, is no error."""
+    try:
+        print(printable(text), flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
+        if not isinstance(error, BrokenPipeError):
+            raise OSError(f"standard output: {error.strerror}") from None
+
+
+def printable(text: object) -> str:
+    """The text with a question mark for every byte of a file name that is no UTF-8.
+
+    Example:
+        >>> printable(Path(os.fsdecode(b"a\\xff")))
+        'a?'
+    """
+    return str(text).encode("utf-8", "replace").decode("utf-8")
+
+
+def refuse_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """CommandError if an output is an input, by whatever name."""
+    outputs = list(outputs)
+    for file in inputs:
+        for output in outputs:
+            if file.resolve() == output.resolve() or (file.exists() and output.exists() and file.samefile(output)):
+                raise CommandError(f"{file}: is an input and would be overwritten; choose another --out")
