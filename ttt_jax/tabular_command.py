@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
         import sklearn  # noqa: F401
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install '.[tabular]' in a checkout") from None
-    from ttt_jax.tabular.estimators import load_weights
+    from ttt_jax.tabular.classify.estimators import load_weights
 
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed must be an integer from 0 to 4294967295, got {arguments.seed}")
@@ -178,7 +178,7 @@ def _require_target(name: str, y: Any) -> None:
 
 
 def _require_usable(name: str, column: Any) -> None:
-    from ttt_jax.tabular.table_input import is_numeric, require_type
+    from ttt_jax.tabular.classify.table_input import is_numeric, require_type
 
     if str(name).startswith("Unnamed: "):
         raise ValueError(f"column {name!r}: no name in the header, so perhaps row numbers; name it, or --drop it")

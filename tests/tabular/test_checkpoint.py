@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ttt_jax.tabular import PFN, CheckpointError, PFNConfig, load_tabpfn_checkpoint
-from ttt_jax.tabular.torch_file import read_torch_file
+from ttt_jax.tabular.official.torch_file import read_torch_file
 
 SMALL = Path(__file__).parent / "fixtures" / "small.ckpt"
 
@@ -207,7 +207,7 @@ def with_contents(tmp_path, monkeypatch, change):
     """Load the small checkpoint after `change(contents)`."""
     contents = read_torch_file(SMALL)
     change(contents)
-    monkeypatch.setattr("ttt_jax.tabular.checkpoint.read_torch_file", lambda path: contents)
+    monkeypatch.setattr("ttt_jax.tabular.official.checkpoint.read_torch_file", lambda path: contents)
     return load_tabpfn_checkpoint(shutil.copy(SMALL, tmp_path))
 
 

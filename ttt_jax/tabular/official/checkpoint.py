@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ttt_jax.tabular.config import PFNConfig
-from ttt_jax.tabular.pfn import PFN, fit_params
-from ttt_jax.tabular.torch_file import CheckpointError, read_torch_file
+from ttt_jax.tabular.network.config import PFNConfig
+from ttt_jax.tabular.network.pfn import PFN, fit_params
+from ttt_jax.tabular.official.torch_file import CheckpointError, read_torch_file
 
 # PyTorch's name -> ours, and whether the matrix is stored as [out, in] where ours is (in, out).
 _OUTER = {

@@ -17,11 +17,11 @@ from jaxtyping import Array, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
-from ttt_jax.tabular.blocks import bucket, map_in_blocks
-from ttt_jax.tabular.columns import column_draws
-from ttt_jax.tabular.config import PFNConfig
-from ttt_jax.tabular.network import Network, Table
-from ttt_jax.tabular.torch_file import CheckpointError
+from ttt_jax.tabular.network.blocks import bucket, map_in_blocks
+from ttt_jax.tabular.network.columns import column_draws
+from ttt_jax.tabular.network.config import PFNConfig
+from ttt_jax.tabular.network.v2 import Network, Table
+from ttt_jax.tabular.official.torch_file import CheckpointError
 
 Params: TypeAlias = dict[str, Any]
 _FORMAT = "ttt_jax.tabular.PFN/1"
