@@ -8,12 +8,8 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from experiments.fig3a import classical
 from experiments.tables import NAMES, load
 from ttt_jax.tabular import PFNClassifier
 
@@ -31,13 +27,10 @@ def main() -> None:
     scores = []
     for name in options.tables:
         table, n = load(name, options.seed), options.rows
-        classical = (
-            LogisticRegression(max_iter=500),
-            RandomForestClassifier(200, random_state=options.seed),
-            HistGradientBoostingClassifier(random_state=options.seed),
-        )
-        prepared = [make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), m) for m in classical]
-        methods = [PFNClassifier(options.weights, n_estimators=options.members, random_state=options.seed), *prepared]
+        methods = [
+            PFNClassifier(options.weights, n_estimators=options.members, random_state=options.seed),
+            *classical(options.seed).values(),
+        ]
         scores.append([m.fit(table.X[:n], table.y[:n]).score(table.X_test, table.y_test) for m in methods])
         print("{:14}{:8.3f}{:10.3f}{:8.3f}{:10.3f}".format(name, *scores[-1]), flush=True)
     print("{:14}{:8.3f}{:10.3f}{:8.3f}{:10.3f}".format("mean", *np.mean(scores, axis=0)))

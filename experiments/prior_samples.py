@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from ttt_jax.tabular.prior import MAX_CLASSES, sample_tasks
+from ttt_jax.tabular.pretraining.prior import MAX_CLASSES, sample_tasks
 
 
 def draw(seed: int = 0) -> Figure:

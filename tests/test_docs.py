@@ -71,8 +71,9 @@ def test_every_figure_is_in_the_gallery():
 
 def test_every_module_is_in_the_architecture():
     listed = set(re.findall(r"^\| `([\w./]+)` \|", (DOCS / "architecture.md").read_text(), re.MULTILINE))
-    folders = ("ttt_jax", "ttt_jax/tabular", "proofs_check", "experiments", "benchmarks")
-    present = {f"{folder}/{file.name}" for folder in folders for file in (ROOT / folder).glob("*.py")}
+    files = [file for folder in ("proofs_check", "experiments", "benchmarks") for file in (ROOT / folder).glob("*.py")]
+    files += (ROOT / "ttt_jax").rglob("*.py")
+    present = {str(file.relative_to(ROOT)) for file in files}
     assert listed == {file for file in present if not file.endswith("__init__.py")}
 
 

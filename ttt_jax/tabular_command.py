@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
         import sklearn  # noqa: F401
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install '.[tabular]' in a checkout") from None
-    from ttt_jax.tabular.estimators import load_weights
+    from ttt_jax.tabular.classify.estimators import load_weights
 
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed must be an integer from 0 to 4294967295, got {arguments.seed}")
@@ -82,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.lr is not None and not 0 < arguments.lr < np.inf:
         raise ValueError(f"--lr must be a positive number, got {arguments.lr}")
     if arguments.predictions:
-        _require_writable(Path(arguments.predictions))
+        _require_writable(Path(arguments.predictions), [arguments.table, arguments.weights])
     X, y = read_table(arguments.table, arguments.target, arguments.drop)
     train, test = split_table(y, arguments.seed)
     if arguments.context is not None and not 1 <= arguments.context <= len(train):
@@ -111,9 +111,12 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _require_writable(path: Path) -> None:
+def _require_writable(path: Path, inputs: list[str]) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"--predictions: no such directory: {path.parent}")
+    for name in inputs:
+        if path.exists() and Path(name).exists() and path.samefile(name):
+            raise ValueError(f"--predictions must be another file than the input {name}, got {path}")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ValueError(f"--predictions must be a file that can be written, got {path}")
 
@@ -131,9 +134,11 @@ def read_table(path: str, target: str, drop: list[str]) -> tuple[Any, np.ndarray
             table = pd.read_parquet(path)
             header = table.columns
         else:
+            first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+            header = pd.Index(name for name in first if name)  # before pandas makes a.1 of a second a
+            if len(first) == 1 and (separator := next((s for s in ";\t|" if s in first[0]), "")):
+                raise ValueError(f"columns separated by {separator!r}; save it with commas, and points in numbers")
             table = pd.read_csv(path)
-            first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
-            header = pd.Index(name for name in first.iloc[0] if name)  # before pandas makes a.1 of a second a
     except ImportError:
         raise ValueError(f"{path}: reading Parquet needs pyarrow; pip install '.[parquet]' in a checkout") from None
     except pd.errors.EmptyDataError:
@@ -141,7 +146,8 @@ def read_table(path: str, target: str, drop: list[str]) -> tuple[Any, np.ndarray
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not readable as a table ({error}); save it as UTF-8") from None
     except Exception as error:  # whatever a parser makes of a file that is something else
-        raise ValueError(f"{path}: not readable as a table ({str(error).splitlines()[0]})") from None
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path}: not readable as a table ({reason})") from None
     if header.duplicated().any():
         raise ValueError(f"{path}: two columns are named {header[header.duplicated()][0]!r}; rename one")
     if len(table) and not isinstance(table.index, pd.RangeIndex) and not path.endswith(".parquet"):
@@ -164,10 +170,14 @@ def read_table(path: str, target: str, drop: list[str]) -> tuple[Any, np.ndarray
 
 
 def _require_target(name: str, y: Any) -> None:
+    from ttt_jax.tabular.classify.table_input import require_type
+
     if missing := int(y.isna().sum()):
         texts = "" if y.dtype.kind == "f" else " (the texts NA, None and null count as missing)"
         raise ValueError(f"--target: column {name!r} lacks {missing} of {len(y)} values{texts}; remove these rows")
+    require_type(name, y)
     counts = y.value_counts()
+    counts = counts[counts > 0]  # a category may have no row
     if len(counts) < 2:
         raise ValueError(f"--target: column {name!r} has one value only, {str(counts.index[0])!r}; 2 to 10 are needed")
     if len(counts) > 10:
@@ -178,7 +188,7 @@ def _require_target(name: str, y: Any) -> None:
 
 
 def _require_usable(name: str, column: Any) -> None:
-    from ttt_jax.tabular.table_input import is_numeric, require_type
+    from ttt_jax.tabular.classify.table_input import is_numeric, require_type
 
     if str(name).startswith("Unnamed: "):
         raise ValueError(f"column {name!r}: no name in the header, so perhaps row numbers; name it, or --drop it")

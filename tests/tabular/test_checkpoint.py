@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from ttt_jax.tabular import PFN, CheckpointError, PFNConfig, load_tabpfn_checkpoint
-from ttt_jax.tabular.torch_file import read_torch_file
+from ttt_jax.tabular.official.torch_file import read_torch_file
 
 SMALL = Path(__file__).parent / "fixtures" / "small.ckpt"
+SMALL_ROOT = zipfile.ZipFile(SMALL).namelist()[0].split("/")[0] + "/"
 
 
 def rewrite(path: Path, data_pkl=None, drop=(), add=(), compression=zipfile.ZIP_STORED) -> Path:
@@ -121,7 +122,7 @@ def test_a_pickle_cannot_change_the_functions_that_it_may_call(tmp_path):
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        (pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + pickle.TUPLE1 * 900_000 + pickle.NONE + b"s.", "keys other than"),
+        (pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + pickle.TUPLE1 * 100_000 + pickle.NONE + b"s.", "keys other than"),
         (pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + (pickle.DUP + pickle.TUPLE2) * 60 + pickle.NONE + b"s.", "DUP"),
         (pickle.EMPTY_TUPLE + b"q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b".", "no dictionary"),
         (b"(K\x01ios\nsystem\n.", "INST"),
@@ -131,6 +132,8 @@ def test_a_pickle_cannot_change_the_functions_that_it_may_call(tmp_path):
         (b"]K\x01K\x02s.", "changes a list as if it were a dict"),
         (b"K\x01" * 3, "malformed|truncated"),
         (b"", "malformed|truncated"),
+        (b"N" * 200_000 + b".", "more than the 131072 expected"),
+        (b"N" * 60_000 + b"(t" * 30_000 + b".", "no dictionary"),
     ],
 )
 def test_programs_that_no_checkpoint_holds_are_refused(tmp_path, program, message):
@@ -173,6 +176,71 @@ def test_foreign_contents_are_refused(tmp_path, value, message):
     one_line(error)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"(" + pickle.EMPTY_TUPLE + b"q\x00" + b"h\x00h\x00\x86q\x00" * 20 + b"t",  # 2^20 tuples to print
+        pickle.EMPTY_TUPLE + pickle.TUPLE1 * 100_000,
+        pickle.EMPTY_LIST,
+    ],
+)
+@pytest.mark.parametrize("key", ["emsize", "seed", "max_num_classes", "normalize_x"])
+def test_a_setting_that_is_no_number_is_not_printed(tmp_path, key, value):
+    start, end = dump({"state_dict": {}, "config": {"max_num_classes": 10, key: 123}}).split(b"K{")
+    path = rewrite(tmp_path / "evil.ckpt", start + value + end)
+    with pytest.raises(CheckpointError, match=r"got '(tuple|list)'|: '(tuple|list)' is not") as error:
+        load_tabpfn_checkpoint(path)
+    one_line(error)
+
+
+def test_a_long_setting_is_cut(tmp_path):
+    contents = {"state_dict": {}, "config": {"max_num_classes": 10, "emsize": "long\n" * 10_000}}
+    with pytest.raises(CheckpointError, match="embedding_size must be an integer") as error:
+        load_tabpfn_checkpoint(rewrite(tmp_path / "long.ckpt", dump(contents)))
+    one_line(error)
+
+
+def test_tensors_that_share_a_storage_are_bounded_by_the_file(tmp_path):
+    size = 50_000
+    big = (SMALL_ROOT + "data/big", np.zeros(size, np.float32).tobytes())
+    names = [f"transformer_encoder.layers.{i}.mlp.linear1.weight" for i in range(20)]
+    state = {name: tensor(Storage("big", size), shape=(size,)) for name in names}
+    path = rewrite(tmp_path / "bomb.ckpt", dump({"state_dict": state, "config": {"max_num_classes": 10}}), add=[big])
+    with pytest.raises(CheckpointError, match="more bytes than the file") as error:
+        load_tabpfn_checkpoint(path)
+    one_line(error)
+
+
+def test_a_call_with_many_arguments_is_refused(tmp_path):
+    """Repeated, it would copy them every time."""
+    with pytest.raises(CheckpointError, match="with 1005 arguments") as error:
+        load_tabpfn_checkpoint(
+            rewrite(tmp_path / "many.ckpt", dump(Call(Named("torch._utils", "_rebuild_tensor_v2"), *range(1005))))
+        )
+    one_line(error)
+
+
+def test_a_shape_of_many_dimensions_is_refused(tmp_path):
+    value = tensor(Storage(), shape=(1,) * 9, strides=(1,) * 9)
+    with pytest.raises(CheckpointError, match="a tensor of 9 dimensions"):
+        load_tabpfn_checkpoint(rewrite(tmp_path / "deep.ckpt", dump(value)))
+
+
+def test_entries_that_overlap_are_refused(tmp_path):
+    """The central directory points to one storage under many names."""
+    name = SMALL_ROOT + "data/"
+    path = rewrite(tmp_path / "bomb.ckpt", add=[(f"{name}bomb{i:02}", bytes(1 if i else 90_000)) for i in range(50)])
+    with zipfile.ZipFile(path, "a") as archive:
+        first = archive.getinfo(f"{name}bomb00")
+        for i in range(1, 50):
+            other = archive.getinfo(f"{name}bomb{i:02}")
+            other.header_offset, other.file_size, other.CRC = first.header_offset, first.file_size, first.CRC
+            other.compress_size = first.compress_size
+        archive.writestr(f"{name}last", b"")  # has the directory written anew
+    with pytest.raises(CheckpointError, match="entries that overlap"):
+        load_tabpfn_checkpoint(path)
+
+
 @pytest.mark.parametrize("keep", [0, 1, 100, 20_000, 52_000])
 def test_truncated_files_are_refused(tmp_path, keep):
     (tmp_path / "short.ckpt").write_bytes(SMALL.read_bytes()[:keep])
@@ -207,7 +275,7 @@ def with_contents(tmp_path, monkeypatch, change):
     """Load the small checkpoint after `change(contents)`."""
     contents = read_torch_file(SMALL)
     change(contents)
-    monkeypatch.setattr("ttt_jax.tabular.checkpoint.read_torch_file", lambda path: contents)
+    monkeypatch.setattr("ttt_jax.tabular.official.checkpoint.read_torch_file", lambda path: contents)
     return load_tabpfn_checkpoint(shutil.copy(SMALL, tmp_path))
 
 
@@ -239,6 +307,70 @@ def test_unknown_keys_are_ignored_and_none_is_the_default(tmp_path, monkeypatch)
         tmp_path, monkeypatch, lambda c: c["config"].update(lr=1e-4, attention_init_gain=None, seed=None)
     )
     assert pfn.config == load_tabpfn_checkpoint(SMALL).config
+
+
+def small_tensors(tmp_path):
+    """The tensors of PFN.save's file, the first one's name, and the configuration's text."""
+    from safetensors import safe_open
+    from safetensors.numpy import load_file
+
+    load_tabpfn_checkpoint(SMALL).save(path := tmp_path / "small.safetensors")
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    return tensors, min(tensors), metadata
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: np.full_like(a, np.nan), "column.bias: holds NaN or infinite values"),
+        (lambda a: np.where(np.arange(a.size) == 1, -np.inf, a), "column.bias: holds NaN or infinite values"),
+        (lambda a: np.full(a.shape, 1e300), "column.bias: holds NaN or infinite values"),
+        (lambda a: a.astype(np.int32), "column.bias: type int32 where real numbers are needed"),
+        (lambda a: a.astype(np.uint8), "column.bias: type uint8 where real numbers are needed"),
+        (lambda a: a.astype(bool), "column.bias: type bool where real numbers are needed"),
+    ],
+)
+def test_weights_are_finite_real_numbers(tmp_path, change, message):
+    from safetensors.numpy import save_file
+
+    tensors, name, metadata = small_tensors(tmp_path)
+    save_file(tensors | {name: change(tensors[name])}, tmp_path / "bad.safetensors", metadata=metadata)
+    with pytest.raises(CheckpointError, match=message) as error:
+        PFN.load(tmp_path / "bad.safetensors")
+    one_line(error)
+
+
+def test_an_official_file_with_nan_is_refused(tmp_path, monkeypatch):
+    def change(contents):
+        contents["state_dict"]["decoder_dict.standard.0.bias"][3] = np.nan
+
+    with pytest.raises(CheckpointError, match=r"decoder_hidden\.bias: holds NaN"):
+        with_contents(tmp_path, monkeypatch, change)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[" * 100_000, "100000 characters"),
+        ("[" * 9_000, "recursion"),
+        ('{"a":' * 2_000, "recursion|Expecting"),
+        ("", "0 characters"),
+        ("5", "must be a mapping"),
+        ('{"a\\nb": 1}', "unexpected keyword"),
+        ('{"embedding_size": "' + "x" * 5_000 + '"}', "must be an integer"),
+        ('{"embedding_size": ' + "9" * 4_000 + "}", "num_heads: 6 does not divide"),
+    ],
+)
+def test_a_hostile_configuration_is_one_line(tmp_path, config, message):
+    from safetensors.numpy import save_file
+
+    tensors, _, metadata = small_tensors(tmp_path)
+    save_file(tensors, tmp_path / "bad.safetensors", metadata=metadata | {"config": config})
+    with pytest.raises(CheckpointError, match=message) as error:
+        PFN.load(tmp_path / "bad.safetensors")
+    one_line(error)
 
 
 def test_foreign_safetensors_are_refused(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ttt_jax.tabular.columns import column_draws
+from ttt_jax.tabular.network.columns import column_draws
 
 # torch.manual_seed(seed); torch.randn(groups, size, dtype=dtype), the last three values
 PYTORCH = {

@@ -109,7 +109,10 @@ def test_bad_input_is_one_line_and_exit_2(table, tmp_path, capsys, change, optio
         (b"a,kind,kind\n" + 10 * b"1,2,2\n1,3,3\n", "two columns are named 'kind'"),
         (b"NA,NA,kind\n" + 10 * b"1,2,2\n1,3,3\n", "two columns are named 'NA'"),
         (b"a,kind\n" + 10 * b"9,1,2\n9,1,3\n", "its rows have more fields than its header"),
-        (b"a;kind\n" + 10 * b"1;2\n1;3\n", "there are 'a;kind' (one column only: is the separator a comma?)"),
+        (b"a;kind\n" + 10 * b"1;2\n1;3\n", "columns separated by ';'; save it with commas"),
+        (b"a;b;kind\n" + 10 * b"1,5;2,5;x\n1,5;3;y\n", "columns separated by ';'; save it with commas"),
+        (b"a\tkind\n" + 10 * b"1\t2\n1\t3\n", "columns separated by '\\t'; save it with commas"),
+        (b"a kind\n" + 10 * b"1 2\n1 3\n", "there are 'a kind' (one column only: is the separator a comma?)"),
     ],
 )
 def test_files_that_are_no_tables(tmp_path, capsys, content, message):
@@ -149,6 +152,72 @@ def test_dates_in_parquet_are_refused(table, tmp_path):
     table.assign(day=pd.Timestamp("2020-01-01")).to_parquet(path)
     with pytest.raises(ValueError, match=r"column 'day': type datetime64.* is not supported"):
         read_table(str(path), "kind", [])
+
+
+def test_an_output_that_is_an_input_is_refused(table, tmp_path, capsys, monkeypatch):
+    path, weights = tmp_path / "table.csv", tmp_path / "pfn.safetensors"
+    table.to_csv(path, index=False)
+    weights.write_bytes(Path(BLOBS).read_bytes())
+    before = path.read_bytes()
+    (tmp_path / "link.csv").symlink_to(path)
+    (tmp_path / "hard.csv").hardlink_to(path)
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = ["--target", "kind", "--weights", str(weights), "--context", "12", "--ttt", "none"]
+    for out in (path, "table.csv", "sub/../table.csv", "link.csv", "hard.csv", weights):
+        assert main(["tabular", str(path), *options, "--predictions", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert "--predictions must be another file than the input" in error
+        assert error.count("\n") == 1
+    assert main(["tabular", "link.csv", *options, "--predictions", str(path)]) == 2
+    assert path.read_bytes() == before
+    assert weights.read_bytes() == Path(BLOBS).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a", "kind"])
+@pytest.mark.parametrize(("value", "kind"), [([1, 2], "ndarray"), ({"x": 1}, "dict")])
+def test_lists_and_structs_in_parquet_are_refused(table, tmp_path, capsys, name, value, kind):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "table.parquet"
+    table.assign(**{name: [value] * len(table)}).to_parquet(path)
+    assert main(["tabular", str(path), "--target", "kind"]) == 2
+    error = capsys.readouterr().err
+    assert f"column {name!r}: holds values of type {kind}" in error
+    assert error.count("\n") == 1
+
+
+def test_a_category_without_rows_is_no_class(table, tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "table.parquet"
+    table.assign(kind=pd.Categorical(table["kind"], categories=["w", "x", "y", "z"])).to_parquet(path)
+    _, y = read_table(str(path), "kind", [])
+    assert set(y) == {"x", "y", "z"}
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zip", ".csv.xz", ".parquet"])
+def test_a_damaged_file_is_one_line(table, tmp_path, capsys, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"table{suffix}"
+    table.to_parquet(path) if suffix == ".parquet" else table.to_csv(path, index=False)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 40]) + whole[middle + 40 :]
+    for damaged in (whole[:middle], whole[:3], flipped, b"\0" * 100, bytes(range(256))):
+        path.write_bytes(damaged)
+        assert main(["tabular", str(path), "--target", "no such column"]) == 2
+        error = capsys.readouterr().err
+        assert str(path) in error
+        assert error.count("\n") == 1
+
+
+def test_a_parser_that_fails_without_a_word_is_one_line(table, tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise EOFError
+
+    monkeypatch.setattr(pd, "read_csv", fail)
+    assert run(table, tmp_path) == 2
+    assert "not readable as a table (EOFError)" in capsys.readouterr().err
 
 
 def test_a_class_too_rare_for_a_test_row_is_named(table, tmp_path, capsys):

@@ -11,7 +11,7 @@ from sklearn.datasets import make_blobs
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ttt_jax.tabular import PFN, PFNClassifier, PFNConfig, estimators
-from ttt_jax.tabular.table_input import categories_of, numbers
+from ttt_jax.tabular.classify.table_input import categories_of, numbers
 
 BLOBS = Path(__file__).parent / "fixtures" / "blobs.safetensors"
 OFFICIAL = Path(__file__).parent / "fixtures" / "small.ckpt"

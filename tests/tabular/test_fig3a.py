@@ -1,11 +1,12 @@
 """The experiment on real tables: its tables, its arithmetic, and that it resumes."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import fig3a
+from experiments import fig3a, fig3a_report
 from experiments.tables import NAMES, load
 
 BLOBS = str(Path(__file__).parent / "fixtures" / "blobs.safetensors")
@@ -43,8 +44,10 @@ def test_a_run_resumes_and_equals_itself(tmp_path, monkeypatch, capsys):
     assert len(lines) == 1 + 2 * 2 * 5  # tables, lengths, methods
     file.write_text("\n".join(lines[:11]) + "\n")  # the first table only
     assert fig3a.main(options) == 0
-    assert [row["accuracy"] for row in fig3a.read_rows(file)] == [float(line.split(",")[4]) for line in lines[1:]]
-    rows = {(r["table"], r["n"], r["method"]): r["accuracy"] for r in fig3a.read_rows(file)}
+    assert [row["accuracy"] for row in fig3a_report.read_rows(file)] == [
+        float(line.split(",")[4]) for line in lines[1:]
+    ]
+    rows = {(r["table"], r["n"], r["method"]): r["accuracy"] for r in fig3a_report.read_rows(file)}
     assert rows["banana", 1000, "TTT"] == rows["banana", 1000, "plain"]
     assert "context reduction" in capsys.readouterr().out
     assert (tmp_path / "fig3a.png").exists()
@@ -55,9 +58,9 @@ def test_the_factor_is_the_shift_of_a_shifted_curve():
     accuracy = np.linspace(0.2, 0.8, 7)
     shifted = np.append(accuracy[2:], [0.8, 0.8])  # reaches everything with a quarter of the rows
     for level in (0.45, 0.6, 0.8):
-        assert fig3a.context_reduction(lengths, accuracy, shifted, level) == pytest.approx(4)
-    assert fig3a.context_reduction(lengths, accuracy, accuracy, 0.5) == pytest.approx(1)
-    assert np.isnan(fig3a.context_reduction(lengths, accuracy, accuracy - 0.3, 0.8))
+        assert fig3a_report.context_reduction(lengths, accuracy, shifted, level) == pytest.approx(4)
+    assert fig3a_report.context_reduction(lengths, accuracy, accuracy, 0.5) == pytest.approx(1)
+    assert np.isnan(fig3a_report.context_reduction(lengths, accuracy, accuracy - 0.3, 0.8))
 
 
 def test_the_interval_covers_a_common_factor():
@@ -69,9 +72,13 @@ def test_the_interval_covers_a_common_factor():
             for method, shift in (("plain", 0), ("TTT", 2)):
                 accuracy = base + 0.05 * min(i + shift, 7) + rng.normal(0, 0.003)
                 rows.append({"table": f"t{table}", "n": 2**i, "method": method, "accuracy": accuracy})
-    _, factor, low, high = fig3a.reduction_with_interval(rows, level=None)
-    assert low <= 4 <= high
-    assert low <= factor <= high
+    for n in (8, 32, 128):
+        found = fig3a_report.reduction(rows, n)
+        assert found.low <= 4 <= found.high
+        assert found.low <= found.factor <= found.high
+        assert not found.is_bound
+    assert fig3a_report.reduction(rows, 1).is_bound  # TTT is there at its first length
+    assert fig3a_report.reduction(rows, below=0.05).factor == pytest.approx(4, rel=0.05)
 
 
 def test_the_paired_comparison_counts_tables_not_seeds():
@@ -83,11 +90,76 @@ def test_the_paired_comparison_counts_tables_not_seeds():
         for n in (1, 1000)
         for method in ("plain", "TTT")
     ]
-    (pair,) = fig3a.paired(rows)  # nothing differs at n = 1,000
+    (pair,) = fig3a_report.paired(rows)  # nothing differs at n = 1,000
     assert (pair.n, pair.better, pair.worse) == (1, 1, 1)
     assert pair.mean == pytest.approx(0.1 / 3)
-    assert pair.stderr == pytest.approx(np.std([0.2, 0, -0.1], ddof=1) / 3**0.5)
+    assert pair.half == pytest.approx(4.302653 * np.std([0.2, 0, -0.1], ddof=1) / 3**0.5)  # t(.975, 2)
     assert pair.p_value > 0.2
+
+
+def test_the_record_is_reported_from_its_file(tmp_path, capsys):
+    assert fig3a_report.main(["--figure", str(tmp_path / "figure.png")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("15 tables, 3 seeds: chess")
+    assert "banana (artificial), ring (artificial), twonorm (artificial), digits (contained in optdigits)" in printed
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    rows = fig3a_report.read_rows(fig3a_report.RECORD)
+    gain = {"mean": [], "all": []}
+    for name in NAMES:  # the gain at n = 256, once more
+        cells = {(r["method"], r["seed"]): r["accuracy"] for r in rows if (r["table"], r["n"]) == (name, 256)}
+        gain["all"].append(np.mean([cells["TTT", seed] - cells["plain", seed] for seed in range(3)]))
+        if name not in ("banana", "ring", "twonorm", "digits"):
+            gain["mean"].append(gain["all"][-1])
+    line = next(line for line in printed.splitlines() if line.startswith("   256") and "+-" in line).split()
+    assert float(line[1]) == pytest.approx(np.mean(gain["mean"]), abs=6e-4)
+    assert float(line[7]) == pytest.approx(np.mean(gain["all"]), abs=6e-4)
+
+
+def test_every_method_of_the_record_has_every_cell_and_boosting_learns_from_few_rows():
+    rows = fig3a_report.read_rows(fig3a_report.RECORD)
+    cells = {(r["table"], r["seed"], r["n"], r["method"]) for r in rows}
+    assert len(cells) == len(rows) == len(NAMES) * 3 * len(fig3a.CONTEXTS) * len(fig3a_report.STYLES)
+    lengths, accuracy = fig3a_report.curve(rows, "gradient boosting")
+    rising = accuracy.mean(0)[[lengths.index(n) for n in (2, 8, 32, 128)]]
+    assert (np.diff(rising) > 0.05).all()  # with at least 20 rows in a leaf it was flat up to 32
+
+
+def test_boosting_splits_a_table_of_few_rows():
+    X = np.repeat([0.0, 1.0], 6)[:, None] + np.linspace(0, 0.1, 12)[:, None]
+    y = np.repeat([0, 1], 6)
+    for method, model in fig3a.classical(seed=0).items():
+        assert (model.fit(X, y).predict(X) == y).all(), method
+
+
+def test_the_papers_curve_through_the_same_metric():
+    """By hand: plain's .507 at n = 64 is TTT's between .452 at 2 and .512 at 4."""
+    assert fig3a_report.paper_reduction(64) == pytest.approx(64 / (2 * 2 ** (0.055 / 0.060)))
+    assert fig3a_report.paper_reduction(1000) == pytest.approx(1000 / 512)
+
+
+def test_methods_are_fitted_again_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(fig3a, "PRESETS", {"quick": TINY})
+    options = ["--weights", BLOBS, "--out", str(tmp_path)]
+    assert fig3a.main([*options, "--tables", "titanic"]) == 0
+    file = tmp_path / "fig3a.csv"
+    before = fig3a_report.read_rows(file)
+    file.write_text(re.sub(r"(gradient boosting),[0-9.]+", r"\1,0.123", file.read_text()))
+    assert fig3a.main([*options, "--tables", "titanic", "--fit-again", "gradient boosting"]) == 0
+    after = fig3a_report.read_rows(file)
+    assert [{**row, "seconds": 0} for row in after] == [{**row, "seconds": 0} for row in before]
+    kept = [row for row in after if row["method"] != "gradient boosting"]
+    assert kept == [row for row in before if row["method"] != "gradient boosting"]
+
+
+def test_a_file_that_is_no_result_is_one_line(tmp_path, capsys):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    for name, message in (("other.csv", "no results"), ("absent.csv", "No such file")):
+        with pytest.raises(SystemExit) as exit:
+            fig3a_report.main([str(tmp_path / name)])
+        assert exit.value.code == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

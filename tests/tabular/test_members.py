@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttt_jax.tabular import TTTClassifier
-from ttt_jax.tabular.members import MOST_COMPONENTS, draw_members
+from ttt_jax.tabular.classify.members import MOST_COMPONENTS, draw_members
 
 
 def draw(context, classes=3, shown=3, number=4, seed=0):

@@ -10,8 +10,8 @@ import pytest
 import tables
 
 from ttt_jax.tabular import PFN, PFNConfig, load_tabpfn_checkpoint
-from ttt_jax.tabular import pfn as pfn_module
-from ttt_jax.tabular.blocks import map_in_blocks
+from ttt_jax.tabular.network import pfn as pfn_module
+from ttt_jax.tabular.network.blocks import map_in_blocks
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CASES = tables.cases()

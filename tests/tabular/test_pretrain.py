@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ttt_jax.tabular import PFN
-from ttt_jax.tabular.pretrain import PRESETS, PretrainConfig, main, pretrain
+from ttt_jax.tabular.pretraining.loop import PRESETS, PretrainConfig, main, pretrain
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 SMALL = replace(PRESETS["cpu-smoke"], steps=12, decay_steps=4, warmup_steps=2, report_every=4, cells_per_step=512)

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ttt_jax.tabular.prior import MAX_CLASSES, _Uniforms, sample_tasks
+from ttt_jax.tabular.pretraining.prior import MAX_CLASSES, _Uniforms, sample_tasks
 
 ROWS, CONTEXT = 256, 64
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttt_jax.tabular.splits import context_quotas, split_rows
+from ttt_jax.tabular.classify.splits import context_quotas, split_rows
 
 TABLES = st.tuples(st.lists(st.integers(1, 60), min_size=1, max_size=10), st.floats(0.01, 1.0), st.integers(0, 99))
 

@@ -16,10 +16,10 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ttt_jax.tabular.checkpoint import load_tabpfn_checkpoint
-from ttt_jax.tabular.members import draw_members
-from ttt_jax.tabular.pfn import PFN
-from ttt_jax.tabular.table_input import as_frame, categories_of, numbers
+from ttt_jax.tabular.classify.members import draw_members
+from ttt_jax.tabular.classify.table_input import as_frame, categories_of, numbers
+from ttt_jax.tabular.network.pfn import PFN
+from ttt_jax.tabular.official.checkpoint import load_tabpfn_checkpoint
 from ttt_jax.validate import finite_number, positive_integer
 
 _QUERY_ROWS = 2048  # predicted at once
@@ -187,7 +187,7 @@ def load_weights(weights: str | Path | PFN) -> PFN:
     if not isinstance(weights, (str, Path)):
         raise ValueError(f"weights must be 'default', the path of a file or a PFN, got {weights!r}")
     if weights == "default":
-        with resources.as_file(resources.files(__package__).joinpath("default.safetensors")) as path:
+        with resources.as_file(resources.files("ttt_jax.tabular").joinpath("default.safetensors")) as path:
             return PFN.load(path)
     if not Path(weights).is_file():
         raise ValueError(f"weights: no such file: {weights}")

@@ -14,9 +14,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from ttt_jax.tabular.blocks import map_in_blocks
-from ttt_jax.tabular.config import PFNConfig
-from ttt_jax.tabular.encode import encode_features, encode_target
+from ttt_jax.tabular.network.blocks import map_in_blocks
+from ttt_jax.tabular.network.config import PFNConfig
+from ttt_jax.tabular.network.encode import encode_features, encode_target
 
 _LAYER_NORM_EPSILON = 1e-5
 

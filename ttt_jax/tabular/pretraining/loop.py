@@ -1,4 +1,4 @@
-"""Pretraining of a PFN on the synthetic prior: `python -m ttt_jax.tabular.pretrain --preset cpu --out DIR`.
+"""Pretraining of a PFN on the synthetic prior: `python -m ttt_jax.tabular.pretraining --preset cpu --out DIR`.
 
 A run is a pure function of its settings. Step i draws its tables from the key (seed, i), so a run that was interrupted
 continues from its newest checkpoint bit for bit as if it had not been. The learning rate is constant after the warm-up
@@ -9,7 +9,6 @@ number of steps and continued. Weights and optimiser are float32; an accelerator
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
@@ -25,9 +24,9 @@ from jaxtyping import Array
 from optax.contrib import MuonDimensionNumbers, muon
 
 from ttt_jax.cli import OneLineParser
-from ttt_jax.tabular.objective import loss_and_gradients, validation_accuracy
-from ttt_jax.tabular.pfn import PFN, Params
-from ttt_jax.tabular.pretrain_config import PRESETS, PretrainConfig
+from ttt_jax.tabular.network.pfn import PFN, Params
+from ttt_jax.tabular.pretraining.config import PRESETS, PretrainConfig
+from ttt_jax.tabular.pretraining.objective import loss_and_gradients, validation_accuracy
 
 
 class State(NamedTuple):
@@ -157,7 +156,7 @@ def _require_same_settings(config: PretrainConfig, file: Path, newest: int) -> N
 def main(argv: list[str] | None = None) -> int:
     """Pretrain from the command line; 2 with one line on standard error for bad input."""
     parser = OneLineParser(
-        prog="python -m ttt_jax.tabular.pretrain", description="Pretrain a PFN on the synthetic prior."
+        prog="python -m ttt_jax.tabular.pretraining", description="Pretrain a PFN on the synthetic prior."
     )
     settings = parser.add_mutually_exclusive_group(required=True)
     settings.add_argument("--preset", choices=PRESETS)
@@ -183,7 +182,3 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,9 +16,9 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ttt_jax.progress import Progress
-from ttt_jax.tabular.config import PFNConfig
-from ttt_jax.tabular.network import Table
-from ttt_jax.tabular.pfn import PFN, Params
+from ttt_jax.tabular.network.config import PFNConfig
+from ttt_jax.tabular.network.pfn import PFN, Params
+from ttt_jax.tabular.network.v2 import Table
 
 OPTIMIZERS = ("adam", "sgd")
 _ONE_STEP_RATES = tuple(4.0**i for i in range(-7, 2))

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ttt_jax.tabular.config import PFNConfig
-from ttt_jax.tabular.pfn import PFN, fit_params
-from ttt_jax.tabular.torch_file import CheckpointError, read_torch_file
+from ttt_jax.tabular.network.config import PFNConfig
+from ttt_jax.tabular.network.pfn import PFN, fit_params
+from ttt_jax.tabular.official.torch_file import CheckpointError, read_torch_file
 
 # PyTorch's name -> ours, and whether the matrix is stored as [out, in] where ours is (in, out).
 _OUTER = {
@@ -64,10 +64,18 @@ def load_tabpfn_checkpoint(path: str | Path, **options: Any) -> PFN:
         if not isinstance(contents.get(key), dict):
             raise CheckpointError(f"{path}: {key}: missing or no dictionary, so it is not a TabPFN checkpoint")
     try:
-        config = PFNConfig.from_tabpfn(contents["config"], **options)
+        config = PFNConfig.from_tabpfn(_plain(contents["config"]), **options)
     except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{path}: {str(error)[:200]}") from None
     return PFN(config, fit_params(config, _rename(contents["state_dict"], str(path)), str(path)))
+
+
+def _plain(config: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Whatever is no number or short text as the name of its type: nested tuples may be endless to print."""
+    short = {key: value[:100] if isinstance(value, str) else value for key, value in config.items()}
+    return {
+        k: v if v is None or isinstance(v, bool | int | float | str) else type(v).__name__ for k, v in short.items()
+    }
 
 
 def _rename(state: Mapping[Any, Any], source: str) -> dict[str, np.ndarray]:

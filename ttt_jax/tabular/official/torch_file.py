@@ -18,7 +18,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-_MAX_PICKLE_BYTES = 2**20  # a TabPFN v2 checkpoint has 30 kB
+_MAX_PICKLE_BYTES = 2**17  # a TabPFN v2 checkpoint has 30 kB; a MB of instructions takes seconds
 
 _STORAGES: dict[str, Any] = {
     "FloatStorage": np.float32,
@@ -45,7 +45,7 @@ def read_torch_file(path: str | Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             reader = _Archive(archive)
-            return _run(reader.bytes("data.pkl", _MAX_PICKLE_BYTES), reader.storage)
+            return _run(reader.bytes("data.pkl", _MAX_PICKLE_BYTES), reader.storage, reader.size)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except zipfile.BadZipFile:
@@ -67,6 +67,9 @@ class _Archive:
             raise CheckpointError("not a torch.save file: it needs exactly one data.pkl and no repeated entries")
         if any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
             raise CheckpointError("has compressed entries, which torch.save never writes")
+        self.size = sum(info.file_size for info in entries.values())
+        if self.size > Path(str(archive.filename)).stat().st_size:
+            raise CheckpointError("has entries that overlap, which torch.save never writes")
         self._archive, self._entries = archive, entries
         self._root = pickles[0].removesuffix("data.pkl")
         if self._root + "byteorder" in entries and self.bytes("byteorder", 16) != b"little":
@@ -94,23 +97,23 @@ class _Archive:
         return self._archive.read(info)
 
 
-_MARK = object()
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "MARK": _MARK}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_MOST_ARGUMENTS, _MOST_DIMENSIONS = 7, 8  # of the function that rebuilds a tensor, and of the tensor
 _PUTS, _GETS = {"BINPUT", "LONG_BINPUT", "MEMOIZE"}, {"BINGET", "LONG_BINGET"}
 
 
-def _run(program: bytes, storage: Callable[[Any], np.ndarray]) -> Any:
-    """What the pickle builds; `storage` resolves its references to storages."""
+def _run(program: bytes, storage: Callable[[Any], np.ndarray], most_bytes: int) -> Any:
+    """What the pickle builds; `storage` resolves its references to storages, and tensors have so many bytes at most."""
     stack: list[Any] = []
+    below: list[list[Any]] = []  # what each mark has set aside
     memo: dict[int, Any] = {}
 
     def pop_to_mark() -> list[Any]:
-        start = max(i for i, value in enumerate(stack) if value is _MARK)
-        values = stack[start + 1 :]
-        del stack[start:]
+        nonlocal stack
+        values, stack = stack, below.pop()
         return values
 
     instructions: Iterator[tuple[Any, Any, Any]] = pickletools.genops(program)
@@ -122,6 +125,9 @@ def _run(program: bytes, storage: Callable[[Any], np.ndarray]) -> Any:
             return stack.pop()
         if name in _CONSTANTS:
             stack.append(_CONSTANTS[name])
+        elif name == "MARK":
+            below.append(stack)
+            stack = []
         elif name in _LITERALS:
             stack.append(argument)
         elif name in _EMPTY:
@@ -129,7 +135,8 @@ def _run(program: bytes, storage: Callable[[Any], np.ndarray]) -> Any:
         elif name in _TUPLES:
             stack[-_TUPLES[name] :] = [tuple(stack[-_TUPLES[name] :])]
         elif name == "TUPLE":
-            stack.append(tuple(pop_to_mark()))
+            values = pop_to_mark()
+            stack.append(tuple(values))
         elif name in _PUTS:
             memo[len(memo) if argument is None else argument] = stack[-1]
         elif name in _GETS:
@@ -152,7 +159,12 @@ def _run(program: bytes, storage: Callable[[Any], np.ndarray]) -> Any:
             function, arguments = stack.pop(-2), stack.pop()
             if function is not _tensor and function is not _dictionary:
                 raise CheckpointError("refused: the pickle calls something that is no function of a checkpoint")
+            if len(arguments) > _MOST_ARGUMENTS:
+                raise CheckpointError(f"refused: the pickle calls a function with {len(arguments)} arguments")
             stack.append(function(*arguments))
+            most_bytes -= getattr(stack[-1], "nbytes", 0)
+            if most_bytes < 0:
+                raise CheckpointError("refused: its tensors have more bytes than the file")
         elif name == "BUILD":
             stack.pop()  # the attributes that PyTorch keeps with an ordered dictionary do not matter here
             _of_type(stack[-1], dict)
@@ -189,6 +201,8 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_unused: Any) 
     numbers = (offset, *shape, *strides)
     if not isinstance(storage, np.ndarray) or not all(type(n) is int and n >= 0 for n in numbers):
         raise CheckpointError("refused: a tensor with an impossible shape or storage")
+    if len(shape) > _MOST_DIMENSIONS:
+        raise CheckpointError(f"refused: a tensor of {len(shape)} dimensions")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if prod(shape) > storage.size or (prod(shape) and last >= storage.size):
         raise CheckpointError("a tensor reaches beyond its storage")

@@ -43,7 +43,7 @@ class PFNConfig:
         features_per_group: number g of features that share one column of vectors.
         mlp_factor: the MLP's hidden width is this times E.
         num_classes: the largest number of classes, and the number of logits.
-        column_seed: seed of the draws that tell columns apart (`ttt_jax.tabular.columns`).
+        column_seed: seed of the draws that tell columns apart (`ttt_jax.tabular.network.columns`).
         column_dtype: precision of these draws; `"float64"` gives those of the official package after `model.double()`.
         outlier_sigma: soft clipping of values further than this many standard deviations from the context mean, as the
             official classifier does with 12; None for no clipping.

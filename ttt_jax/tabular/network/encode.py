@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ttt_jax.tabular.torch_sum import sum_rows
+from ttt_jax.tabular.network.torch_sum import sum_rows
 
 _CLIP = 100.0  # standard deviations; the value the network was trained with
 

@@ -11,12 +11,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ttt_jax.tabular.columns import column_draws
-from ttt_jax.tabular.config import PFNConfig
-from ttt_jax.tabular.network import Table
-from ttt_jax.tabular.pfn import PFN, Params
-from ttt_jax.tabular.pretrain_config import PretrainConfig
-from ttt_jax.tabular.prior import MAX_CLASSES, Tasks, sample_tasks
+from ttt_jax.tabular.network.columns import column_draws
+from ttt_jax.tabular.network.config import PFNConfig
+from ttt_jax.tabular.network.pfn import PFN, Params
+from ttt_jax.tabular.network.v2 import Table
+from ttt_jax.tabular.pretraining.config import PretrainConfig
+from ttt_jax.tabular.pretraining.prior import MAX_CLASSES, Tasks, sample_tasks
 
 _VALIDATION_TABLES, _VALIDATION_CONTEXT, _VALIDATION_QUERIES, _VALIDATION_FEATURES = 96, 64, 64, 8
 

@@ -17,14 +17,15 @@ from jaxtyping import Array, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
-from ttt_jax.tabular.blocks import bucket, map_in_blocks
-from ttt_jax.tabular.columns import column_draws
-from ttt_jax.tabular.config import PFNConfig
-from ttt_jax.tabular.network import Network, Table
-from ttt_jax.tabular.torch_file import CheckpointError
+from ttt_jax.tabular.network.blocks import bucket, map_in_blocks
+from ttt_jax.tabular.network.columns import column_draws
+from ttt_jax.tabular.network.config import PFNConfig
+from ttt_jax.tabular.network.v2 import Network, Table
+from ttt_jax.tabular.official.torch_file import CheckpointError
 
 Params: TypeAlias = dict[str, Any]
 _FORMAT = "ttt_jax.tabular.PFN/1"
+_MOST_CONFIG_CHARACTERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -124,23 +125,32 @@ class PFN:
         """
         try:
             with safe_open(path, framework="flax") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+                config = _read_config(file.metadata() or {}, str(path))
+                with np.errstate(over="ignore"):  # float64 beyond float32; refused as infinite
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except SafetensorError as error:
-            raise CheckpointError(f"{path}: not a safetensors file ({str(error).splitlines()[0]})") from None
-        if metadata.get("format") != _FORMAT:
-            raise CheckpointError(
-                f"{path}: format {metadata.get('format')!r} is not {_FORMAT!r}; use a file of PFN.save"
-            )
-        try:
-            config = PFNConfig(**json.loads(metadata["config"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: config: {error}") from None
+            raise CheckpointError(f"{path}: not a safetensors file ({_one_line(error)})") from None
         return cls(config, fit_params(config, tensors, str(path)))
 
 
+def _read_config(metadata: Mapping[str, str], source: str) -> PFNConfig:
+    if (found := metadata.get("format")) != _FORMAT:
+        raise CheckpointError(f"{source}: format {found!r:.100} is not {_FORMAT!r}; use a file of PFN.save")
+    text = metadata.get("config", "")
+    if not 0 < len(text) <= _MOST_CONFIG_CHARACTERS:
+        raise CheckpointError(f"{source}: config: {len(text)} characters; PFN.save writes a few hundred")
+    try:
+        return PFNConfig(**json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{source}: config: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
 def fit_params(config: PFNConfig, tensors: Mapping[str, Any], source: str) -> Params:
-    """Named tensors as the parameters of a network, once names and shapes are checked."""
+    """Named tensors as the parameters of a network, once names, shapes, kinds and values are checked."""
     leaves = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(_abstract(config))))
     expected = {".".join(name): leaf.shape for name, leaf in leaves.items()}
     if missing := sorted(expected.keys() - tensors.keys()):
@@ -154,7 +164,14 @@ def fit_params(config: PFNConfig, tensors: Mapping[str, Any], source: str) -> Pa
             raise CheckpointError(
                 f"{source}: {name}: shape {tensors[name].shape} where its configuration needs {shape}"
             )
-    return traverse_util.unflatten_dict({tuple(name.split(".")): jnp.asarray(tensors[name]) for name in expected})
+        if not jnp.issubdtype(tensors[name].dtype, jnp.floating):
+            raise CheckpointError(f"{source}: {name}: type {tensors[name].dtype} where real numbers are needed")
+    with np.errstate(over="ignore"):
+        arrays = {name: jnp.asarray(tensors[name]) for name in expected}
+    for name, array in arrays.items():
+        if not np.isfinite(np.asarray(array)).all():
+            raise CheckpointError(f"{source}: {name}: holds NaN or infinite values; weights are finite")
+    return traverse_util.unflatten_dict({tuple(name.split(".")): array for name, array in arrays.items()})
 
 
 def _require_shapes(x_context: tuple, y_context: tuple, x_query: tuple) -> None:

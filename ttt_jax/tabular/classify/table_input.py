@@ -23,10 +23,13 @@ def as_frame(X: Any) -> Any:
 
 
 def require_type(name: Any, column: pd.Series) -> None:
-    """ValueError unless the column holds numbers, strings, objects or categories."""
+    """ValueError unless the column holds numbers, strings, other single values or categories."""
     is_text = pd.api.types.is_string_dtype(column) or pd.api.types.is_object_dtype(column)
     if not (is_text or is_numeric(column) or isinstance(column.dtype, pd.CategoricalDtype)):
         raise ValueError(f"column {name!r}: type {column.dtype} is not supported; make it numbers, or drop it")
+    if pd.api.types.is_object_dtype(column) and not (scalar := column.map(pd.api.types.is_scalar)).all():
+        kind = type(column[~scalar].iloc[0]).__name__
+        raise ValueError(f"column {name!r}: holds values of type {kind}; make it numbers or categories, or drop it")
 
 
 def categories_of(X: Any) -> dict[int, list[str]]:

@@ -1,0 +1,309 @@
+"""What the results of figure 3a say: TTT less plain in pairs, the context reduction as a curve, the figure.
+
+`python -m experiments.fig3a_report [CSV] [--figure PNG]` reads a fig3a.csv, by default the committed record.
+
+Means and intervals are over real tables that do not contain one another; artificial tables and digits, which is
+contained in optdigits, are named and left out. A table is one number, its mean over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+from scipy.stats import wilcoxon
+
+from ttt_jax.cli import OneLineParser
+from ttt_jax.plotting import COLOURS
+
+RECORD = Path(__file__).parent / "results" / "fig3a" / "fig3a.csv"
+STYLES: dict[str, dict[str, Any]] = {
+    "plain": {"marker": "o"},
+    "TTT": {"marker": "s"},
+    "logistic regression": {"linestyle": "--", "linewidth": 1},
+    "random forest": {"linestyle": "-.", "linewidth": 1},
+    "gradient boosting": {"linestyle": ":", "linewidth": 1},
+}
+BASELINES = tuple(STYLES)[2:]
+COLUMNS = ("table", "seed", "n", "method", "accuracy", "seconds", "chosen_update", "cap", "paper_updates")
+ARTIFICIAL = ("banana", "ring", "twonorm")
+NOMINAL = ("chess", "mushroom", "splice", "titanic")  # tables whose columns are mostly categories
+PAPER = {  # its curves, read off the plot to about .01
+    "n": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000),
+    "plain": (0.210, 0.240, 0.290, 0.340, 0.425, 0.452, 0.507, 0.562, 0.616, 0.658, 0.678),
+    "TTT": (0.440, 0.452, 0.512, 0.550, 0.570, 0.603, 0.631, 0.665, 0.668, 0.678, 0.678),
+}
+_RESAMPLES = 2000
+
+
+def left_out(tables: set[str]) -> dict[str, str]:
+    """Which of the tables are no independent real ones, and why; none if nothing else is left.
+
+    Example:
+        >>> left_out({"banana", "digits", "magic", "optdigits"})
+        {'banana': 'artificial', 'digits': 'contained in optdigits'}
+        >>> left_out({"banana"})
+        {}
+    """
+    reasons = {name: "artificial" for name in ARTIFICIAL if name in tables}
+    if {"digits", "optdigits"} <= tables:
+        reasons["digits"] = "contained in optdigits"
+    return reasons if len(reasons) < len(tables) else {}
+
+
+def without(rows: list[dict[str, Any]], tables) -> list[dict[str, Any]]:
+    return [row for row in rows if row["table"] not in tables]
+
+
+def curve(rows: list[dict[str, Any]], method: str) -> tuple[list[int], np.ndarray]:
+    """Context lengths, and the accuracy of each (table, mean over seeds) at each, as an array (tables, lengths)."""
+    own = [row for row in rows if row["method"] == method]
+    lengths = sorted({row["n"] for row in own})
+    tables = sorted({row["table"] for row in own})
+    cells = [[[r["accuracy"] for r in own if (r["table"], r["n"]) == (t, n)] for n in lengths] for t in tables]
+    return lengths, np.array([[np.mean(cell) for cell in row] for row in cells])
+
+
+def rows_needed(lengths: list[int], accuracy: np.ndarray, level: float) -> float:
+    """The length at which the curve first reaches the level, interpolated in log n; nan if it never does.
+
+    A curve that is there at its first length counts as reaching it there.
+
+    Example:
+        >>> rows_needed([1, 10, 100], np.array([0.2, 0.4, 0.6]), level=0.5)
+        31.622776601683793
+    """
+    best = np.maximum.accumulate(accuracy)
+    if best[-1] < level:
+        return np.nan
+    i = int((best >= level).argmax())
+    if i == 0:
+        return float(lengths[0])
+    share = (level - best[i - 1]) / (best[i] - best[i - 1])
+    return float(lengths[i - 1] * (lengths[i] / lengths[i - 1]) ** share)
+
+
+def context_reduction(lengths: list[int], plain: np.ndarray, other: np.ndarray, level: float) -> float:
+    """n_plain / n_other at equal accuracy: how much shorter the context may be, a lower bound where n_other = 1.
+
+    Example:
+        >>> context_reduction([1, 10, 100], np.array([0.2, 0.4, 0.6]), np.array([0.4, 0.6, 0.6]), level=0.6)
+        10.0
+    """
+    return rows_needed(lengths, plain, level) / rows_needed(lengths, other, level)
+
+
+class Reduction(NamedTuple):
+    """n_plain / n_other at an accuracy, and its 95% interval by resampling tables; a bound where n_other = 1."""
+
+    level: float
+    factor: float
+    low: float
+    high: float
+    is_bound: bool
+
+
+def reduction(rows: list[dict[str, Any]], n: int | None = None, below: float = 0.0, method: str = "TTT") -> Reduction:
+    """The context reduction at plain's accuracy with n rows (None: the most), less `below`.
+
+    A resample of tables has its own accuracy with n rows: tables differ in level far more than in factor.
+    """
+    lengths, plain = curve(rows, "plain")
+    _, other = curve(rows, method)
+    at = -1 if n is None else lengths.index(n)
+
+    def factor(tables: np.ndarray) -> float:
+        mean = plain[tables].mean(0)
+        return context_reduction(lengths, mean, other[tables].mean(0), mean[at] - below)
+
+    rng, everything = np.random.default_rng(0), np.arange(len(plain))
+    factors = [factor(rng.choice(everything, len(plain))) for _ in range(_RESAMPLES)]
+    level = plain.mean(0)[at] - below
+    low, high = np.nanpercentile(factors, [2.5, 97.5])
+    return Reduction(level, factor(everything), low, high, bool(other.mean(0)[0] >= level))
+
+
+class Paired(NamedTuple):
+    """TTT less another method at one n: mean, half its 95% interval over tables, tables better and worse, Wilcoxon."""
+
+    n: int
+    mean: float
+    half: float
+    better: int
+    worse: int
+    p_value: float
+
+
+def paired(rows: list[dict[str, Any]], other: str = "plain") -> list[Paired]:
+    """The paired comparison at every n where some table differs."""
+    lengths, baseline = curve(rows, other)
+    _, tuned = curve(rows, "TTT")
+    pairs = []
+    for n, gain in zip(lengths, (tuned - baseline).T, strict=True):
+        if gain.any():
+            p_value = float(wilcoxon(gain).pvalue)
+            better, worse = int((gain > 0).sum()), int((gain < 0).sum())
+            pairs.append(Paired(n, gain.mean(), half_interval(gain), better, worse, p_value))
+    return pairs
+
+
+def half_interval(values: np.ndarray) -> np.ndarray:
+    """Half the 95% interval of the mean over the first axis, by Student's t; nan for one value."""
+    count = len(values)
+    if count < 2:
+        return np.full(np.shape(values)[1:], np.nan)
+    return student.ppf(0.975, count - 1) * values.std(0, ddof=1) / count**0.5
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """Mean accuracy by n, TTT less plain and less the forest, and the context reduction by accuracy."""
+    excluded = left_out({row["table"] for row in rows})
+    real = without(rows, excluded)
+    tables = sorted({row["table"] for row in real})
+    lines = [f"{len(tables)} tables, {len({r['seed'] for r in rows})} seeds: {', '.join(tables)}"]
+    if excluded:
+        lines.append("left out: " + ", ".join(f"{name} ({reason})" for name, reason in excluded.items()))
+    lines += ["", *_accuracies(real), "", *_gains(rows, real), "", *_reductions(real)]
+    return "\n".join(lines)
+
+
+def _accuracies(rows: list[dict[str, Any]]) -> list[str]:
+    curves = {method: curve(rows, method) for method in STYLES}
+    lines = ["mean accuracy"]
+    lines.append(f"{'n':>6}" + "".join(f"{method:>21}" for method in STYLES) + f"{'updates / paper':>18}{'fit s':>8}")
+    for i, n in enumerate(curves["plain"][0]):
+        cells = "".join(f"{values[:, i].mean():>21.3f}" for _, values in curves.values())
+        tuned = [r for r in rows if r["n"] == n and r["method"] == "TTT"]
+        seconds = np.mean([r["seconds"] for r in tuned])
+        lines.append(f"{n:>6}{cells}{tuned[0]['cap']:>9} /{tuned[0]['paper_updates']:>7}{seconds:>8.1f}")
+    return lines
+
+
+def _gains(rows: list[dict[str, Any]], real: list[dict[str, Any]]) -> list[str]:
+    lines = ["difference in accuracy, 95% interval over tables"]
+    lines.append(
+        f"{'n':>6}{'TTT - plain':>19}{'better':>8}{'worse':>7}{'Wilcoxon p':>12}{'all tables':>12}{'no nominal':>12}"
+        f"{'TTT - forest':>19}"
+    )
+    everything = {pair.n: pair.mean for pair in paired(rows)}
+    numeric = {pair.n: pair.mean for pair in paired(without(real, NOMINAL))}
+    forest = {pair.n: pair for pair in paired(real, "random forest")}
+    for pair in paired(real):
+        beside = forest.get(pair.n)
+        lines.append(
+            f"{pair.n:>6}{pair.mean:>+11.3f} +- {pair.half:.3f}{pair.better:>8}{pair.worse:>7}{pair.p_value:>12.1e}"
+            f"{everything.get(pair.n, np.nan):>+12.3f}{numeric.get(pair.n, np.nan):>+12.3f}"
+            + (f"{beside.mean:>+11.3f} +- {beside.half:.3f}" if beside else "")
+        )
+    return lines
+
+
+def _reductions(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "context reduction: rows that plain needs for an accuracy / rows of context that TTT needs (it has trained on "
+        "all rows); forest: / rows that a forest needs in all; paper: its own curves at the same n"
+    ]
+    lines.append(f"{'plain at':>15}{'accuracy':>10}{'factor':>9}{'95% interval':>16}{'forest':>9}{'paper':>9}")
+    lengths, plain = curve(rows, "plain")
+    best = np.maximum.accumulate(plain.mean(0))
+    risen = [lengths[i] for i in range(1, len(lengths) - 1) if best[i] > best[i - 1]]
+    for n, below in [*((n, 0.0) for n in risen), (lengths[-1], 0.01), (lengths[-1], 0.0)]:
+        tuned, forest = reduction(rows, n, below), reduction(rows, n, below, "random forest")
+        name = f"{n}{f', less {below}' if below else ''}"
+        interval = f"{tuned.low:.1f} to {tuned.high:.1f}"
+        paper = paper_reduction(n, below) if n in PAPER["n"] else np.nan
+        lines.append(
+            f"{name:>15}{tuned.level:>10.3f}{'>=' if tuned.is_bound else '':>4}{tuned.factor:>5.1f}{interval:>16}"
+            f"{forest.factor:>9.1f}{'>=' if _paper_is_bound(n, below) else '':>4}{paper:>5.1f}"
+        )
+    return lines
+
+
+def paper_reduction(n: int, below: float = 0.0) -> float:
+    """The same factor of the paper's drawn curves.
+
+    Example:
+        >>> f"{paper_reduction(1000):.2f} {paper_reduction(64):.1f}"
+        '1.95 17.0'
+    """
+    lengths, plain, tuned = list(PAPER["n"]), np.array(PAPER["plain"]), np.array(PAPER["TTT"])
+    return context_reduction(lengths, plain, tuned, plain[lengths.index(n)] - below)
+
+
+def _paper_is_bound(n: int, below: float) -> bool:
+    return n in PAPER["n"] and PAPER["TTT"][0] >= PAPER["plain"][PAPER["n"].index(n)] - below
+
+
+def draw(rows: list[dict[str, Any]]) -> Figure:
+    """Mean accuracy against n, with the forest and boosting of all rows, and below it TTT less plain with its band."""
+    rows = without(rows, left_out({row["table"] for row in rows}))
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained", dpi=150)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
+    colours = dict(zip(STYLES, COLOURS, strict=False))
+    for method, style in STYLES.items():
+        lengths, values = curve(rows, method)
+        above.plot(lengths, values.mean(0), label=method, color=colours[method], **style)
+        if "marker" in style:
+            _band(above, lengths, values, colours[method])
+    for method in ("random forest", "gradient boosting"):
+        lengths, values = curve(rows, method)
+        style = {"color": colours[method], "linestyle": STYLES[method]["linestyle"], "linewidth": 0.8, "alpha": 0.6}
+        above.axhline(values.mean(0)[-1], label=f"{method}, all {lengths[-1]:,} rows", **style)
+    gain = curve(rows, "TTT")[1] - curve(rows, "plain")[1]
+    below.plot(lengths, gain.mean(0), color=COLOURS[0], marker="o")
+    _band(below, lengths, gain, COLOURS[0])
+    below.axhline(0, color="#888888", linewidth=0.8)
+    above.set(xscale="log", ylabel="mean accuracy", title=f"Plain PFN and TTT on {len(gain)} real tables")
+    below.set(xlabel="context length n", ylabel="TTT - plain")
+    below.set_xticks(lengths, [str(n) for n in lengths])
+    below.xaxis.minorticks_off()
+    above.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _band(axes: Axes, lengths: list[int], values: np.ndarray, color: str) -> None:
+    if len(values) > 1:
+        mean, half = values.mean(0), half_interval(values)
+        axes.fill_between(lengths, mean - half, mean + half, alpha=0.15, color=color)
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a finished or interrupted run."""
+    numbers = {"accuracy": float, "seconds": float, "table": str, "method": str}
+    with file.open(newline="") as stream:
+        return [{name: numbers.get(name, int)(row[name]) for name in COLUMNS} for row in csv.DictReader(stream)]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the report of a file and draw its figure; 2 with one line for bad input."""
+    parser = OneLineParser(
+        prog="python -m experiments.fig3a_report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", nargs="?", type=Path, default=RECORD, metavar="CSV", help="default: the record")
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw the figure too")
+    arguments = parser.parse_args(argv)
+    try:
+        rows = read_rows(arguments.file)
+    except OSError as error:
+        parser.error(str(error))
+    except (KeyError, ValueError, TypeError):
+        rows = []
+    if not rows:
+        parser.error(f"{arguments.file}: no results of experiments.fig3a")
+    print(report(rows))
+    if arguments.figure:
+        draw(rows).savefig(arguments.figure)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

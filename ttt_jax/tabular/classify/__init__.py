@@ -1,0 +1,1 @@
+"""scikit-learn classifiers around a PFN: prediction in context, and after test-time training."""

@@ -1,0 +1,1 @@
+"""Official TabPFN v2 classifier checkpoints, read without PyTorch."""
