@@ -3,7 +3,7 @@
     python examples/yardstick.py
 
 Isotropic features, one task of length 1. A TTT step sees n + k pairs, and with a new context at inference n more. Least
-squares (minimum norm) is exact; ridge, with the penalty that is best for tasks b ~ N(0, I/d), is its exact risk given X,
+squares (minimum norm) is exact; ridge, with the best penalty for tasks b ~ N(0, I/d), is its exact risk given X,
 s2 + s2 tr (X'X + s2 d I)^-1, averaged over 2,000 sampled X.
 """
 
