@@ -7,7 +7,7 @@ same context, on isotropic data without noise: `asymptotic_risk` for n = a d; fo
 factor n^2 / (n^2 + d) of Theorem 4.5. n and k are rounded to integers. Each claim is tried as it is and with its
 constant wrong by 5% and 10% either way, at three sizes, against the exact risk alone. The thresholds of `check` were
 chosen on the first grid; the second, tried afterwards, found 20 right claims of 2,520 refused, with a given
-rate that the rounding of n left unconfirmed, and led to `UNCONFIRMED` of `ttt_jax.extrapolate`.
+rate that the rounding of n left unconfirmed, and led to `UNCONFIRMED` of `ttt_jax.verdict.infinity`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from ttt_jax import Problem, asymptotic_risk, check, exact_risk
-from ttt_jax.curve import RiskCurve
+from ttt_jax.risk_curve import RiskCurve
 
 GRIDS = {
     "first": {

@@ -15,9 +15,9 @@ from pathlib import Path
 
 try:
     from experiments.figure import Result
-    from ttt_jax.command import OneLineParser, emit, exit_status
-    from ttt_jax.report import html_page, html_table
-    from ttt_jax.validate import seed_integer
+    from ttt_jax._internal.command import OneLineParser, emit, exit_status
+    from ttt_jax._internal.html import html_page, html_table
+    from ttt_jax._internal.validate import seed_integer
 except KeyboardInterrupt:  # the imports are most of the first second
     print("python -m experiments: interrupted", file=sys.stderr)
     sys.exit(130)

@@ -29,8 +29,8 @@ import numpy as np
 
 from experiments.fig3a_report import BASELINES, COLUMNS, draw, read_rows, report
 from experiments.tables import DEMONSTRATIONS, NAMES, RealTable, load
-from ttt_jax.command import OneLineParser, emit, exit_status, refuse_overwriting
-from ttt_jax.progress import progress_bar
+from ttt_jax._internal.command import OneLineParser, emit, exit_status, refuse_overwriting
+from ttt_jax._internal.progress import progress_bar
 
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 PAPER_UPDATES_PER_GROUP = 50

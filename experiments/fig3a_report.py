@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 from scipy.stats import wilcoxon
 
-from ttt_jax.command import OneLineParser
+from ttt_jax._internal.command import OneLineParser
 from ttt_jax.plotting import COLOURS
 
 RECORD = Path(__file__).parent / "results" / "fig3a" / "fig3a.csv"

@@ -17,9 +17,9 @@ import numpy as np
 
 import ttt_jax
 from ttt_jax import Problem, Trajectory, agreement_table, compare, family_verdict
-from ttt_jax.estimate import MAX_UNSEEN_VARIANCE
-from ttt_jax.progress import progress_bar
-from ttt_jax.tails import unseen_variance
+from ttt_jax._internal.progress import progress_bar
+from ttt_jax.simulation.driver import MAX_UNSEEN_VARIANCE
+from ttt_jax.simulation.reliability import unseen_variance
 
 KEEP_AFTER_SECONDS = 60.0
 

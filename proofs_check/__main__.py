@@ -23,7 +23,7 @@ try:
     from proofs_check.claim import FULL, QUICK, Effort
     from proofs_check.claims import NAMES
     from proofs_check.runner import Result, run_all
-    from ttt_jax.report import html_page, html_table
+    from ttt_jax._internal.html import html_page, html_table
 except ModuleNotFoundError as error:
     print(f"proofs_check: {error.name} is not installed; pip install '.[proofs]'", file=sys.stderr)
     sys.exit(2)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from ttt_jax.theory.risk import asymptotic_risk, exact_risk
 
-from ttt_jax.asymptotic import asymptotic_risk
-from ttt_jax.estimate import estimate_risk
-from ttt_jax.exact import exact_risk
-from ttt_jax.paper import (
+from ttt_jax.problem import Pretraining, Problem
+from ttt_jax.simulation.driver import estimate_risk
+from ttt_jax.theory.decisions import best_context, sample_complexity, warm_or_cold
+from ttt_jax.theory.paper import (
     corollary_4_4_turning_point,
     corollary_5_4_switch,
     lemma_b2,
@@ -17,10 +18,8 @@ from ttt_jax.paper import (
     theorem_4_5,
     theorem_c4,
 )
-from ttt_jax.pretrain import pretrained_weights
-from ttt_jax.problem import Pretraining, Problem
-from ttt_jax.questions import best_context, sample_complexity, warm_or_cold
-from ttt_jax.several_steps import best_steps_risk, new_context_risk, new_context_risk_leading, one_batch_risk
+from ttt_jax.theory.pretrained import pretrained_weights
+from ttt_jax.theory.several_steps import best_steps_risk, new_context_risk, new_context_risk_leading, one_batch_risk
 
 DRAWN_2C = {
     0.2: (0.66889, 0.42285, 0.40702, 0.40651, 0.40097, 0.40091, 0.40078, 0.40078, 0.40077, 0.40077, 0.40077),

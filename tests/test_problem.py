@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt_jax import GaussianTasks, Pretraining, Problem, exact_risk
-from ttt_jax.validate import step_size_array
+from ttt_jax._internal.validate import step_size_array
 
 GOOD = {"n": 4, "k": 3, "task": [1.0, 2.0], "feature_cov": 1.0, "noise_var": 0.0}
 

@@ -22,9 +22,9 @@ from proofs_check.claim import (
     setting_problem,
     simulate,
 )
-from ttt_jax.compare import critical_z
-from ttt_jax.extrapolate import value_at_infinity
-from ttt_jax.paper import corollary_4_4_turning_point
+from ttt_jax.theory.paper import corollary_4_4_turning_point
+from ttt_jax.verdict.comparison import critical_z
+from ttt_jax.verdict.infinity import value_at_infinity
 
 LAW_SIZES = 200, 400
 RISING, FALLING = sp.Integer(10), sp.Rational(2, 5)

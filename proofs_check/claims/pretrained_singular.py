@@ -11,9 +11,9 @@ from sympy import QQ
 from proofs_check import oracle
 from proofs_check.claim import FLOAT64, Claim, both, identities, same_numbers
 from proofs_check.claims.pretrained_optimum import scale_verdict
-from ttt_jax.paper import proposition_5_2_weights
-from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import Pretraining
+from ttt_jax.theory.paper import proposition_5_2_weights
+from ttt_jax.theory.pretrained import pretrained_weights
 
 NOISE_VAR, N = sp.Rational(1, 3), 4
 LAWS = {

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sympy import QQ
 from sympy.polys.rings import ring
+from ttt_jax.theory.risk import exact_risk
 
 from proofs_check import oracle
-from ttt_jax.exact import exact_risk
 from ttt_jax.problem import Problem
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from ttt_jax.progress import Progress
+from ttt_jax._internal.progress import Progress
 from ttt_jax.tabular.network.config import PFNConfig
 from ttt_jax.tabular.network.pfn import PFN, Params
 from ttt_jax.tabular.network.v2 import Table

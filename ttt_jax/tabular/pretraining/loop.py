@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import Array
 from optax.contrib import MuonDimensionNumbers, muon
 
-from ttt_jax.command import OneLineParser
+from ttt_jax._internal.command import OneLineParser
 from ttt_jax.tabular.network.pfn import PFN, Params
 from ttt_jax.tabular.pretraining.config import PRESETS, PretrainConfig
 from ttt_jax.tabular.pretraining.objective import loss_and_gradients, validation_accuracy

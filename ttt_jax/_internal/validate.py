@@ -1,0 +1,166 @@
+"""Values that a user gave: each is returned as it is used, or refused in one line that names its field."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def positive_integer(field: str, value) -> int:
+    """The value as an int; ValueError naming the field unless it is an integer >= 1."""
+    return _integer(field, value, 1)
+
+
+def non_negative(field: str, value) -> float:
+    """The value as a float; ValueError naming the field unless it is a finite number >= 0."""
+    if _float(field, value) >= 0 and math.isfinite(_float(field, value)):
+        return float(value)
+    raise ValueError(f"{field} must be a finite number >= 0, got {value!r}")
+
+
+def finite_number(field: str, value) -> float:
+    """The value as a float; ValueError naming the field unless it is a finite number."""
+    if math.isfinite(_float(field, value)):
+        return float(value)
+    raise ValueError(f"{field} must be a finite number, got {value!r}")
+
+
+def positive_number(field: str, value) -> float:
+    """The value as a float; ValueError naming the field unless it is a finite number > 0."""
+    if finite_number(field, value) > 0:
+        return float(value)
+    raise ValueError(f"{field} must be positive, got {value!r}")
+
+
+def positive_numbers(**values) -> None:
+    """ValueError naming the first field whose value is no finite number > 0."""
+    for field, value in values.items():
+        positive_number(field, value)
+
+
+def boolean(field: str, value) -> bool:
+    """The value; ValueError naming the field unless it is True or False."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise ValueError(f"{field} must be True or False, got {value!r}")
+
+
+def covariance(field: str, value: Any) -> np.ndarray:
+    """The value as a float64 array (), (d,) or (d, d); ValueError naming the field unless it is a covariance."""
+    value = finite_array(field, value)
+    if value.ndim > 2 or (value.ndim == 2 and value.shape[0] != value.shape[1]):
+        raise ValueError(
+            f"{field} must be a scalar, a diagonal (d,) or a square (d, d) matrix, got shape {value.shape}"
+        )
+    if value.ndim < 2:
+        smallest = value.min()
+    else:
+        tolerance = 1e-9 * np.abs(value).max(initial=0)
+        asymmetry = np.abs(value - value.T).max()
+        if asymmetry > tolerance:
+            raise ValueError(f"{field} must be symmetric, but differs from its transpose by up to {asymmetry:.3g}")
+        value = (value + value.T) / 2
+        smallest = np.linalg.eigvalsh(value)[0]
+        smallest = 0.0 if smallest >= -tolerance else smallest
+    if smallest < 0:
+        raise ValueError(f"{field} must be positive semi-definite, but has the eigenvalue {smallest:.3g}")
+    return value
+
+
+def weights_array(value: Any, d: int) -> np.ndarray:
+    """The attention weights W as a float64 array (), (d,) or (d, d); ValueError unless they fit d features."""
+    value = finite_array("weights", value)
+    if value.shape not in ((), (d,), (d, d)):
+        raise ValueError(f"weights must be a scalar or have shape ({d},) or ({d}, {d}), got {value.shape}")
+    return value
+
+
+def seed_integer(value) -> int:
+    """The value as an int; ValueError unless it is an integer in [0, 2^32)."""
+    seed = _integer("seed", value, 0)
+    if seed >= 2**32:
+        raise ValueError(f"seed must be below 2**32, got {seed}")
+    return seed
+
+
+def choice(field: str, value: str, choices: tuple[str, ...]) -> str:
+    """The value; ValueError naming the field unless it is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def vector(field: str, value: Any) -> np.ndarray:
+    """The value as a float64 array (d,); ValueError naming the field unless it is a vector of finite numbers."""
+    value = finite_array(field, value)
+    if value.ndim != 1 or value.size == 0:
+        raise ValueError(f"{field} must be a vector of shape (d,), got shape {value.shape}")
+    return value
+
+
+def step_size_array(step_sizes: Any) -> np.ndarray:
+    """The step sizes as a float64 vector (steps,); ValueError unless they are a sequence of finite numbers."""
+    try:
+        array = np.zeros(0) if np.ma.is_masked(step_sizes) else np.asarray(step_sizes, dtype=np.float64)
+    except jax.errors.TracerArrayConversionError:
+        raise _traced("step_sizes") from None
+    except (TypeError, ValueError):
+        array = np.zeros(0)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"step_sizes must be a sequence of finite numbers, at least one, got {step_sizes!r}")
+    return array
+
+
+def _float(field: str, value) -> float:
+    """The value as a float, nan if it is no real number."""
+    if isinstance(value, bool | np.bool_ | str | bytes | complex | np.complexfloating):
+        return math.nan
+    if isinstance(value, jax.core.Tracer):
+        raise _traced(field)
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _traced(field: str) -> ValueError:
+    return ValueError(
+        f"{field} has no value inside jit, grad or vmap: call this function outside of them, "
+        "or take ttt_jax.theory.exact.risk_coefficients, a pure function of arrays"
+    )
+
+
+def _integer(field: str, value, smallest: int) -> int:
+    if isinstance(value, jax.core.Tracer):
+        raise _traced(field)
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        number = smallest - 1
+    if number < smallest:
+        raise ValueError(f"{field} must be an integer >= {smallest}, got {value!r}")
+    return number
+
+
+def finite_array(field: str, value: Any) -> np.ndarray:
+    if np.ma.is_masked(value):
+        raise ValueError(f"{field} must not be masked, got {np.ma.count_masked(value)} masked values: fill them first")
+    try:
+        given = np.asarray(value)
+    except jax.errors.TracerArrayConversionError:
+        raise _traced(field) from None
+    except ValueError:
+        raise ValueError(f"{field} must be an array of real numbers, got rows of different lengths") from None
+    if given.dtype.kind not in "iuf":
+        raise ValueError(f"{field} must be an array of real numbers, got values of type {given.dtype}")
+    array = np.array(given, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{field} must hold finite numbers only")
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,467 @@
+"""A claim about the risk of TTT, of the user's own making, against the exact risk and against simulation."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ttt_jax._internal.validate import boolean, choice, finite_number, positive_number, seed_integer
+from ttt_jax.problem import EVALUATIONS, Problem, mean_square
+from ttt_jax.risk_curve import RiskCurve
+from ttt_jax.simulation.driver import Estimate, estimate_risk
+from ttt_jax.theory.pretrained import starting_weights
+from ttt_jax.theory.risk import exact_risk
+from ttt_jax.verdict.comparison import FLOAT32_ROUNDING, critical_z
+from ttt_jax.verdict.infinity import Limit, limit_with_resolution
+
+__all__ = ["Check", "CheckRow", "check"]
+
+QUANTITIES = {"initial": (0,), "risk": (1,), "gain": (0, 1), "optimal_lr": (0, 1, 2)}
+"""What can be claimed, and the multiples of the step size at which it has to be simulated."""
+
+ROUNDING = 1e-9
+"""Largest relative difference of two float64 evaluations of one number, generously."""
+
+MOST_CONFIDENCE = 1 - 1e-9
+
+NOTICED = 0.05
+"""What a constant of a leading order may be wrong by and the claim still agree: less than this."""
+
+FLAT = math.log1p(NOTICED) / 2
+"""The largest resolution of log(claimed / exact) at which a claim agrees: 5% more would be beyond it."""
+
+POWER = NormalDist().inv_cdf(0.95)
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One problem of a check. What was not asked for (exact value, simulation) is nan.
+
+    Args:
+        n, k, d: the sizes.
+        claimed: the value of the claim.
+        exact: the exact value.
+        relative_error: |claimed / exact - 1|.
+        estimate: the simulated value.
+        stderr: its standard error.
+        z: (estimate - claimed) / stderr.
+        stderr_reliable: False where z is not judged, as in `Estimate`.
+        exact_stderr: standard error of the exact value, where `exact_risk` had to sample tasks; else 0.
+        exact_rounding: rounding error of the exact value.
+    """
+
+    n: int
+    k: int
+    d: int
+    claimed: float
+    exact: float
+    estimate: float
+    stderr: float
+    stderr_reliable: bool
+    exact_stderr: float
+    exact_rounding: float
+
+    @property
+    def relative_error(self) -> float:
+        if abs(self.claimed - self.exact) <= self.exact_rounding:
+            return 0.0
+        return abs(self.claimed / self.exact - 1) if self.exact else math.inf
+
+    @property
+    def z(self) -> float:
+        return (self.estimate - self.claimed) / self.stderr if self.stderr else math.nan
+
+
+@dataclass(frozen=True)
+class Check:
+    """The verdict on a claim; true in a condition if it was compared with something and nothing speaks against it.
+
+    Args:
+        rows: one `CheckRow` per problem.
+        critical: the |z| beyond which a row contradicts the claim, from the confidence of the whole family (Sidak).
+        exact_ok: whether the claim agrees with the exact risk: to rounding (and critical standard errors, where tasks
+            were sampled) if it is exact; if approximate, False if the limit is beyond the resolution, else True if a
+            constant wrong by 5% would have been. None if not compared, or not resolved.
+        empirical_ok: whether the claim agrees with simulation: every |z| <= critical if it is exact; if approximate,
+            whether its error at d = infinity is within critical standard errors and the resolution of the
+            extrapolation. Only rows of reliable standard error count; None if there are too few.
+        detectable: the smallest relative error, common to all rows (if approximate, at d = infinity), that the
+            simulation would have noticed with probability 95%; nan if not simulated.
+        rate: the exponent with which claimed / exact approaches its limit, as the last three sizes show it, < 0; nan
+            where they do not, and unless approximate.
+        limit: claimed / exact - 1 at d = infinity; nan unless approximate.
+        resolution: how far off 1 + limit may be, as a share of it; inf where the sizes support no extrapolation, nan
+            unless approximate.
+        limit_z: z of the simulated relative error at d = infinity; nan unless approximate and simulated.
+    """
+
+    rows: tuple[CheckRow, ...]
+    critical: float
+    exact_ok: bool | None
+    empirical_ok: bool | None
+    detectable: float
+    rate: float = math.nan
+    limit: float = math.nan
+    resolution: float = math.nan
+    limit_z: float = math.nan
+
+    @property
+    def resolved(self) -> bool:
+        """False where an approximate claim is neither confirmed nor refused: the sizes are too small to say."""
+        return self.exact_ok is not None or math.isnan(self.resolution)
+
+    @property
+    def ok(self) -> bool:
+        verdicts = self.exact_ok, self.empirical_ok
+        return self.resolved and True in verdicts and False not in verdicts
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        table = [("n", "k", "d", "claimed", "exact", "rel. error", "simulated", "z")]
+        for row in self.rows:
+            exact = simulated = ("-", "-")
+            if not math.isnan(row.exact):
+                exact = f"{row.exact:.6g}", f"{row.relative_error:.1e}"
+            if not math.isnan(row.estimate):
+                mark = "" if row.stderr_reliable else "*"
+                simulated = f"{row.estimate:.5g}({row.stderr:.1g})", f"{row.z:.2f}{mark}"
+            table.append((str(row.n), str(row.k), str(row.d), f"{row.claimed:.6g}", *exact, *simulated))
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(map(str.rjust, row, widths)) for row in table]
+        words = {True: "agrees", False: "DISAGREES", None: "not compared"}
+        verdict = words[self.exact_ok] if self.resolved else "not resolved"
+        lines.append(f"exact: {verdict}{self._exact_detail()}")
+        lines.append(f"simulation: {words[self.empirical_ok]}{self._empirical_detail()}")
+        if not all(row.stderr_reliable for row in self.rows):
+            lines.append("* not judged: too few tasks for the tails of the risk")
+        return "\n".join(lines)
+
+    def _exact_detail(self) -> str:
+        if self.resolution == math.inf:
+            return " (the sizes do not show how the error falls; larger d or a known rate would tell more)"
+        if not math.isnan(self.resolution):
+            falls = "is" if math.isnan(self.rate) else f"falls like d^{self.rate:.2f} to"
+            hint = "" if self.resolved else f"; larger d or a known rate would tell {NOTICED:.0%} from 0"
+            limit = f"{_percent(self.limit, '+')} +- {_percent(self.resolution)}"
+            return f" (error {falls} {limit} at d = infinity{hint})"
+        if self.exact_ok is False and max(row.relative_error for row in self.rows) < FLOAT32_ROUNDING:
+            return " (by no more than the rounding of float32: is the claim evaluated in float64?)"
+        return ""
+
+    def _empirical_detail(self) -> str:
+        if self.empirical_ok is None:
+            return ""
+        limit = "" if math.isnan(self.limit_z) else f", z at d = infinity {self.limit_z:.2f}"
+        return f" (critical |z| {self.critical:.2f}{limit}, would notice a relative error of {self.detectable:.1%})"
+
+
+def check(
+    claim: Any,
+    problems: Iterable[Problem],
+    *,
+    weights: ArrayLike | Callable[[Problem], ArrayLike] | str = "pretrained",
+    quantity: str = "risk",
+    lr: float | Callable[[Problem], float] | str = "optimal",
+    evaluation: str = "fresh",
+    approximate: bool = False,
+    rate: float | None = None,
+    num_tasks: int = 20_000,
+    seed: int = 0,
+    confidence: float = 0.99,
+    exact: Callable[..., RiskCurve] | None = exact_risk,
+    simulate: Callable[..., Any] = estimate_risk,
+) -> Check:
+    """Judge a formula for the risk of TTT by the exact risk and by simulation, over a grid of problems.
+
+        exact claim:        |claimed / exact - 1| is rounding;   |estimate - claimed| <= critical stderr, every row
+        approximate claim:  claimed / exact tends to 1, and so does simulated / claimed
+
+    Args:
+        claim: a function of any of n, k, d, lr, noise_var, task_norm2, problem, weights, by these names; or a sympy
+            expression in the first six. Evaluate it in float64; parameters of other names keep their defaults.
+        problems: the problems to try; for an approximate claim, a sequence of sizes of one kind of problem, of which
+            the three largest d are judged; two, where the rate is given.
+        weights: W before the step, as an array, a function of the problem, "zero", or "pretrained": W* for tasks
+            b ~ N(0, I) under the n, feature_cov and noise_var of the problem. Its own task does not enter: with
+            noise, W* for tasks of another length is another one.
+        quantity: what the claim is about: "initial" risk, "risk" at lr, "gain" (initial minus risk at lr), or
+            "optimal_lr".
+        lr: step size, a number, a function of the problem, or "optimal" for the exact optimum.
+        evaluation: "fresh" or "same" context at evaluation.
+        approximate: whether the claim is the leading order of something, right as d grows. log(claimed / exact) of the
+            three largest sizes shows an exponent alpha; lines and parabolas in d^-alpha, for all alpha from this
+            exponent to `rate` and some more, give a range of limits. Its middle is the limit, its whole width the
+            resolution: beyond it the claim is refused, within it it agrees if a constant wrong by 5% would not be.
+            Else, or where no exponent from 1/4 to 3/2 `rate` is seen, it is not resolved.
+        rate: the exponent alpha of the error ~ d^-alpha of an approximate claim, where theory tells it: 1 if n/d and
+            k/d are fixed, 1/2 if n = sqrt(d). None takes 1 in its place, and a wider margin.
+        num_tasks: simulated tasks per problem and step size; 0 leaves simulation out.
+        seed: of the simulation; every problem and step size has a seed of its own.
+        confidence: probability that a correct claim passes all comparisons with simulation.
+        exact: the exact curve as a function of (problem, weights, evaluation), `exact_risk`; None leaves it out (then
+            lr must be given).
+        simulate: a replacement of `estimate_risk`, of the same signature, for another procedure; of
+            its result mean and stderr are used, and stderr_reliable if it has one.
+
+    Returns:
+        A `Check`, true if something was compared and nothing speaks against the claim; print it for the table.
+
+    Raises:
+        ValueError: naming the argument whose value has no meaning.
+
+    Example:
+        >>> problems = [Problem(n, k, np.ones(4) / 2) for n, k in ((40, 8), (60, 4))]
+        >>> theorem_4_5 = lambda n, k, d: k / (k + d + 1) * n**2 / (n**2 + 4 * n + 3 + d)
+        >>> result = check(theorem_4_5, problems, weights="zero", quantity="gain")
+        >>> result.ok, result.detectable < 0.1
+        (True, True)
+        >>> bool(check(lambda n, k, d: k / (k + d), problems, weights="zero", quantity="gain"))
+        False
+    """
+    choice("quantity", quantity, tuple(QUANTITIES))
+    choice("evaluation", evaluation, EVALUATIONS)
+    boolean("approximate", approximate)
+    if rate is not None and not (approximate and positive_number("rate", rate)):
+        raise ValueError(f"rate must be None unless approximate, got {rate!r}")
+    problems = _problems(problems, approximate)
+    seed = seed_integer(seed)
+    if not 0 < finite_number("confidence", confidence) <= MOST_CONFIDENCE:
+        raise ValueError(f"confidence must be between 0 and 1 - 1e-9, got {confidence}")
+    if exact is None and not num_tasks:
+        raise ValueError("num_tasks must be positive where exact is None, or there is nothing to compare with, got 0")
+
+    rows = []
+    for i, problem in enumerate(problems):
+        w = starting_weights(weights(problem) if callable(weights) else weights, problem, problem.n)
+        curve = exact(problem, w, evaluation) if exact else None
+        step = _step_size(lr, problem, curve)
+        if quantity == "optimal_lr" and num_tasks and not step:
+            raise ValueError("lr must not be 0 where the optimal_lr is simulated; num_tasks=0 leaves simulation out")
+        risks = [
+            simulate(
+                problem, w, multiple * step, num_tasks=num_tasks, seed=seed + 3 * i + multiple, evaluation=evaluation
+            )
+            for multiple in QUANTITIES[quantity]
+            if num_tasks
+        ]
+        claimed = _claimed(claim, problem, w, step)
+        rows.append(
+            CheckRow(
+                problem.n,
+                problem.k,
+                problem.d,
+                claimed,
+                _of_curve(quantity, curve, step) if curve else math.nan,
+                *(_of_estimates(quantity, risks, step, claimed) if risks else (math.nan, math.nan)),
+                all(getattr(risk, "stderr_reliable", True) for risk in risks),
+                *(_errors_of_curve(quantity, curve, step) if curve else (0.0, 0.0)),
+            )
+        )
+        if approximate and not (rows[-1].claimed and rows[-1].exact):
+            raise ValueError(f"an approximate claim has a relative error, but its value is 0 at d = {problem.d}")
+    return _judge(tuple(rows), approximate, rate, bool(exact), bool(num_tasks), confidence)
+
+
+def _percent(share: float, sign: str = "") -> str:
+    return f"{100 * share:{sign}{'.2g' if abs(share) < 0.995 else '.0f'}}%"
+
+
+def _judge(
+    rows: tuple[CheckRow, ...],
+    approximate: bool,
+    rate: float | None,
+    has_exact: bool,
+    simulated: bool,
+    confidence: float,
+) -> Check:
+    judged = [row for row in rows if simulated and row.stderr_reliable and 0 < row.stderr < math.inf]
+    critical = critical_z(confidence, 1 if approximate else max(len(judged), 1))
+    if approximate:
+        return _judge_leading_order(rows, judged, critical, rate, has_exact)
+    exact_ok = empirical_ok = None
+    detectable = math.nan
+    if has_exact:
+        exact_ok = all(abs(r.claimed - r.exact) <= r.exact_rounding + critical * r.exact_stderr for r in rows)
+    if judged:
+        empirical_ok = all(abs(row.z) <= critical for row in judged)
+        detectable = (critical + POWER) * min(row.stderr / abs(row.estimate or math.nan) for row in judged)
+    return Check(rows, critical, exact_ok, empirical_ok, detectable)
+
+
+def _judge_leading_order(
+    rows: tuple[CheckRow, ...], judged: list[CheckRow], critical: float, rate: float | None, has_exact: bool
+) -> Check:
+    exact_ok = empirical_ok = None
+    detectable = exponent = limit = resolution = limit_z = math.nan
+    if has_exact:
+        found, sign = _limit(rows, critical, rate, has_exact)
+        exponent, limit, resolution = found.exponent, sign * math.exp(found.value) - 1, found.resolution
+        if resolution < math.inf and (sign < 0 or abs(found.value) > resolution):
+            exact_ok = False
+        elif resolution <= FLAT:
+            exact_ok = True
+    if len(judged) >= 2:
+        found, sign = _limit(judged, critical, rate, has_exact)
+        if found.resolution < math.inf:
+            reference = np.array([row.exact if has_exact else row.estimate for row in judged[-3:]])
+            claimed, estimate, stderr = np.array([(r.claimed, r.estimate, r.stderr) for r in judged[-3:]]).T
+            errors = found.weights @ (np.log(abs(reference / claimed)) + estimate / reference - 1)
+            error = float(errors.min() + errors.max()) / 2
+            noise = float(np.linalg.norm(found.weights * (stderr / reference), axis=1).max())
+            bound = found.resolution + (critical * noise if has_exact else 0.0)  # else it is in the resolution
+            empirical_ok = sign > 0 and abs(error) <= bound
+            limit_z, detectable = error / noise, bound + POWER * noise
+    return Check(
+        rows, critical, exact_ok, empirical_ok, detectable, -exponent, limit, float(np.expm1(resolution)), limit_z
+    )
+
+
+def _limit(rows: Sequence[CheckRow], critical: float, rate: float | None, has_exact: bool) -> tuple[Limit, float]:
+    """log |claimed / exact|, or / estimate, at d = infinity by the last three rows, and the sign of the ratio."""
+    rows = rows[-3:]
+    values, stderrs = np.array([(r.exact, r.exact_stderr) if has_exact else (r.estimate, r.stderr) for r in rows]).T
+    ratios = np.array([row.claimed for row in rows]) / values
+    logs = np.log(abs(ratios))
+    bounds = abs(logs) * _off_power_law(rows) + critical * stderrs / abs(values) + ROUNDING
+    found = limit_with_resolution([row.d for row in rows], logs, bounds, rate=rate, flat=FLAT)
+    if len({*np.sign(ratios)}) > 1:
+        found = found._replace(resolution=math.inf)
+    return found, float(np.sign(ratios[-1]))
+
+
+def _off_power_law(rows: Sequence[CheckRow]) -> float:
+    """How far n or k of the middle of three rows is from a power of d through the others, as a share: its rounding."""
+    if len(rows) < 3:
+        return 0.0
+    d, *nk = np.log([(row.d, row.n, row.k) for row in rows]).T
+    return max(abs(size[1] - np.interp(d[1], d[::2], size[::2])) for size in nk)
+
+
+def _of_curve(quantity: str, curve: RiskCurve, lr: float) -> float:
+    return {
+        "initial": curve.initial,
+        "risk": curve.at(lr),
+        "gain": curve.c1 * lr - curve.c2 * lr**2,
+        "optimal_lr": curve.optimal_lr,
+    }[quantity]
+
+
+def _errors_of_curve(quantity: str, curve: RiskCurve, lr: float) -> tuple[float, float]:
+    """The standard error of `_of_curve`, and its rounding error; a gain is rounded like the risk it is part of."""
+    exact = _of_curve(quantity, curve, lr)
+    rounding = ROUNDING * max(abs(exact), 1e-4 * curve.initial if quantity == "gain" else 0.0)
+    if not curve.covariance.any():
+        return 0.0, rounding
+    c2 = curve.c2 or math.nan
+    gradient = {
+        "initial": (1.0, 0.0, 0.0),
+        "risk": (1.0, -lr, lr**2),
+        "gain": (0.0, lr, -(lr**2)),
+        "optimal_lr": (0.0, 1 / (2 * c2), -curve.c1 / (2 * c2**2)),
+    }[quantity]
+    return math.sqrt(max(float(np.array(gradient) @ curve.covariance @ gradient), 0.0)), rounding
+
+
+def _of_estimates(quantity: str, risks: Sequence[Estimate], lr: float, claimed: float) -> tuple[float, float]:
+    """The quantity and its standard error from independent simulations at the multiples 0, 1, 2 of lr that it needs.
+
+    The standard error of a ratio is that under the claim (Fieller), so that z is judged like that of c1 - 2 claimed c2:
+    an lr far below the optimum hardly determines c2, and the ratio is not Gaussian.
+    """
+    mean = np.array([risk.mean for risk in risks])
+    stderr = np.hypot([risk.stderr for risk in risks], FLOAT32_ROUNDING * mean)
+    if quantity == "gain":
+        return float(mean[0] - mean[1]), float(np.hypot(*stderr))
+    if quantity != "optimal_lr":
+        return float(mean[0]), float(stderr[0])
+    slope, curvature = np.array([3, -4, 1]) / (2 * lr), np.array([1, -2, 1]) / (2 * lr**2)  # c1, c2 of the parabola
+    c1, c2 = slope @ mean, curvature @ mean
+    return float(c1 / (2 * c2)), float(np.linalg.norm((slope / 2 - claimed * curvature) / c2 * stderr))
+
+
+def _claimed(claim: Any, problem: Problem, weights: np.ndarray, lr: float) -> float:
+    numbers = {
+        "n": problem.n,
+        "k": problem.k,
+        "d": problem.d,
+        "lr": lr,
+        "noise_var": problem.noise_var,
+        "task_norm2": mean_square(problem),
+    }
+    if hasattr(claim, "free_symbols"):
+        _known(map(str, claim.free_symbols), numbers)
+        value = claim.subs({symbol: numbers[str(symbol)] for symbol in claim.free_symbols})
+    elif callable(claim):
+        values = numbers | {"problem": problem, "weights": weights}
+        parameters = inspect.signature(claim).parameters.values()
+        named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        _known([p.name for p in named if p.default is p.empty], values)
+        value = claim(**{p.name: values[p.name] for p in named if p.name in values})
+    else:
+        raise ValueError(f"claim must be a function or a sympy expression, got {claim!r}")
+    number = _real_number(value)
+    if not math.isfinite(number):
+        at = f"n = {problem.n}, k = {problem.k}, d = {problem.d}"
+        raise ValueError(f"claim must give a finite real number, got {_in_one_line(value)} at {at}")
+    return number
+
+
+def _real_number(value: Any) -> float:
+    """The value as a float; nan if it is no single number: truth values and digits in quotes are none either."""
+    try:
+        element = np.asarray(value)[()]
+        kind = np.asarray(element).dtype.kind
+        if kind not in "iufO" or isinstance(element, bool | str | bytes) or np.ma.is_masked(value):
+            return math.nan
+        return math.nan if np.ndim(element) else float(element)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _in_one_line(value: Any) -> str:
+    """The value as an error message shows it."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _problems(problems: Iterable[Problem], approximate: bool) -> tuple[Problem, ...]:
+    if isinstance(problems, Problem):
+        raise ValueError("problems must be a sequence of Problem, got one Problem: put it in a list")
+    problems = tuple(problems)
+    if not problems:
+        raise ValueError("problems must not be empty")
+    for problem in problems:
+        if not isinstance(problem, Problem):
+            raise ValueError(f"problems must be of type Problem, got {problem!r}")
+    if approximate:
+        problems = tuple(sorted(problems, key=lambda problem: problem.d))
+        sizes = [problem.d for problem in problems]
+        if len(sizes) < 2 or len(set(sizes)) < len(sizes):
+            raise ValueError(f"problems must have at least two sizes d, all different, if approximate, got {sizes}")
+    return problems
+
+
+def _known(names: Iterable[str], values: dict) -> None:
+    unknown = sorted(set(names) - set(values))
+    if unknown:
+        raise ValueError(f"claim may use {', '.join(values)}, got {', '.join(unknown)}")
+
+
+def _step_size(lr: Any, problem: Problem, curve: RiskCurve | None) -> float:
+    if callable(lr):
+        lr = lr(problem)
+    if isinstance(lr, str):
+        choice("lr", lr, ("optimal",))
+        if curve is None:
+            raise ValueError("lr must be a number or a function of the problem where there is no exact curve")
+        return curve.optimal_lr
+    return finite_number("lr", lr)
