@@ -2,7 +2,7 @@
 
     python benchmarks/coverage.py
 
-Each row is one problem and run length: the share of the variance from events rarer than one in a run (`ttt_jax.tails`;
+Each row is one problem and run length: the share of the variance from events rarer than one in a run (`ttt_jax.simulation.reliability`;
 the flag is True up to MAX_UNSEEN_VARIANCE), the coverage over independent runs, and its binomial standard error.
 """
 
@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ttt_jax import Problem, exact_risk
-from ttt_jax.blocks import simulate_blocks
-from ttt_jax.estimate import MAX_UNSEEN_VARIANCE
-from ttt_jax.law import law_risk
-from ttt_jax.setting import make_setting
-from ttt_jax.tails import unseen_variance
+from ttt_jax.simulation.blocks import simulate_blocks
+from ttt_jax.simulation.driver import MAX_UNSEEN_VARIANCE
+from ttt_jax.simulation.reliability import unseen_variance
+from ttt_jax.simulation.scaled import make_setting
+from ttt_jax.simulation.summaries import law_risk
 
 SIZES = [(1, 1, 1), (1, 1, 3), (2, 2, 2), (3, 5, 2), (3, 3, 10), (5, 5, 5), (2, 40, 20), (10, 20, 10), (20, 40, 20)]
 LENGTHS = (1_000, 20_000)

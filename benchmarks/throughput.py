@@ -28,10 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ttt_jax import Problem, exact_risk
-from ttt_jax.blocks import ROW_BLOCK, default_block_size, simulate_blocks
-from ttt_jax.data import data_risk, sum_over_rows
-from ttt_jax.law import law_risk
-from ttt_jax.setting import Setting, make_setting
+from ttt_jax.simulation.blocks import ROW_BLOCK, default_block_size, simulate_blocks
+from ttt_jax.simulation.rows import data_risk, sum_over_rows
+from ttt_jax.simulation.scaled import Setting, make_setting
+from ttt_jax.simulation.summaries import law_risk
 
 CPU_SIZES = (64, 32, 64), (256, 128, 512)
 ACCELERATOR_SIZES = tuple((d, d // 2, d) for d in (64, 256, 1024))

@@ -13,9 +13,9 @@ from html import escape
 from pathlib import Path
 
 from experiments.figure import Result
-from ttt_jax.cli import OneLineParser
-from ttt_jax.report import html_page, html_table
-from ttt_jax.validate import seed_integer
+from ttt_jax._internal.html import html_page, html_table
+from ttt_jax._internal.validate import seed_integer
+from ttt_jax.cli.main import OneLineParser
 
 NAMES = (
     "fig1a",

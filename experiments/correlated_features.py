@@ -14,8 +14,8 @@ import numpy as np
 
 from experiments.figure import Cell, Result, markers, run_cells
 from ttt_jax import Pretraining, Problem, asymptotic_risk, exact_risk, pretrained_weights
-from ttt_jax.paper import theorem_c4
 from ttt_jax.plotting import Series, draw
+from ttt_jax.theory.paper import theorem_c4
 
 VARIANCES = 0.25, 0.5, 1.0, 2.25
 PRESETS: dict[str, dict[str, Any]] = {

@@ -15,8 +15,8 @@ import numpy as np
 
 from experiments.figure import Cell, Result, markers, run_cells
 from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
-from ttt_jax.paper import theorem_4_2
 from ttt_jax.plotting import Series, draw
+from ttt_jax.theory.paper import theorem_4_2
 
 RATIOS = (0.1, 0.2, 1 / 3, 0.5, 2 / 3, 0.8, 1.0, 4 / 3, 2.0, 3.0, 4.0)  # n/d
 K_OVER_D = (1, 2, 100)

@@ -16,8 +16,8 @@ import numpy as np
 from experiments.figure import Cell, Result, markers, run_cells
 from experiments.starts import crossing
 from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
-from ttt_jax.paper import corollary_4_6_switch, theorem_4_2, theorem_4_5
 from ttt_jax.plotting import Series, draw
+from ttt_jax.theory.paper import corollary_4_6_switch, theorem_4_2, theorem_4_5
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"n": 50, "d": 100, "num_points": 10, "normals": 1e8},

@@ -16,8 +16,8 @@ import numpy as np
 from experiments.figure import Result
 from experiments.starts import compare_starts, crossing, lengths, paper_start
 from ttt_jax import Problem, make_shift, pretrained_weights
-from ttt_jax.paper import corollary_5_4_switch
 from ttt_jax.plotting import draw
+from ttt_jax.theory.paper import corollary_5_4_switch
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"n": 50, "d": 100, "num_points": 8, "normals": 1e8},

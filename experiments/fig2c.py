@@ -14,9 +14,9 @@ import numpy as np
 
 from experiments.figure import Result, markers, trajectory_rows
 from ttt_jax import Problem, estimate_trajectory
-from ttt_jax.paper import theorem_4_2
 from ttt_jax.plotting import Series, draw
-from ttt_jax.several_steps import new_context_risk, new_context_risk_leading
+from ttt_jax.theory.paper import theorem_4_2
+from ttt_jax.theory.several_steps import new_context_risk, new_context_risk_leading
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"n": 50, "d": 100, "num_tasks": 1000},

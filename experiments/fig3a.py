@@ -28,9 +28,9 @@ from matplotlib.figure import Figure
 from scipy.stats import wilcoxon
 
 from experiments.tables import DEMONSTRATIONS, NAMES, RealTable, load
-from ttt_jax.cli import OneLineParser
+from ttt_jax._internal.progress import progress_bar
+from ttt_jax.cli.main import OneLineParser
 from ttt_jax.plotting import COLOURS
-from ttt_jax.progress import progress_bar
 
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 STYLES: dict[str, dict[str, Any]] = {

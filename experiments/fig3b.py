@@ -29,12 +29,12 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from experiments.figure import Result, markers
 from ttt_jax import GaussianTasks, Pretraining, functional, pretrain, ttt_loss, ttt_train
-from ttt_jax.law import draw_tasks
-from ttt_jax.models import Model, Prompt
+from ttt_jax._internal.progress import progress_bar
 from ttt_jax.plotting import Series, draw
-from ttt_jax.pretrain import sample_prompt
-from ttt_jax.progress import progress_bar
-from ttt_jax.transformers import Decoder
+from ttt_jax.theory.task_average import draw_tasks
+from ttt_jax.training.models import Model, Prompt
+from ttt_jax.training.prompts import sample_prompt
+from ttt_jax.training.transformers import Decoder
 
 NOISE_VAR, TEST_QUERIES = 0.01, 256
 SPECTRUM = 0.1, 0.5, 1.0

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ttt_jax import Problem, Trajectory, agreement_table, compare, family_verdict
-from ttt_jax.estimate import MAX_UNSEEN_VARIANCE
-from ttt_jax.progress import progress_bar
-from ttt_jax.tails import unseen_variance
+from ttt_jax._internal.progress import progress_bar
+from ttt_jax.simulation.driver import MAX_UNSEEN_VARIANCE
+from ttt_jax.simulation.reliability import unseen_variance
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,10 @@ import numpy as np
 
 from experiments.figure import Result
 from ttt_jax import Problem, estimate_folds, exact_risk
-from ttt_jax.estimate import MAX_UNSEEN_VARIANCE
+from ttt_jax._internal.progress import progress_bar
 from ttt_jax.plotting import Series, draw
-from ttt_jax.progress import progress_bar
-from ttt_jax.tails import unseen_variance
+from ttt_jax.simulation.driver import MAX_UNSEEN_VARIANCE
+from ttt_jax.simulation.reliability import unseen_variance
 
 FOLDS = 2, 3, 5, 10
 CASES = ("warm", "fresh"), ("cold", "fresh"), ("warm", "same")

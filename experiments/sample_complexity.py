@@ -16,7 +16,7 @@ import numpy as np
 from experiments.figure import Cell, Result, run_cells
 from ttt_jax import Problem, exact_risk
 from ttt_jax.plotting import Series, draw
-from ttt_jax.questions import SampleComplexity, sample_complexity
+from ttt_jax.theory.decisions import SampleComplexity, sample_complexity
 
 TARGET = 0.2
 PRESETS: dict[str, dict[str, Any]] = {

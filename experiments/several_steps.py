@@ -20,7 +20,7 @@ import numpy as np
 from experiments.figure import Result, markers, trajectory_rows
 from ttt_jax import Problem, estimate_trajectory
 from ttt_jax.plotting import Series, draw
-from ttt_jax.several_steps import best_step_sizes, best_steps_risk, one_batch_risk
+from ttt_jax.theory.several_steps import best_step_sizes, best_steps_risk, one_batch_risk
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"sizes": (80, 160), "num_tasks": 3000},

@@ -10,8 +10,8 @@ import numpy as np
 
 from experiments.figure import Cell, markers, run_cells
 from ttt_jax import Problem, exact_risk
-from ttt_jax.paper import theorem_4_5, theorem_5_3
 from ttt_jax.plotting import Series
+from ttt_jax.theory.paper import theorem_4_5, theorem_5_3
 
 
 @dataclass(frozen=True, eq=False)

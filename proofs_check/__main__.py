@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ttt_jax.report import html_page, html_table
+from ttt_jax._internal.html import html_page, html_table
 
 try:
     from proofs_check.claim import FULL, QUICK

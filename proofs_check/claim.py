@@ -19,13 +19,13 @@ from sympy import QQ
 
 from proofs_check import oracle, symbolic
 from proofs_check.oracle import Group
-from ttt_jax import estimate as engine
-from ttt_jax.check import Check, check
-from ttt_jax.curve import RiskCurve
-from ttt_jax.estimate import make_plan
-from ttt_jax.exact import exact_risk
-from ttt_jax.moments import Moments
 from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.risk_curve import RiskCurve
+from ttt_jax.simulation import driver as engine
+from ttt_jax.simulation.driver import make_plan
+from ttt_jax.simulation.moments import Moments
+from ttt_jax.theory.exact import exact_risk
+from ttt_jax.verdict.claim import Check, check
 
 CONFIDENCE = 1 - 0.01 / 100
 """Of one comparison with simulation: a report has fewer than 100, so a correct one passes for 99 of 100 seeds."""

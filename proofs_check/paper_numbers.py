@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.asymptotic import asymptotic_risk
-from ttt_jax.estimate import estimate_risk
-from ttt_jax.exact import exact_risk
-from ttt_jax.paper import corollary_4_4_turning_point, corollary_5_4_switch, misalignment, theorem_4_2, theorem_c4
-from ttt_jax.pretrain import pretrained_weights
 from ttt_jax.problem import Pretraining, Problem
-from ttt_jax.questions import best_context, sample_complexity, warm_or_cold
-from ttt_jax.several_steps import best_steps_risk, new_context_risk, new_context_risk_leading, one_batch_risk
+from ttt_jax.simulation.driver import estimate_risk
+from ttt_jax.theory.decisions import best_context, sample_complexity, warm_or_cold
+from ttt_jax.theory.exact import exact_risk
+from ttt_jax.theory.leading_order import asymptotic_risk
+from ttt_jax.theory.paper import (
+    corollary_4_4_turning_point,
+    corollary_5_4_switch,
+    misalignment,
+    theorem_4_2,
+    theorem_c4,
+)
+from ttt_jax.theory.pretrained import pretrained_weights
+from ttt_jax.theory.several_steps import best_steps_risk, new_context_risk, new_context_risk_leading, one_batch_risk
 
 
 def unit(d: int) -> np.ndarray:

@@ -10,10 +10,10 @@ import numpy as np
 import sympy as sp
 
 from proofs_check.claim import CONFIDENCE, Setting, Verdict, coefficients_of_oracle, padded
-from ttt_jax.check import POWER
-from ttt_jax.compare import critical_z
-from ttt_jax.extrapolate import value_at_infinity
-from ttt_jax.trajectory import Trajectory, estimate_trajectory
+from ttt_jax.simulation.trajectory import Trajectory, estimate_trajectory
+from ttt_jax.verdict.claim import POWER
+from ttt_jax.verdict.comparison import critical_z
+from ttt_jax.verdict.infinity import value_at_infinity
 
 
 def narayana_moment(j: int, g):

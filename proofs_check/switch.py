@@ -23,9 +23,9 @@ from proofs_check.claim import (
     setting_problem,
     simulate,
 )
-from ttt_jax.check import POWER
-from ttt_jax.compare import critical_z
-from ttt_jax.extrapolate import value_at_infinity
+from ttt_jax.verdict.claim import POWER
+from ttt_jax.verdict.comparison import critical_z
+from ttt_jax.verdict.infinity import value_at_infinity
 
 
 def switch_claim(

@@ -25,8 +25,8 @@ from experiments import (
 from experiments.figure import Result, run_cells
 from experiments.starts import crossing as crosses
 from ttt_jax import exact_risk
-from ttt_jax.compare import FLOAT32_ROUNDING
-from ttt_jax.paper import corollary_4_6_switch
+from ttt_jax.theory.paper import corollary_4_6_switch
+from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 
 TINY = {
     "fig1a": (fig1a, {"n": 40, "normals": 1e7}, 6),

@@ -5,9 +5,10 @@ import inspect
 import numpy as np
 import pytest
 
-from ttt_jax import Problem, asymptotic_risk, compare, estimate_risk, exact_risk, linalg, pretrained_weights
-from ttt_jax.paper import misalignment, proposition_4_1_risk
+from ttt_jax import Problem, asymptotic_risk, compare, estimate_risk, exact_risk, pretrained_weights
+from ttt_jax._internal import linalg
 from ttt_jax.shifts import SHIFTS, make_shift
+from ttt_jax.theory.paper import misalignment, proposition_4_1_risk
 
 SIZES = {"n": 6, "k": 9, "d": 8}
 

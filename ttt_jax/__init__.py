@@ -1,18 +1,20 @@
 """Test-time training of linear transformers: expected risk exactly, asymptotically and by Monte Carlo, in JAX."""
 
-from ttt_jax.asymptotic import asymptotic_risk
-from ttt_jax.check import check
-from ttt_jax.compare import Comparison, agreement_table, compare, family_verdict
-from ttt_jax.curve import RiskCurve
-from ttt_jax.estimate import Estimate, estimate_risk
-from ttt_jax.exact import exact_risk
-from ttt_jax.folds import estimate_folds
-from ttt_jax.models import LinearAttention, Prompt, TokenLinearAttention, functional
-from ttt_jax.pretrain import pretrain, pretrained_weights
 from ttt_jax.problem import GaussianTasks, Pretraining, Problem
+from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.shifts import SHIFTS, make_shift
-from ttt_jax.trajectory import Trajectory, estimate_trajectory
-from ttt_jax.ttt import fold_prompts, ttt_loss, ttt_step, ttt_train
+from ttt_jax.simulation.driver import Estimate, estimate_risk
+from ttt_jax.simulation.folds import estimate_folds
+from ttt_jax.simulation.trajectory import Trajectory, estimate_trajectory
+from ttt_jax.theory.exact import exact_risk
+from ttt_jax.theory.leading_order import asymptotic_risk
+from ttt_jax.theory.pretrained import pretrained_weights
+from ttt_jax.training.models import LinearAttention, Prompt, TokenLinearAttention, functional
+from ttt_jax.training.pretraining import pretrain
+from ttt_jax.training.prompts import fold_prompts
+from ttt_jax.training.steps import ttt_loss, ttt_step, ttt_train
+from ttt_jax.verdict.claim import check
+from ttt_jax.verdict.comparison import Comparison, agreement_table, compare, family_verdict
 
 __version__ = "0.1.0"
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ttt_jax.check import Check
+    from ttt_jax.verdict.claim import Check
 
 __all__ = ["Series", "draw", "draw_check"]
 
@@ -120,7 +120,7 @@ def draw_check(check: Check, *, title: str = "") -> Figure:
     """
     from matplotlib.figure import Figure
 
-    from ttt_jax.check import ROUNDING
+    from ttt_jax.verdict.claim import ROUNDING
 
     figure = Figure(figsize=(5.4, 4.0), layout="constrained", dpi=150)
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="d", ylabel="relative error of the claim", title=title)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ttt_jax import linalg
-from ttt_jax.validate import choice, covariance, finite_array, finite_number, non_negative, positive_integer
+from ttt_jax._internal import linalg
+from ttt_jax._internal.validate import choice, covariance, finite_array, finite_number, non_negative, positive_integer
 
 __all__ = ["GaussianTasks", "NotApplicable", "Pretraining", "Problem"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ttt_jax._internal.validate import choice, finite_number, non_negative, positive_integer
 from ttt_jax.problem import Pretraining, Problem
-from ttt_jax.validate import choice, finite_number, non_negative, positive_integer
 
 __all__ = ["SHIFTS", "make_shift"]
 

@@ -14,7 +14,7 @@ from proofs_check.claim import (
     quantities_of_oracle,
 )
 from proofs_check.symbolic import leading
-from ttt_jax.paper import corollary_4_4_turning_point
+from ttt_jax.theory.paper import corollary_4_4_turning_point
 
 
 def turning_point(c, g):

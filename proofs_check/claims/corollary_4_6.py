@@ -4,7 +4,7 @@ import sympy as sp
 
 from proofs_check.claim import isotropic
 from proofs_check.switch import switch_claim
-from ttt_jax.paper import corollary_4_6_switch
+from ttt_jax.theory.paper import corollary_4_6_switch
 
 
 def ratio(c, setting):

@@ -7,7 +7,7 @@ import sympy as sp
 
 from proofs_check.claims.theorem_5_3 import misalignment, two_halves
 from proofs_check.switch import switch_claim
-from ttt_jax.paper import corollary_5_4_switch
+from ttt_jax.theory.paper import corollary_5_4_switch
 
 
 def ratio(c, setting):

@@ -25,9 +25,9 @@ from proofs_check.moments import (
     quadratic_triple,
 )
 from proofs_check.oracle import Group
-from ttt_jax import exact
-from ttt_jax.check import check
 from ttt_jax.problem import Problem
+from ttt_jax.theory import exact
+from ttt_jax.verdict.claim import check
 
 COEFFICIENTS = (4, 4, 1, 1, 1, 1, 1, 2)
 """Of c1; of c2; of k(k+1), of k tr(Sx^2) in Q; of q; of n(n+1) and n tau in C; of the cross term in r'Qr."""

@@ -18,7 +18,7 @@ from proofs_check.claim import (
 from proofs_check.claims import new_context
 from proofs_check.steps import limit_verdict, simulate_steps
 from proofs_check.symbolic import leading
-from ttt_jax.several_steps import new_context_risk_leading
+from ttt_jax.theory.several_steps import new_context_risk_leading
 
 STEPS = sp.Rational(3, 10), sp.Rational(1, 5)
 """Values of x."""

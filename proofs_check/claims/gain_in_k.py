@@ -1,7 +1,7 @@
 """In the number k of training queries the gain of the best step is a hyperbola, rising from 0 to a finite limit, exact.
 
 c1 = k c1(1) and c2 = k (2-k) c2(1) + k (k-1)/2 c2(2), so that gain = c1^2/(4 c2) = k alpha^2/[4 (beta + gamma k)] with
-alpha = c1(1), gamma = c2(2)/2 - c2(1) and beta = c2(1) - gamma. On it rest the answers of `ttt_jax.questions` about k.
+alpha = c1(1), gamma = c2(2)/2 - c2(1) and beta = c2(1) - gamma. On it rest the answers of `ttt_jax.theory.decisions` about k.
 """
 
 from dataclasses import replace
@@ -28,8 +28,8 @@ from proofs_check.claim import (
 )
 from proofs_check.claims import exact_risk
 from proofs_check.symbolic import risk_coefficients
-from ttt_jax.check import check
-from ttt_jax.questions import warm_or_cold
+from ttt_jax.theory.decisions import warm_or_cold
+from ttt_jax.verdict.claim import check
 
 QUERIES = 7
 SWITCHING = isotropic(60, 1, 120, weight=sp.Rational(1, 181))

@@ -21,11 +21,12 @@ from proofs_check.claim import (
     same_numbers,
 )
 from proofs_check.claims import proposition_3_1
-from ttt_jax.check import POWER
-from ttt_jax.compare import critical_z
-from ttt_jax.folds import estimate_folds
-from ttt_jax.models import LinearAttention, functional
-from ttt_jax.ttt import fold_prompts, ttt_step
+from ttt_jax.simulation.folds import estimate_folds
+from ttt_jax.training.models import LinearAttention, functional
+from ttt_jax.training.prompts import fold_prompts
+from ttt_jax.training.steps import ttt_step
+from ttt_jax.verdict.claim import POWER
+from ttt_jax.verdict.comparison import critical_z
 
 SETTING = isotropic(10, 5, 4, noise_var=1, weight=sp.Rational(1, 30))  # a prompt of K = 3 folds of 5 pairs
 

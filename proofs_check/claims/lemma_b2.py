@@ -10,8 +10,8 @@ from sympy.polys.rings import ring
 from proofs_check import oracle
 from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, Verdict, both, of_check, same_numbers, simulate
 from proofs_check.claims.exact_risk import ARGUMENTS, ORACLE_PROBLEMS, PROBLEMS, SIMULATED_PROBLEMS
-from ttt_jax.check import check
-from ttt_jax.paper import lemma_b2
+from ttt_jax.theory.paper import lemma_b2
+from ttt_jax.verdict.claim import check
 
 
 def formula(c, task, sx, s2, w, n):

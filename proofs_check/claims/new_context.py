@@ -18,7 +18,7 @@ from proofs_check.claim import FLOAT64, Claim, both, exact_padded, identities, i
 from proofs_check.oracle import Group
 from proofs_check.steps import exact_verdict, simulate_steps
 from ttt_jax.problem import Problem
-from ttt_jax.several_steps import new_context_risk
+from ttt_jax.theory.several_steps import new_context_risk
 
 COEFFICIENTS = (2, 4, 4, 4, 4, 1, 1, 2, 4, 2)
 """Of the drift of x; drift and square of y; drift and square of z; of |r|^2 and s2 in |v|^2; of moments of u."""

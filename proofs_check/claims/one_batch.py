@@ -20,7 +20,7 @@ from proofs_check.claim import (
     same_numbers,
 )
 from proofs_check.steps import after_one_step, limit_verdict, narayana_moment, simulate_steps, wishart_moment
-from ttt_jax.several_steps import one_batch_risk
+from ttt_jax.theory.several_steps import one_batch_risk
 
 THETA = sp.Rational(3, 10), sp.Rational(1, 5), sp.Rational(1, 10)
 NOISE_VAR = sp.Rational(1, 4)

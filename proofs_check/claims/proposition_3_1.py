@@ -8,8 +8,8 @@ import numpy as np
 import sympy as sp
 
 from proofs_check.claim import Claim, Verdict, identities, same_numbers
-from ttt_jax.models import LinearAttention, Prompt, functional
-from ttt_jax.ttt import ttt_step
+from ttt_jax.training.models import LinearAttention, Prompt, functional
+from ttt_jax.training.steps import ttt_step
 
 
 def step(c, w, context_x, context_y, query_x, query_y, lr):

@@ -3,7 +3,7 @@
 import sympy as sp
 
 from proofs_check.claim import exact_claim, isotropic, small_settings
-from ttt_jax.paper import proposition_4_1_risk
+from ttt_jax.theory.paper import proposition_4_1_risk
 
 
 def formula(c, setting):

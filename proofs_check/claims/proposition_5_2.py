@@ -2,7 +2,7 @@
 
 from proofs_check.claim import leading_claim
 from proofs_check.claims import theorem_5_3
-from ttt_jax.paper import proposition_5_2_risk
+from ttt_jax.theory.paper import proposition_5_2_risk
 
 
 def formula(c, setting):

@@ -10,8 +10,8 @@ import sympy as sp
 from proofs_check.claim import FLOAT64, Setting, both, exact_claim, quantities_of_oracle, same_numbers
 from proofs_check.claims import theorem_5_3
 from proofs_check.oracle import Group
-from ttt_jax.paper import lemma_b2
-from ttt_jax.questions import alignment
+from ttt_jax.theory.decisions import alignment
+from ttt_jax.theory.paper import lemma_b2
 
 
 def formula(c, setting):

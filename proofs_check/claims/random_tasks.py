@@ -17,10 +17,10 @@ from sympy import QQ
 from proofs_check import oracle, symbolic
 from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, both, identities, isotropic, of_check, same_numbers, simulate
 from proofs_check.simulation import z_verdict
-from ttt_jax import law
-from ttt_jax.check import check
-from ttt_jax.exact import exact_risk
 from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.theory.exact import exact_risk
+from ttt_jax.theory.task_average import draw_tasks
+from ttt_jax.verdict.claim import check
 
 NODES = range(-3, 4)
 CASES = (3, 4, 1, QQ(1)), (5, 2, 2, QQ(9, 4))
@@ -110,7 +110,7 @@ def sampled(problem, weights, initial, num_tasks=10, lr=1e-3):
     """Too few tasks for an exact average: c0 is exact, c1 and c2 are means over these tasks, with their errors."""
     curve = exact_risk(problem, weights, num_tasks=num_tasks)
     with jax.enable_x64(True):
-        tasks = np.asarray(law.draw_tasks(TASKS, num_tasks, 0))
+        tasks = np.asarray(draw_tasks(TASKS, num_tasks, 0))
     each = [exact_risk(replace(problem, task=task), weights) for task in tasks]
     c1, c2 = ([getattr(one, name) for one in each] for name in ("c1", "c2"))
     variance = np.var(np.array(c2) * lr**2 - np.array(c1) * lr, ddof=1) / num_tasks
@@ -131,7 +131,7 @@ def empirical(c, effort):
         )
 
     problems = [Problem(n, k, GaussianTasks(cov=v, d=d)) for n, k, d, v in ((8, 9, 4, 1.0), (20, 4, 4, 0.5))]
-    b = np.asarray(law.draw_tasks(TASKS, 10 * effort.num_small, effort.seed), float)
+    b = np.asarray(draw_tasks(TASKS, 10 * effort.num_small, effort.seed), float)
     first, second = TASKS.mean, TASKS.cov + np.outer(TASKS.mean, TASKS.mean)
     drawn = z_verdict(
         [b[:, 0], *(b[:, i] * b[:, j] for i, j in ((0, 0), (0, 1), (1, 1)))], [first[0], *second[[0, 0, 1], [0, 1, 1]]]

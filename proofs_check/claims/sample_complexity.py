@@ -23,9 +23,9 @@ from proofs_check.claim import (
 )
 from proofs_check.oracle import Group
 from proofs_check.symbolic import leading
-from ttt_jax import questions
-from ttt_jax.check import check
 from ttt_jax.problem import Problem
+from ttt_jax.theory import decisions as questions
+from ttt_jax.verdict.claim import check
 
 
 def formula(c, n, d, norm2):

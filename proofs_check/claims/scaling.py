@@ -17,8 +17,8 @@ from proofs_check.claim import (
     simulate,
 )
 from proofs_check.oracle import Group
-from ttt_jax.check import check
-from ttt_jax.exact import exact_risk
+from ttt_jax.theory.exact import exact_risk
+from ttt_jax.verdict.claim import check
 
 FACTOR = sp.Rational(3, 2)
 

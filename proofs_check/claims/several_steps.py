@@ -17,14 +17,14 @@ import sympy as sp
 
 from proofs_check.claim import CONFIDENCE, Claim, Verdict, identities
 from proofs_check.steps import narayana_moment
-from ttt_jax.asymptotic import asymptotic_risk
-from ttt_jax.check import POWER
-from ttt_jax.compare import critical_z
-from ttt_jax.extrapolate import value_at_infinity
-from ttt_jax.models import LinearAttention, Prompt, functional
 from ttt_jax.problem import Problem
-from ttt_jax.several_steps import best_step_sizes, best_steps_fraction, best_steps_risk, one_batch_risk
-from ttt_jax.ttt import ttt_step
+from ttt_jax.theory.leading_order import asymptotic_risk
+from ttt_jax.theory.several_steps import best_step_sizes, best_steps_fraction, best_steps_risk, one_batch_risk
+from ttt_jax.training.models import LinearAttention, Prompt, functional
+from ttt_jax.training.steps import ttt_step
+from ttt_jax.verdict.claim import POWER
+from ttt_jax.verdict.comparison import critical_z
+from ttt_jax.verdict.infinity import value_at_infinity
 
 STEPS, RATIO = 3, 2
 

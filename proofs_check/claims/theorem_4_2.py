@@ -3,7 +3,7 @@
 import sympy as sp
 
 from proofs_check.claim import isotropic, leading_claim
-from ttt_jax.paper import theorem_4_2
+from ttt_jax.theory.paper import theorem_4_2
 
 
 def formula(c, setting):

@@ -6,7 +6,7 @@ P = s2 d + (k+d+1) B and Q = s2^2 d + (n^2+4n+3+d) B^2 + 2 s2 (n+d+1) B.
 import sympy as sp
 
 from proofs_check.claim import exact_claim, isotropic, small_settings
-from ttt_jax.paper import theorem_4_5
+from ttt_jax.theory.paper import theorem_4_5
 
 
 def formula(c, setting):

@@ -7,7 +7,7 @@ import sympy as sp
 
 from proofs_check.claim import Setting, leading_claim
 from proofs_check.oracle import Group
-from ttt_jax.paper import theorem_5_3
+from ttt_jax.theory.paper import theorem_5_3
 
 WEIGHTS = sp.Rational(6, 5), sp.Rational(2, 5)
 TASK = sp.Rational(3, 5), sp.Rational(4, 5)

@@ -13,8 +13,8 @@ from sympy import QQ
 from proofs_check import oracle
 from proofs_check.claim import FLOAT64, both, leading_claim, same_numbers
 from proofs_check.claims import theorem_5_3
-from ttt_jax import paper
 from ttt_jax.problem import Problem
+from ttt_jax.theory import paper
 
 FEATURE_VARIANCES = 4, sp.Rational(1, 4)
 

@@ -10,7 +10,7 @@ import numpy as np
 import sympy as sp
 
 from proofs_check.claim import Claim, Verdict, identities, same_numbers
-from ttt_jax.models import LinearAttention, Prompt, TokenLinearAttention
+from ttt_jax.training.models import LinearAttention, Prompt, TokenLinearAttention
 
 
 def formula(c, w, context_x, context_y, query):

@@ -9,8 +9,8 @@ from sympy import QQ
 from sympy.polys.rings import ring
 
 from proofs_check import oracle
-from ttt_jax.exact import exact_risk
 from ttt_jax.problem import Problem
+from ttt_jax.theory.exact import exact_risk
 
 
 def rational(rng: random.Random) -> QQ:

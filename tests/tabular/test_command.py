@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from sklearn.datasets import make_blobs
 from sklearn.dummy import DummyClassifier
+from ttt_jax.cli.main.tabular import read_table, split_table
 
 from ttt_jax import tabular_command
-from ttt_jax.cli import main
-from ttt_jax.tabular_command import read_table, split_table
+from ttt_jax.cli.main import main
 
 BLOBS = str(Path(__file__).parent / "fixtures" / "blobs.safetensors")
 OFFICIAL = str(Path(__file__).parent / "fixtures" / "small.ckpt")
@@ -161,7 +161,7 @@ def test_a_reader_that_goes_away_is_no_error(table, tmp_path):
     path = tmp_path / "table.csv"
     table.to_csv(path, index=False)
     options = ["--target", "kind", "--weights", BLOBS, "--context", "12", "--ttt", "none"]
-    code = f"import sys; from ttt_jax.cli import main; sys.exit(main({['tabular', str(path), *options]!r}))"
+    code = f"import sys; from ttt_jax.cli.main import main; sys.exit(main({['tabular', str(path), *options]!r}))"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
         process.stdout.close()

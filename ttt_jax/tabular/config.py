@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ttt_jax.validate import finite_number
+from ttt_jax._internal.validate import finite_number
 
 # What the v2 classifier fixes. A checkpoint that says otherwise is another network.
 _FIXED: dict[str, Any] = {

@@ -16,11 +16,11 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ttt_jax._internal.validate import finite_number, positive_integer
 from ttt_jax.tabular.checkpoint import load_tabpfn_checkpoint
 from ttt_jax.tabular.members import draw_members
 from ttt_jax.tabular.pfn import PFN
 from ttt_jax.tabular.table_input import as_frame, categories_of, numbers
-from ttt_jax.validate import finite_number, positive_integer
 
 _QUERY_ROWS = 2048  # predicted at once
 _FEWEST_QUERY_ROWS = 64  # fewer are padded to this, so that a row's prediction does not depend on how many there are

@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import Array
 from optax.contrib import MuonDimensionNumbers, muon
 
-from ttt_jax.cli import OneLineParser
+from ttt_jax.cli.main import OneLineParser
 from ttt_jax.tabular.objective import loss_and_gradients, validation_accuracy
 from ttt_jax.tabular.pfn import PFN, Params
 from ttt_jax.tabular.pretrain_config import PRESETS, PretrainConfig

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ttt_jax._internal.validate import finite_number
 from ttt_jax.tabular.config import PFNConfig, require_integer
-from ttt_jax.validate import finite_number
 
 
 @dataclass(frozen=True)

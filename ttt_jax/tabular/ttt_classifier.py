@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.utils import check_random_state
 
+from ttt_jax._internal.validate import choice, finite_number, positive_integer
 from ttt_jax.tabular.estimators import PFNClassifier
 from ttt_jax.tabular.members import Member, draw_members
 from ttt_jax.tabular.pfn import PFN
 from ttt_jax.tabular.splits import Split, split_rows
 from ttt_jax.tabular.tuning import OPTIMIZERS, Batch, Classes, Tuned, make_batch, tune, tune_in_one_step
-from ttt_jax.validate import choice, finite_number, positive_integer
 
 MODES = ("none", "one", "few", "full")
 _FEW_STEPS, _STEPS_PER_GROUP = 50, 50

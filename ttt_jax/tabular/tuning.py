@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from ttt_jax.progress import Progress
+from ttt_jax._internal.progress import Progress
 from ttt_jax.tabular.config import PFNConfig
 from ttt_jax.tabular.network import Table
 from ttt_jax.tabular.pfn import PFN, Params

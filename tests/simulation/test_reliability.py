@@ -1,0 +1,76 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ttt_jax import GaussianTasks, Problem, estimate_risk, exact_risk
+from ttt_jax.simulation.blocks import simulate_blocks
+from ttt_jax.simulation.reliability import unseen_variance
+from ttt_jax.simulation.scaled import make_setting
+from ttt_jax.simulation.summaries import law_risk
+
+
+def share(problem, evaluation, num_tasks=20_000, lr_factor=1.0, weights=None):
+    weights = np.asarray(1 / (problem.n + problem.d + 1) if weights is None else weights)
+    lr = lr_factor * exact_risk(problem, weights, evaluation).optimal_lr
+    return unseen_variance(problem, weights, lr, evaluation, num_tasks)
+
+
+def law_risks(problem, weights, lr):
+    """The per-task risks of 2^18 experiments."""
+    setting, scale = make_setting(problem, weights, lr, "law", "fresh", jnp.float32)
+    return scale * np.concatenate(list(simulate_blocks(law_risk, setting, num_tasks=2**18, seed=0, block_size=4096)))
+
+
+def test_heavy_and_light_tails():
+    few = Problem(2, 2, np.ones(2))
+    many = Problem(100, 200, np.ones(100))
+    assert share(few, "same") > 0.5
+    assert share(many, "same") < 0.1
+    assert share(many, "fresh") < 0.1
+    assert share(few, "same", lr_factor=0.0, num_tasks=100_000) < 0.1  # without a step the tails are those of r'Sx r
+
+
+def test_longer_runs_see_more():
+    problem = Problem(5, 5, np.ones(5))
+    shares = [share(problem, "same", num_tasks) for num_tasks in (10, 1000, 10**5, 10**9)]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_against_brute_force():
+    """The importance-sampled share of the variance against that of a long plain run."""
+    problem = Problem(6, 8, np.ones(3), noise_var=0.2)
+    weights = np.asarray(0.05)
+    lr = 0.3 * exact_risk(problem, weights).optimal_lr
+    risks = np.sort(law_risks(problem, weights, lr))
+    deviation = (risks - risks.mean()) ** 2
+    plain = deviation[-len(risks) // 100 :].sum() / deviation.sum()
+    assert unseen_variance(problem, weights, lr, "fresh", 100) == pytest.approx(plain, rel=0.15)
+
+
+def test_scale_and_constant_risk():
+    problem = Problem(3, 4, np.ones(2), noise_var=0.1)
+    scaled = Problem(3, 4, 1e6 * np.ones(2), noise_var=1e11)
+    assert share(scaled, "same") == pytest.approx(share(problem, "same"), rel=1e-6)
+    assert share(Problem(3, 4, np.zeros(2), feature_cov=0.0, noise_var=1.0), "fresh") == 0.0
+    assert 0 <= share(Problem(3, 4, GaussianTasks(d=3)), "fresh") <= 1
+
+
+def test_flag_follows_the_tails():
+    for n, evaluation, reliable in ((2, "same", False), (60, "fresh", True)):
+        problem = Problem(n, n, np.ones(n) / np.sqrt(n))
+        weights = 1 / (2 * n + 1)
+        lr = exact_risk(problem, weights, evaluation).optimal_lr
+        found = estimate_risk(problem, weights, lr, evaluation=evaluation, num_tasks=4000, sampler="law")
+        assert found.stderr_reliable is reliable
+
+
+def test_coverage_where_the_flag_says_reliable():
+    """Nominal 95% intervals over 256 runs of 1024 tasks; the bound is 4 binomial standard errors below 95%."""
+    problem = Problem(10, 20, np.ones(5) / np.sqrt(5))
+    weights = np.asarray(1 / 16)
+    curve = exact_risk(problem, weights)
+    lr = 0.5 * curve.optimal_lr
+    assert estimate_risk(problem, weights, lr, num_tasks=1024, sampler="law").stderr_reliable
+    runs = law_risks(problem, weights, lr).reshape(256, 1024)
+    covered = abs(runs.mean(axis=1) - curve.at(lr)) < 1.96 * runs.std(axis=1, ddof=1) / np.sqrt(1024)
+    assert covered.mean() > 0.95 - 4 * np.sqrt(0.95 * 0.05 / 256)

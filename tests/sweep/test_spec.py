@@ -1,0 +1,127 @@
+from datetime import date
+
+import pytest
+
+from ttt_jax.sweep.spec import load_spec, make_spec
+
+
+def spec(sweep=None, **grid):
+    return make_spec({"sweep": {"num_tasks": 100, **(sweep or {})}, "grid": {"d": 4, "n": 3, "k": 5, **grid}})
+
+
+def test_every_axis_multiplies_and_the_last_is_fastest():
+    cells = spec(noise_var=[0.0, 0.1], init=["pretrained", "zero"], evaluation=["fresh", "same"]).cells
+    assert len(cells) == 8
+    assert [(c.noise_var, c.init, c.evaluation) for c in cells[:3]] == [
+        (0.0, "pretrained", "fresh"),
+        (0.0, "pretrained", "same"),
+        (0.0, "zero", "fresh"),
+    ]
+    assert len({c.seed for c in cells}) == 8
+
+
+def test_shifts_are_axes():
+    tables = [{"name": "rotated", "angle": [0, 30]}, {"name": "none"}]
+    cells = spec(shift=tables).cells
+    assert [(c.shift, c.shift_parameters) for c in cells] == [
+        ("rotated", {"angle": 0}),
+        ("rotated", {"angle": 30}),
+        ("none", {}),
+    ]
+    problem, weights = cells[1].problem()
+    assert weights.shape == (problem.d, problem.d)
+
+
+def test_zero_start_and_ratios():
+    (cell,) = make_spec(
+        {"sweep": {"num_tasks": 1}, "grid": {"d": 8, "n_over_d": 0.5, "k_over_d": 2.0, "init": "zero"}}
+    ).cells
+    assert (cell.n, cell.k) == (4, 16)
+    assert not cell.problem()[1].any()
+
+
+@pytest.mark.parametrize(
+    ("sweep", "grid", "message"),
+    [
+        ({}, {"n": 0}, "grid.n must be an integer >= 1, got 0"),
+        ({}, {"n": 2.5}, "grid.n must be an integer >= 1, got 2.5"),
+        ({}, {"n": "many"}, "grid.n must be an integer >= 1, got 'many'"),
+        ({}, {"n": []}, "grid.n is an empty list"),
+        ({}, {"n": [3, 3]}, "grid.n holds a value twice"),
+        ({}, {"n_over_d": 0.5}, "grid.n must be given, as n or as n_over_d, not both"),
+        ({}, {"noise_var": -1}, "grid.noise_var must be a finite number >= 0, got -1"),
+        ({}, {"noise_var": float("nan")}, "grid.noise_var must be a finite number >= 0, got nan"),
+        ({}, {"lr": "best"}, "grid.lr must be one of optimal, asymptotic, got 'best'"),
+        ({}, {"lr": True}, "grid.lr must be a finite number, got True"),
+        ({}, {"init": "warm"}, "grid.init must be one of pretrained, zero, got 'warm'"),
+        ({}, {"evaluation": 1}, "grid.evaluation must be one of fresh, same, got 1"),
+        ({}, {"noise": 1}, "grid.noise is no key here"),
+        ({}, {"shift": "sideways"}, "grid.shift: shift must be one of"),
+        ({}, {"shift": {"name": "rotated", "ratio": "a"}}, "grid.shift: ratio must be"),
+        ({}, {"shift": {"name": "none", "angle": 3}}, "grid.shift: shift 'none' takes no parameters, got angle"),
+        ({}, {"shift": {"angle": 3}}, "grid.shift.name is missing"),
+        ({}, {"shift": 3}, "grid.shift must be a table, got 3"),
+        ({}, {"shift": {"name": "rotated", "angle": date(2020, 1, 1)}}, "grid.shift.angle must be a number, got"),
+        ({}, {"shift": {"name": {"a": 1}}}, "grid.shift.name must be a name, got {'a': 1}"),
+        ({}, {"shift": {"name": "rotated", "n": 3}}, "grid.shift.n is no parameter of a shift: it is grid.n"),
+        ({}, {"shift": {"name": "power_law", "exponent": -1e4}}, "grid.shift: "),
+        ({}, {"n": 10**23}, "grid.n must be at most 2147483639, got 1"),
+        ({}, {"d": 10**10}, "grid.d must be at most 2147483639, got 1"),
+        ({}, {"n": list(range(1, 2000)), "k": list(range(1, 2000))}, "cells, more than"),
+        ({"num_tasks": 0}, {}, "sweep.num_tasks must be an integer >= 1, got 0"),
+        ({"seed": -1}, {}, "seed must be an integer >= 0, got -1"),
+        ({"x64": "yes"}, {}, "sweep.x64 must be true or false, got 'yes'"),
+        ({"tasks": 3}, {}, "sweep.tasks is no key here"),
+        ({"max_tasks": 3}, {}, "sweep needs either num_tasks"),
+        ({"target_relative_stderr": 0.1}, {}, "sweep needs either num_tasks"),
+        ({"sampler": "rows"}, {}, "grid.sampler must be one of data, law, got 'rows'"),
+        ({"block_size": 0}, {}, "sweep.block_size must be an integer >= 1, got 0"),
+        ({"block_size": 10**14}, {}, "sweep.block_size must be at most 1048576, got 1"),
+    ],
+)
+def test_errors_name_the_key_and_what_would_be_right(sweep, grid, message):
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
+        spec(sweep, **grid)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("missing", ["d", "n", "k"])
+def test_missing_sizes_are_named(missing):
+    grid = {"d": 4, "n": 3, "k": 5}
+    del grid[missing]
+    with pytest.raises(ValueError, match=f"grid.{missing} "):
+        make_spec({"sweep": {"num_tasks": 1}, "grid": grid})
+
+
+def test_a_ratio_too_small_is_refused():
+    with pytest.raises(ValueError, match=r"grid.n_over_d must give at least one row, got 0.1 at d = 4"):
+        make_spec({"sweep": {"num_tasks": 1}, "grid": {"d": 4, "n_over_d": 0.1, "k": 5}})
+
+
+@pytest.mark.parametrize("ratio", [1e9, 1e308])
+def test_a_ratio_too_large_is_refused(ratio):
+    with pytest.raises(ValueError, match=r"grid.n_over_d must give at most 2147483639 rows, got 1"):
+        make_spec({"sweep": {"num_tasks": 1}, "grid": {"d": 4, "n_over_d": ratio, "k": 5}})
+
+
+def test_a_target_needs_a_cap():
+    data = {"target_relative_stderr": 0.01, "max_tasks": 1000}
+    assert make_spec({"sweep": data, "grid": {"d": 4, "n": 3, "k": 5}}).target_relative_stderr == 0.01
+    with pytest.raises(ValueError, match=r"sweep.target_relative_stderr must be between 0 and 1, got 2"):
+        make_spec({"sweep": {**data, "target_relative_stderr": 2}, "grid": {"d": 4, "n": 3, "k": 5}})
+
+
+def test_files_that_are_no_specification(tmp_path):
+    file = tmp_path / "spec.toml"
+    for path in (file, tmp_path):
+        with pytest.raises(ValueError, match=r": cannot be read \("):
+            load_spec(path)
+    for content, message in (
+        (b"[sweep", "not a TOML file"),
+        (b"\xff\xfe", "not a TOML file"),
+        (b"a = 1", "a is no key"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=message) as error:
+            load_spec(file)
+        assert str(file) in str(error.value)

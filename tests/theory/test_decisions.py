@@ -1,0 +1,82 @@
+"""The closed answers against a search over integers on exact_risk."""
+
+import numpy as np
+import pytest
+
+from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.theory.decisions import alignment, best_context, sample_complexity, warm_or_cold
+from ttt_jax.theory.exact import exact_risk
+
+
+def problem(n=6, k=30, d=8, noise_var=0.0):
+    return Problem(n, k, np.linspace(1, 2, d), np.linspace(0.5, 1.5, d), noise_var)
+
+
+def best_risk(n, k, weights, given, evaluation="fresh"):
+    return exact_risk(Problem(n, k, given.task, given.feature_cov, given.noise_var), weights, evaluation).optimal
+
+
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+@pytest.mark.parametrize("noise_var", [0.0, 5.0])
+@pytest.mark.parametrize("weight", [0.05, 0.1, 0.15])
+def test_the_switch_is_the_first_k_at_which_the_order_changes(evaluation, noise_var, weight):
+    given = problem(noise_var=noise_var)
+    answer = warm_or_cold(given, weight, evaluation)
+    risks = [
+        (best_risk(6, k, weight, given, evaluation), best_risk(6, k, 0.0, given, evaluation)) for k in range(1, 400)
+    ]
+    warm_first = risks[0][0] < risks[0][1]
+    changed = [k for k, (warm, cold) in enumerate(risks, 1) if (warm < cold) is not warm_first]
+    assert answer.switch == (changed[0] if changed else answer.switch)
+    assert answer.switch is None or changed or answer.switch >= 400
+    assert (answer.warm, answer.cold) == pytest.approx(risks[29], rel=1e-10)
+    assert answer.better == ("warm" if answer.warm <= answer.cold else "cold")
+
+
+def test_the_context_used_again_has_no_switch_when_isotropic():
+    isotropic = Problem(50, 20, np.ones(100))
+    assert warm_or_cold(isotropic, evaluation="fresh").switch is not None
+    assert warm_or_cold(isotropic, evaluation="same").switch is None
+
+
+def test_best_context_and_sample_complexity_against_a_search():
+    given = problem(noise_var=0.5)
+    risk = {n: [best_risk(n, k, 0.02, given) for k in range(1, 300)] for n in range(1, 25)}
+    assert best_context(given, 0.02, max_n=24) == min(risk, key=lambda n: risk[n][given.k - 1])
+    target = 9.0
+    answer = sample_complexity(given, target, 0.02, max_n=24)
+    reached = [(n, k) for n in risk for k, value in enumerate(risk[n], 1) if value <= target]
+    assert answer.n + answer.k == min(map(sum, reached))
+    assert best_risk(answer.n, answer.k, 0.02, given) <= target
+
+
+def test_an_unreachable_target():
+    assert sample_complexity(problem(noise_var=1.0), 0.5, max_n=20) == (None,) * 5
+
+
+def test_a_worse_alignment_leaves_more_to_gain():
+    first, last = (Problem(10, 20, task) for task in ([1.0] * 10 + [0.0] * 10, [0.0] * 10 + [1.0] * 10))
+    weights = [0.05] * 10 + [0.0] * 10
+    assert alignment(first, weights).misalignment < alignment(last, weights).misalignment
+    assert alignment(first, weights).gain < alignment(last, weights).gain
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: warm_or_cold(Problem(2, 2, GaussianTasks(d=3))), "task must be one vector"),
+        (
+            lambda: warm_or_cold(Problem(2, 2, np.ones(3), feature_law="rademacher")),
+            "needs Gaussian features",
+        ),
+        (lambda: sample_complexity(problem(), "x", max_n=3), "target must be a finite number, got 'x'"),
+        (lambda: warm_or_cold(problem(), np.ones(3)), "weights must be a scalar or have shape"),
+        (lambda: warm_or_cold(problem(), "random"), "weights must be one of"),
+        (lambda: best_context(problem(), max_n=0), "max_n must be an integer >= 1"),
+        (lambda: sample_complexity(problem(), float("nan"), max_n=3), "target must be a finite number"),
+        (lambda: best_context(problem(), max_n=3, evaluation="both"), "evaluation must be one of"),
+    ],
+)
+def test_nonsense_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

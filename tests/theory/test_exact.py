@@ -1,0 +1,153 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import random_problem
+from ttt_jax import Problem, exact_risk
+from ttt_jax.theory.exact import EVALUATIONS, risk_coefficients
+from ttt_jax.theory.paper import lemma_b2, lemma_c1, proposition_4_1_risk, theorem_4_5
+
+
+def coefficients(problem, weights, evaluation="fresh"):
+    curve = exact_risk(problem, weights, evaluation)
+    return np.array([curve.c0, curve.c1, curve.c2])
+
+
+@given(st.integers(0, 10**6))
+def test_initial_risk_is_lemma_b2(seed):
+    problem, weights = random_problem(seed)
+    assert exact_risk(problem, weights).initial == pytest.approx(lemma_b2(problem, weights), rel=1e-11)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([1, 2, 7, 60]), st.floats(0, 3))
+def test_cold_start_is_theorem_4_5(n, k, d, noise_var):
+    task = np.random.default_rng(d).normal(size=d)
+    ours = coefficients(Problem(n, k, task, noise_var=noise_var), 0.0)
+    theorem = theorem_4_5(n, k, d, task @ task, noise_var)
+    np.testing.assert_allclose(ours, [theorem.c0, theorem.c1, theorem.c2], rtol=1e-11)
+
+
+def test_known_values_without_ttt():
+    task = np.ones(30) / np.sqrt(30)
+    assert exact_risk(Problem(20, 5, task, noise_var=0.4), 1 / 51.4).initial == pytest.approx(
+        proposition_4_1_risk(20, 30, 1.0, 0.4)
+    )
+    risk, weights = lemma_c1(8, task)
+    curve = exact_risk(Problem(8, 5, task), weights)
+    assert curve.initial == pytest.approx(risk)
+    assert curve.optimal_lr * curve.c1 < 1e-12  # no step improves the best possible weights
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_diagonal_and_dense_forms_agree(seed, evaluation):
+    problem, weights = random_problem(seed, dense=False)
+    dense = Problem(problem.n, problem.k, problem.task, np.diag(problem.feature_cov), problem.noise_var)
+    expected = coefficients(problem, weights, evaluation)
+    np.testing.assert_allclose(coefficients(dense, weights, evaluation), expected, rtol=1e-12)
+    np.testing.assert_allclose(coefficients(problem, np.diag(weights), evaluation), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+@given(st.integers(0, 10**6))
+def test_rotations_change_nothing(evaluation, seed):
+    problem, weights = random_problem(seed)
+    rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(problem.d, problem.d)))
+    rotated = Problem(
+        problem.n,
+        problem.k,
+        rotation @ problem.task,
+        rotation @ problem.feature_cov @ rotation.T,
+        problem.noise_var,
+    )
+    np.testing.assert_allclose(
+        coefficients(rotated, rotation @ weights @ rotation.T, evaluation),
+        coefficients(problem, weights, evaluation),
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+@given(st.integers(0, 10**6), st.sampled_from([1e-40, 1e-3, 7.0, 1e40]))
+def test_units(evaluation, seed, c):
+    problem, weights = random_problem(seed)
+    scaled = Problem(problem.n, problem.k, c * problem.task, problem.feature_cov, c**2 * problem.noise_var)
+    a, b = exact_risk(problem, weights, evaluation), exact_risk(scaled, weights, evaluation)
+    assert b.initial == pytest.approx(c**2 * a.initial, rel=1e-10)
+    assert b.c1 == pytest.approx(c**4 * a.c1, rel=1e-10)
+    assert b.c2 / c**3 == pytest.approx(c**3 * a.c2, rel=1e-10)
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+def test_coefficients_are_never_negative(evaluation):
+    for seed in range(30):
+        assert (coefficients(*random_problem(seed), evaluation) >= 0).all()
+
+
+def test_where_no_step_helps_rounding_leaves_no_negative_slope():
+    assert all(exact_risk(Problem(n, 4, [1.0]), 1 / (n + 2)).c1 >= 0 for n in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem(3, 4, [0.0, 0.0]),
+        Problem(3, 4, [0.0, 0.0], noise_var=1.0),
+        Problem(3, 4, [1.0, 2.0], feature_cov=0.0),
+        Problem(3, 4, [0.0, 1.0], feature_cov=[[1.0, 0.0], [0.0, 0.0]]),
+        Problem(1, 1, [1.0]),
+    ],
+)
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+def test_degenerate_problems_are_finite(problem, evaluation):
+    for weights in (0.0, 0.1):
+        curve = exact_risk(problem, weights, evaluation)
+        assert np.isfinite([curve.c0, curve.c1, curve.c2, curve.optimal_lr, curve.optimal]).all()
+        if not np.any(problem.feature_cov @ problem.task if np.ndim(problem.feature_cov) else problem.task):
+            assert weights or curve.optimal_lr == 0
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+def test_gradients_match_differences_also_in_n_and_k(evaluation):
+    with jax.enable_x64(True):
+        problem, weights = random_problem(3)
+        arguments = [problem.task, problem.feature_cov, problem.noise_var, weights, 4.5, 6.25]
+        arguments = [jnp.asarray(a, jnp.float64) for a in arguments]
+
+        def risk(*a):
+            c0, c1, c2 = risk_coefficients(*a, evaluation=evaluation)
+            return c0 - 0.01 * c1 + 1e-4 * c2
+
+        directions = [jnp.asarray(np.random.default_rng(i).normal(size=a.shape)) for i, a in enumerate(arguments)]
+        _, derivative = jax.jvp(risk, arguments, directions)
+        h = 1e-5
+        up, down = (risk(*(a + s * h * v for a, v in zip(arguments, directions, strict=True))) for s in (1, -1))
+        assert float(derivative) == pytest.approx(float(up - down) / (2 * h), rel=1e-6)
+
+
+def test_vmap_over_problems():
+    problems = [Problem(n, k, np.ones(3)) for n, k in itertools.product((2, 5), (3, 4))]
+    n, k = (jnp.array([float(getattr(p, f)) for p in problems]) for f in "nk")
+    batched = jax.vmap(lambda n, k: risk_coefficients(jnp.ones(3), jnp.ones(()), 0.0, jnp.full((), 0.1), n, k))(n, k)
+    for i, problem in enumerate(problems):
+        np.testing.assert_allclose([c[i] for c in batched], coefficients(problem, 0.1), rtol=1e-5)
+
+
+def test_global_precision_is_untouched():
+    exact_risk(Problem(3, 4, np.ones(3)), 0.1)
+    assert jnp.ones(1).dtype == jnp.float32
+
+
+def test_bad_arguments_are_named():
+    problem = Problem(3, 4, np.ones(3))
+    with pytest.raises(ValueError, match="evaluation must be one of fresh, same"):
+        exact_risk(problem, 0.1, "stale")
+    with pytest.raises(ValueError, match=r"weights must be a scalar or have shape \(3,\) or \(3, 3\)"):
+        exact_risk(problem, np.ones((3, 2)))
+    with pytest.raises(ValueError, match="weights must hold finite"):
+        exact_risk(problem, np.nan)

@@ -1,0 +1,79 @@
+"""Random tasks: exact averages against each other, against sampling, and against one task at a time."""
+
+import numpy as np
+import pytest
+
+from ttt_jax import GaussianTasks, Problem, asymptotic_risk, exact_risk
+from ttt_jax.theory.paper import lemma_b2, theorem_4_5
+
+RNG = np.random.default_rng(0)
+COV = np.array([[1.0, 0.3], [0.3, 0.5]])
+TASKS = GaussianTasks(mean=[0.5, -0.2], cov=COV)
+FEATURE_COV = np.array([[1.0, 0.4], [0.4, 2.0]])
+WEIGHTS = np.array([[0.05, 0.01], [-0.03, 0.02]])
+
+
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+@pytest.mark.parametrize("average", [exact_risk, asymptotic_risk])
+def test_the_two_quadratures_agree(average, evaluation):
+    """Multiples of the identity take the quadrature of |b|^2; a diagonal a hair away takes the one over tasks."""
+    by_norm = average(Problem(6, 8, TASKS, noise_var=0.3), 0.05, evaluation)
+    by_task = average(Problem(6, 8, TASKS, noise_var=0.3), [0.05, 0.05 * (1 + 1e-12)], evaluation)
+    for name in ("c0", "c1", "c2"):
+        assert getattr(by_norm, name) == pytest.approx(getattr(by_task, name), rel=1e-10)
+    assert not by_norm.covariance.any()
+    assert not by_task.covariance.any()
+
+
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+def test_sampled_tasks_agree_with_the_exact_average(evaluation):
+    problem = Problem(6, 8, TASKS, FEATURE_COV, 0.1)
+    exact = exact_risk(problem, WEIGHTS, evaluation)
+    sampled = exact_risk(problem, WEIGHTS, evaluation, num_tasks=15)  # fewer than the 16 of the quadrature
+    assert sampled.c0 == pytest.approx(exact.c0, rel=1e-12)
+    assert sampled.stderr(0.0) == 0
+    lr = exact.optimal_lr
+    assert sampled.stderr(lr) > 0
+    seeds = [exact_risk(problem, WEIGHTS, evaluation, num_tasks=15, seed=seed) for seed in range(40)]
+    z = np.mean([curve.at(lr) - exact.at(lr) for curve in seeds]) / np.std([curve.at(lr) for curve in seeds]) * 40**0.5
+    assert abs(z) < 4
+
+
+def test_the_initial_risk_needs_second_moments_only():
+    second = np.outer(TASKS.mean, TASKS.mean) + COV
+    values, vectors = np.linalg.eigh(second)
+    parts = [lemma_b2(Problem(6, 8, v, FEATURE_COV), WEIGHTS) for v in (vectors * np.sqrt(values)).T]
+    noise = lemma_b2(Problem(6, 8, [0.0, 0.0], FEATURE_COV, 0.1), WEIGHTS)
+    for num_tasks in (15, 16):
+        curve = exact_risk(Problem(6, 8, TASKS, FEATURE_COV, 0.1), WEIGHTS, num_tasks=num_tasks)
+        assert curve.c0 == pytest.approx(sum(parts) + noise, rel=1e-12)
+
+
+def test_one_step_size_for_all_tasks_from_a_cold_start():
+    """b ~ N(0, I/d): E B^2 = (d+2)/d and E B^3 = (d+2)(d+4)/d^2 shrink Theorem 4.5's optimal step and gain."""
+    n, k, d = 10, 20, 7
+    fixed = theorem_4_5(n, k, d)
+    curve = exact_risk(Problem(n, k, GaussianTasks(cov=1 / d, d=d)), 0.0)
+    assert curve.initial == pytest.approx(1.0)
+    assert curve.optimal_lr == pytest.approx(fixed.optimal_lr * d / (d + 4))
+    assert curve.initial - curve.optimal == pytest.approx((fixed.initial - fixed.optimal) * (d + 2) / (d + 4))
+
+
+@pytest.mark.parametrize("weights", [0.05, np.diag([0.05, 0.02]), WEIGHTS])
+def test_a_law_without_spread_is_one_task(weights):
+    one = exact_risk(Problem(6, 8, [0.5, -0.2]), weights)
+    law = exact_risk(Problem(6, 8, GaussianTasks(mean=[0.5, -0.2], cov=0.0)), weights)
+    assert law.optimal == pytest.approx(one.optimal)
+    assert law.optimal_lr == pytest.approx(one.optimal_lr)
+
+
+def test_many_features_of_low_rank_are_averaged_exactly():
+    cov = np.zeros(500)
+    cov[:2] = 1.0
+    curve = exact_risk(Problem(50, 60, GaussianTasks(cov=cov)), np.linspace(0, 1e-3, 500))
+    assert not curve.covariance.any()
+
+
+def test_one_sampled_task_is_refused():
+    with pytest.raises(ValueError, match="num_tasks must be at least 2"):
+        exact_risk(Problem(6, 8, TASKS), WEIGHTS, num_tasks=1)

@@ -1,0 +1,299 @@
+"""The harness: right claims pass, wrong ones do not, and nonsense is refused by name."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.risk_curve import RiskCurve
+from ttt_jax.theory.exact import exact_risk
+from ttt_jax.theory.leading_order import asymptotic_risk
+from ttt_jax.theory.paper import theorem_4_2, theorem_4_5
+from ttt_jax.theory.pretrained import starting_weights
+from ttt_jax.verdict.claim import check
+
+PROBLEMS = [Problem(40, 12, np.ones(6), noise_var=0.5), Problem(30, 20, np.ones(8), noise_var=0.1)]
+N, K, D, LR, NORM2 = sp.symbols("n k d lr task_norm2")
+
+
+def isotropic(d, a=0.5, g=2.0):
+    return Problem(round(a * d), round(g * d), np.ones(d) / np.sqrt(d))
+
+
+def leading_order(factor=1.0):
+    return lambda problem, weights: factor * asymptotic_risk(problem, weights).optimal
+
+
+def of_theorem_4_5(field, factor=1.0):
+    def claim(n, k, d, task_norm2, noise_var):
+        curve = theorem_4_5(n, k, d, task_norm2, noise_var)
+        values = {"gain": curve.initial - curve.optimal, "optimal_lr": curve.optimal_lr, "initial": curve.initial}
+        return factor * values[field]
+
+    return claim
+
+
+@pytest.mark.parametrize("quantity", ["gain", "optimal_lr", "initial"])
+def test_an_exact_claim_passes_and_one_off_by_five_percent_does_not(quantity):
+    right, wrong = (
+        check(of_theorem_4_5(quantity, factor), PROBLEMS, weights="zero", quantity=quantity, num_tasks=40_000)
+        for factor in (1.0, 1.05)
+    )
+    assert right.exact_ok
+    assert right.empirical_ok
+    assert not wrong.exact_ok
+    if right.detectable < 0.05:
+        assert not wrong.empirical_ok
+
+
+def test_sympy_claims():
+    gain = 4 * LR * K * N**2 * NORM2**2 - 4 * LR**2 * K * (K + D + 1) * N**2 * (N**2 + 4 * N + 3 + D) * NORM2**3
+    problems = [Problem(6, 9, np.ones(3)), Problem(2, 4, [2.0])]
+    assert check(gain, problems, weights="zero", quantity="gain", lr=1e-4, num_tasks=0).exact_ok
+    assert not check(1.001 * gain, problems, weights="zero", quantity="gain", lr=1e-4, num_tasks=0)
+
+
+@pytest.mark.parametrize("noise_var", [0.0, 0.3])
+@pytest.mark.parametrize(("a", "g"), [(0.5, 2.0), (2.0, 0.5), (1.0, 8.0)])
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+def test_a_leading_order_passes_and_a_wrong_constant_does_not(a, g, noise_var, evaluation):
+    sizes = [Problem(round(a * d), round(g * d), np.ones(d) / np.sqrt(d), noise_var=noise_var) for d in (64, 128, 256)]
+
+    def verdict(factor):
+        def claim(problem, weights):
+            curve = asymptotic_risk(problem, weights, evaluation)
+            return factor * (curve.initial - curve.optimal)
+
+        return check(claim, sizes, quantity="gain", evaluation=evaluation, approximate=True, num_tasks=0)
+
+    right = verdict(1.0)
+    assert right
+    assert right.resolution < 0.02
+    assert right.rate == pytest.approx(-1, abs=0.3)
+    assert not verdict(1.05)
+    assert not verdict(0.95)
+    assert "DISAGREES" in str(verdict(0.95))
+
+
+def test_sizes_too_small_for_a_verdict_are_no_verdict():
+    def verdict(factor, *sizes):
+        problems = [isotropic(d, a=1 / 8) for d in sizes]
+        return check(leading_order(factor), problems, approximate=True, num_tasks=0)
+
+    small = verdict(1.0, 64, 128, 256)
+    assert abs(small.limit) > small.resolution
+    assert small.exact_ok is None
+    assert not small
+    assert "exact: not resolved" in str(small)
+    assert "larger d would tell more" in str(small)
+    assert verdict(1.0, 1024, 2048, 4096)
+    assert verdict(1.05, 1024, 2048, 4096).exact_ok is False
+
+
+def test_an_error_that_falls_like_a_root_is_not_a_leading_order_of_ours():
+    sizes = [isotropic(d) for d in (64, 128, 256)]
+    slow = check(
+        lambda problem, weights, d: (1 + d**-0.5) * asymptotic_risk(problem, weights).optimal,
+        sizes,
+        approximate=True,
+        num_tasks=0,
+    )
+    assert not slow.exact_ok
+
+
+def test_two_sizes_resolve_less_than_three_and_small_ones_ask_for_more():
+    def verdict(*sizes):
+        problems = [isotropic(d) for d in sizes]
+        return check(
+            lambda n, k, d: theorem_4_2(n, k, d).optimal, problems, quantity="risk", approximate=True, num_tasks=0
+        )
+
+    two, three = verdict(64, 128), verdict(32, 64, 128)
+    assert two
+    assert three
+    assert two.resolution > 3 * three.resolution
+    assert "larger d would tell more" in str(verdict(8, 16))
+    assert "nan" not in str(two).splitlines()[-1]
+
+
+def test_an_approximate_claim_against_simulation():
+    sizes = [isotropic(d) for d in (32, 64, 128)]
+    for factor, verdict in ((1.0, True), (1.05, False)):
+        result = check(leading_order(factor), sizes, approximate=True, num_tasks=4000)
+        assert result.detectable < 0.05
+        assert result.empirical_ok is verdict
+
+
+def test_simulations_without_noise_are_judged_by_the_resolution_of_the_extrapolation():
+    def noiseless(problem, weights, lr, **options):
+        return SimpleNamespace(mean=exact_risk(problem, weights).at(lr), stderr=1e-12)
+
+    sizes = [isotropic(d) for d in (64, 128, 256)]
+    for exact in (exact_risk, None):
+        for factor, verdict in ((1.0, True), (1.02, False)):
+            result = check(
+                leading_order(factor),
+                sizes,
+                lr=lambda problem: exact_risk(problem, starting_weights("pretrained", problem, problem.n)).optimal_lr,
+                approximate=True,
+                exact=exact,
+                simulate=noiseless,
+            )
+            assert abs(result.limit_z) > result.critical
+            assert result.empirical_ok is verdict
+
+
+def test_a_right_optimal_step_passes_at_a_step_that_hardly_shows_it():
+    def optimal_lr(factor):
+        return lambda n, k, d: factor * theorem_4_5(n, k, d).optimal_lr
+
+    def simulated(problem, weights, lr, *, seed, **options):
+        curve = theorem_4_5(problem.n, problem.k, problem.d)
+        noise = 0.01 * np.random.default_rng(seed).standard_normal()
+        return SimpleNamespace(mean=curve.at(lr) + noise, stderr=0.01)
+
+    def refused(factor, lr):
+        results = [
+            check(optimal_lr(factor), problems, quantity="optimal_lr", lr=lr, seed=3 * seed, **options)
+            for seed in range(200)
+        ]
+        return sum(result.empirical_ok is False for result in results)
+
+    problems, options = [Problem(8, 16, np.ones(4) / 2)], {"weights": "zero", "simulate": simulated}
+    optimum = theorem_4_5(8, 16, 4).optimal_lr
+    for share in (1, 0.1, 0.01):
+        assert refused(1.0, share * optimum) <= 7  # 2 expected of 200 at confidence 0.99
+    assert refused(1.2, optimum) > 190
+
+
+def test_a_heavy_tail_is_not_judged():
+    problem = Problem(1, 2, [1.0])
+    result = check(of_theorem_4_5("gain"), [problem], weights="zero", quantity="gain", num_tasks=2000, seed=2400)
+    assert abs(result.rows[0].z) > result.critical  # a right claim, rejected by a standard error that is too small
+    assert not result.rows[0].stderr_reliable
+    assert result.empirical_ok is None
+    assert result
+    assert "not judged" in str(result)
+
+
+def test_a_simulation_without_a_standard_error_is_not_judged():
+    for stderr in (np.inf, np.nan, 0.0):
+        result = check(
+            lambda: 2.0,
+            PROBLEMS,
+            weights=0.0,
+            lr=0.0,
+            exact=None,
+            simulate=lambda *args, stderr=stderr, **options: SimpleNamespace(mean=0.0, stderr=stderr),
+        )
+        assert result.empirical_ok is None
+
+
+def test_the_noise_of_sampled_exact_values_reaches_the_limit():
+    def sampled(problem, weights, evaluation):
+        curve = exact_risk(problem, weights, evaluation)
+        noise = 1 + 0.01 * np.random.default_rng(problem.d).standard_normal()
+        return RiskCurve(curve.c0 * noise, 0.0, 0.0, np.diag([(0.01 * curve.c0) ** 2, 0, 0]))
+
+    sizes = [isotropic(d) for d in (64, 128, 256)]
+    options = {"quantity": "initial", "approximate": True, "num_tasks": 0, "exact": sampled, "lr": 0.0}
+    result = check(lambda n, d: d / (n + d), sizes, **options)
+    assert result
+    assert result.resolution > 2.5 * 0.01 * np.sqrt(1 / 9 + 4 + 64 / 9)  # weights 1/3, -2, 8/3 of Richardson
+    assert not check(lambda n, d: 1.5 * d / (n + d), sizes, **options)
+
+
+def test_two_symbols_of_one_name_are_one_number():
+    claim = N / sp.Symbol("n", positive=True) * K / (K + D + 1) * N**2 / (N**2 + 4 * N + 3 + D)
+    assert check(claim, [Problem(6, 9, np.ones(3) / 3**0.5)], weights="zero", quantity="gain", num_tasks=0)
+
+
+def test_nothing_compared_is_not_agreement():
+    one_task = check(lambda: 1.0, PROBLEMS, weights=0.0, lr=0.0, num_tasks=1, exact=None)
+    assert one_task.empirical_ok is None
+    assert not one_task
+
+
+def test_an_exact_value_that_is_itself_sampled_has_a_standard_error():
+    d = 8
+    problem = Problem(8, 16, GaussianTasks(d=d), feature_cov=1 + 1e-12 * np.arange(d))  # no longer a multiple of I
+
+    def verdict(factor, **options):
+        claim = lambda n, k, d: factor * k / (k + d + 1) * n**2 / (n**2 + 4 * n + 3 + d) * d * (d + 2) / (d + 4)  # noqa: E731
+        return check(claim, [problem], weights="zero", num_tasks=0, **options)
+
+    right = verdict(1.0, quantity="gain")
+    assert right.rows[0].exact_stderr > 0
+    assert right.rows[0].relative_error > 1e-6
+    assert right
+    assert not verdict(1.2, quantity="gain")
+
+
+def test_a_gain_of_zero_is_zero_to_the_rounding_of_the_risk():
+    for n in range(1, 12):  # with one feature W* is the best weight that there is
+        result = check(lambda n: 0.0, [Problem(n, 5, [0.7])], quantity="gain", num_tasks=0)
+        assert result
+        assert result.rows[0].relative_error == 0
+
+
+def test_a_claim_in_float32_is_told_so():
+    claim = lambda n, k, d: np.float32(theorem_4_5(n, k, d).optimal)  # noqa: E731
+    result = check(claim, [Problem(6, 9, np.ones(3) / 3**0.5)], weights="zero", num_tasks=0)
+    assert not result
+    assert "rounding of float32" in str(result)
+
+
+def test_parameters_of_a_claim_may_have_defaults():
+    def claim(n, k, d, factor=1.0, **other):
+        return factor * theorem_4_5(n, k, d).optimal
+
+    problems = [Problem(6, 9, np.ones(3) / 3**0.5)]
+    assert check(claim, problems, weights="zero", num_tasks=0)
+    assert not check(partial(claim, factor=1.1), problems, weights="zero", num_tasks=0)
+
+
+def test_the_table_shows_every_row():
+    result = check(lambda: 1.0, PROBLEMS, weights=0.0, quantity="initial", num_tasks=1000)
+    assert len(str(result).splitlines()) == 1 + len(PROBLEMS) + 2
+    assert "DISAGREES" in str(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantity": "loss"}, "quantity must be one of"),
+        ({"evaluation": "both"}, "evaluation must be one of"),
+        ({"problems": []}, "problems must not be empty"),
+        ({"confidence": 1.0}, "confidence must be between 0 and 1 - 1e-9, got 1.0"),
+        ({"confidence": 1 - 1e-16}, "confidence must be between 0 and 1 - 1e-9"),
+        ({"approximate": True, "problems": PROBLEMS[:1]}, r"at least two sizes d, all different, .*got \[6\]"),
+        ({"approximate": True, "problems": [isotropic(d) for d in (8, 8, 16)]}, r"got \[8, 8, 16\]"),
+        ({"approximate": True, "claim": lambda: 0.0}, "its value is 0 at d = 6"),
+        ({"problems": PROBLEMS[0]}, "got one Problem: put it in a list"),
+        ({"problems": [(4, 8, 4)]}, r"must be of type Problem, got \(4, 8, 4\)"),
+        ({"claim": 0.25}, "claim must be a function or a sympy expression, got 0.25"),
+        ({"claim": 1 / (N - 40)}, "finite real number, got zoo at n = 40, k = 12, d = 6"),
+        ({"claim": sp.sqrt(-N)}, r"finite real number, got .*I at n = 40"),
+        ({"claim": lambda n: float("nan")}, "finite real number, got nan at n = 40"),
+        ({"claim": lambda n: [1.0, 2.0]}, r"finite real number, got \[1.0, 2.0\]"),
+        ({"claim": lambda n: np.complex128(1 + 2j)}, r"finite real number, got \(1\+2j\)"),
+        ({"claim": lambda n: 10**400}, "finite real number, got 1000"),
+        ({"approximate": "no"}, "approximate must be True or False, got 'no'"),
+        ({"confidence": "high"}, "confidence must be a finite number, got 'high'"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
+        ({"lr": None}, "lr must be a finite number, got None"),
+        ({"quantity": "optimal_lr", "lr": 0.0, "num_tasks": 2}, "lr must not be 0"),
+        ({"exact": None, "lr": 0.0}, "nothing to compare with"),
+        ({"claim": lambda q: q}, "claim may use n, k, d, .*, got q"),
+        ({"claim": sp.Symbol("eta")}, "claim may use n, k, d, .*, got eta"),
+        ({"weights": "random"}, "weights must be one of"),
+        ({"exact": None, "num_tasks": 2}, "lr must be a number"),
+    ],
+)
+def test_nonsense_is_refused(arguments, message):
+    defaults = {"claim": lambda n: n, "problems": PROBLEMS, "num_tasks": 0}
+    with pytest.raises(ValueError, match=message):
+        check(**(defaults | arguments))

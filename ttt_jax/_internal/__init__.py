@@ -1,0 +1,1 @@
+"""What the packages share and users do not call."""

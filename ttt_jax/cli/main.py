@@ -1,0 +1,342 @@
+"""The command line: `ttt-jax risk`, `sweep`, `report` and `tabular`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shlex
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ttt_jax.cli.tabular import add_tabular_command
+
+if TYPE_CHECKING:
+    from ttt_jax.problem import Problem
+    from ttt_jax.verdict.comparison import Comparison
+
+EXAMPLES = """examples:
+  ttt-jax risk --d 20 --n 20 --k 40
+  ttt-jax risk --d 200 --n 100 --k 400 --init zero --noise-var 0.1 --tasks 5000
+  ttt-jax risk --n 20 --k 40 --task beta.npy --feature-cov sx.npy --lr 1e-5 --evaluation same --json
+"""
+
+
+SWEEP_EXAMPLES = """examples:
+  ttt-jax sweep examples/sweep_small.toml --out out/small
+  ttt-jax sweep examples/sweep_small.toml --out out/small --resume
+  srun --ntasks=4 ttt-jax sweep grid.toml --out out/grid --resume --distributed
+  ttt-jax sweep grid.toml --out out/grid --coordinator 10.0.0.1:1234 --num-processes 2 --process-id 0
+"""
+
+
+class CommandError(ValueError):
+    """Bad input to a command, as one line for the user."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 with one line on standard error for bad input."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (ValueError, OSError, MemoryError, OverflowError) as error:
+        print(f"ttt-jax {arguments.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ttt-jax {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse without the usage text before the error."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="ttt-jax", description="Test-time training of linear transformers, in theory and simulation."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    risk = commands.add_parser(
+        "risk",
+        help="expected risk after one TTT step: exact, asymptotic and simulated",
+        description="Expected risk after one TTT step: exact, asymptotic and simulated.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    problem = risk.add_argument_group("problem")
+    problem.add_argument("--d", type=int, help="number of features (default: the size of the files)")
+    problem.add_argument("--n", type=int, required=True, help="context pairs")
+    problem.add_argument("--k", type=int, required=True, help="training queries of the TTT step")
+    problem.add_argument("--task", metavar="FILE.npy", help="task vector b, (d,) (default: ones/sqrt(d))")
+    problem.add_argument("--feature-cov", metavar="FILE.npy", help="Sx, scalar, (d,) or (d, d) (default: identity)")
+    problem.add_argument("--noise-var", type=float, default=0.0, help="variance of the label noise (default: 0)")
+    start = risk.add_argument_group("initial weights")
+    start.add_argument("--init", choices=("pretrained", "zero"), help="W* of the pretraining law (default), or W = 0")
+    start.add_argument("--weights", metavar="FILE.npy", help="W itself, scalar, (d,) or (d, d), in place of --init")
+    start.add_argument("--task-cov", metavar="FILE.npy", help="task covariance of pretraining (default: identity)")
+    start.add_argument("--pretrain-n", type=int, metavar="N", help="context pairs in pretraining (default: --n)")
+    start.add_argument(
+        "--pretrain-feature-cov", metavar="FILE.npy", help="feature covariance of pretraining (default: --feature-cov)"
+    )
+    start.add_argument(
+        "--pretrain-noise-var", type=float, metavar="X", help="label noise of pretraining (default: --noise-var)"
+    )
+    step = risk.add_argument_group("step and simulation")
+    step.add_argument(
+        "--lr", default="optimal", help="step size: optimal (default), or a number (--lr=-1e-3 if negative)"
+    )
+    step.add_argument(
+        "--evaluation", choices=("fresh", "same"), default="fresh", help="context at evaluation (default: fresh)"
+    )
+    step.add_argument("--tasks", type=int, default=20_000, help="simulated tasks; 0 for none (default: 20000)")
+    step.add_argument(
+        "--sampler",
+        choices=("data", "law"),
+        default="data",
+        help="sample rows and take a jax.grad step (data, default), or sample the law of the statistics",
+    )
+    step.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
+    step.add_argument("--x64", action="store_true", help="simulate in float64")
+    step.add_argument("--json", action="store_true", help="print one JSON object")
+    risk.set_defaults(run=run_risk)
+
+    sweep = commands.add_parser(
+        "sweep",
+        help="a grid of problems from a TOML file, resumable, on any number of devices and processes",
+        description="Compute every cell of a grid by theory and simulation; a stopped sweep goes on with --resume.",
+        epilog=SWEEP_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sweep.add_argument("spec", type=Path, metavar="SPEC.toml", help="the grid; see examples/")
+    sweep.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where the store and results.csv are kept"
+    )
+    sweep.add_argument("--resume", action="store_true", help="go on with the sweep in DIR, if there is one")
+    sweep.add_argument("--parquet", action="store_true", help="write results.parquet too (extra: parquet)")
+    several = sweep.add_argument_group("several processes, each started with this same command")
+    several.add_argument("--distributed", action="store_true", help="join the job that JAX detects (SLURM, MPI, ...)")
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0, without a launcher")
+    several.add_argument("--num-processes", type=int, metavar="N", help="number of processes, without a launcher")
+    several.add_argument("--process-id", type=int, metavar="I", help="of this process, 0 to N - 1")
+    sweep.set_defaults(run=run_sweep)
+
+    report = commands.add_parser(
+        "report",
+        help="figures and one HTML page of a sweep",
+        description="Draw a sweep, also one that is not finished: DIR/report.html, and DIR/figure-*.png and .svg.",
+    )
+    report.add_argument("directory", type=Path, metavar="DIR", help="--out of the sweep")
+    report.set_defaults(run=run_report)
+    add_tabular_command(commands)
+    return parser
+
+
+def run_risk(arguments: argparse.Namespace) -> int:
+    from ttt_jax._internal.validate import seed_integer
+    from ttt_jax.verdict.comparison import compare
+
+    lr = _lr(arguments.lr)
+    if arguments.tasks < 0:
+        raise CommandError(f"--tasks must be an integer >= 0, got {arguments.tasks}")
+    seed_integer(arguments.seed)
+    problem = _problem(arguments)
+    weights = _weights(arguments, problem)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        comparison = compare(
+            problem,
+            weights,
+            lr,
+            evaluation=arguments.evaluation,
+            num_tasks=arguments.tasks,
+            seed=arguments.seed,
+            sampler=arguments.sampler,
+            x64=arguments.x64,
+            progress=True,
+        )
+    for warning in caught:
+        print(f"ttt-jax risk: warning: {warning.message}", file=sys.stderr)
+    result = _as_json(comparison, problem, arguments)
+    print(json.dumps(result, indent=2, allow_nan=False) if arguments.json else _as_text(comparison, problem, arguments))
+    return 0
+
+
+def run_sweep(arguments: argparse.Namespace) -> int:
+    from ttt_jax._internal.processes import connect, is_leader
+    from ttt_jax.sweep import run as sweep
+
+    if arguments.parquet and not find_spec("pyarrow"):
+        raise CommandError("--parquet needs pyarrow: pip install 'ttt_jax[parquet]'")
+    address = (arguments.coordinator, arguments.num_processes, arguments.process_id)
+    joined = [value is not None for value in address]
+    if any(joined) and not all(joined):
+        raise CommandError("--coordinator, --num-processes and --process-id must be given together")
+    words = ["ttt-jax", "sweep", str(arguments.spec), "--out", str(arguments.out), "--resume"]
+    command = shlex.join([*words, *(["--parquet"] if arguments.parquet else [])])
+    several = arguments.distributed or all(joined)
+    if several:
+        connect(*address)
+        if is_leader():
+            print(f"ttt-jax sweep: if a process dies, start all of them again with: {command} ...", file=sys.stderr)
+    try:
+        rows = sweep.run_sweep(arguments.spec, arguments.out, resume=arguments.resume)
+    except (KeyboardInterrupt, sweep.ProcessDied, ValueError, OSError) as error:
+        status, message = 2, str(error)
+        if not isinstance(error, ValueError | OSError):
+            status = 130 if isinstance(error, KeyboardInterrupt) else 1
+            message = f"{message or 'interrupted'}; go on with: {command}"
+        print(f"ttt-jax sweep: {message}", file=sys.stderr, flush=True)
+        if several or isinstance(error, KeyboardInterrupt):
+            os._exit(status)  # an orderly exit would wait for the other processes, or crash in a compilation cut short
+        return status
+    if is_leader():
+        if arguments.parquet:
+            sweep.write_parquet(rows, arguments.out)
+        print(f"{arguments.out / sweep.RESULTS}: {len(rows)} cells; {sweep.verdict(rows)}")
+    return 0
+
+
+def run_report(arguments: argparse.Namespace) -> int:
+    from ttt_jax.sweep.report import write_report
+
+    print(write_report(arguments.directory))
+    return 0
+
+
+def _lr(text: str) -> float | None:
+    if text == "optimal":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise CommandError(f"--lr must be 'optimal' or a finite number, got {text!r}")
+    return value
+
+
+def _load(flag: str, path: str | None, default: float | np.ndarray | None = None) -> Any:
+    """The array of a .npy file, or the default; nothing in the file is ever executed."""
+    if path is None:
+        return default
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise CommandError(f"{flag}: no such file: {path}") from None
+    except (ValueError, EOFError, OSError, MemoryError):
+        array = None
+    if not isinstance(array, np.ndarray) or not array.size:
+        raise CommandError(f"{flag}: {path} is not a .npy file of numbers")
+    return array
+
+
+def _problem(arguments: argparse.Namespace) -> Problem:
+    from ttt_jax._internal.validate import positive_integer
+    from ttt_jax.problem import Problem
+
+    feature_cov = _load("--feature-cov", arguments.feature_cov, 1.0)
+    task = _load("--task", arguments.task)
+    if task is None:
+        sizes = [np.shape(feature_cov), np.shape(_load("--weights", arguments.weights, 1.0))]
+        sizes.append(np.shape(_load("--task-cov", arguments.task_cov, 1.0)))
+        known = [shape[0] for shape in sizes if shape] + ([] if arguments.d is None else [arguments.d])
+        if not known:
+            raise CommandError("--d is required, unless --task, --feature-cov, --task-cov or --weights gives the size")
+        d = positive_integer("--d", known[-1])
+        task = np.ones(d) / math.sqrt(d)
+    elif arguments.d is not None and np.shape(task) != (arguments.d,):
+        raise CommandError(f"--task must have shape ({arguments.d},) to fit --d, got {np.shape(task)}")
+    return Problem(arguments.n, arguments.k, task, feature_cov, arguments.noise_var)
+
+
+def _weights(arguments: argparse.Namespace, problem: Problem) -> np.ndarray:
+    from ttt_jax._internal.validate import weights_array
+    from ttt_jax.problem import Pretraining
+    from ttt_jax.theory.pretrained import pretrained_weights
+
+    pretraining_flags = ("task_cov", "pretrain_n", "pretrain_feature_cov", "pretrain_noise_var")
+    given = [f"--{name.replace('_', '-')}" for name in pretraining_flags if getattr(arguments, name) is not None]
+    if arguments.weights is not None and arguments.init is not None:
+        raise CommandError("--weights and --init exclude each other")
+    if given and (arguments.weights is not None or arguments.init == "zero"):
+        raise CommandError(f"{given[0]} has no effect with {'--weights' if arguments.weights else '--init zero'}")
+    if arguments.weights is not None:
+        return weights_array(_load("--weights", arguments.weights), problem.d)
+    if arguments.init == "zero":
+        return np.zeros(())
+    feature_cov = _load("--pretrain-feature-cov", arguments.pretrain_feature_cov, problem.feature_cov)
+    task_cov = _load("--task-cov", arguments.task_cov, 1.0)
+    try:
+        pretraining = Pretraining(
+            n=problem.n if arguments.pretrain_n is None else arguments.pretrain_n,
+            feature_cov=feature_cov,
+            task_cov=task_cov,
+            noise_var=problem.noise_var if arguments.pretrain_noise_var is None else arguments.pretrain_noise_var,
+            d=problem.d,
+        )
+    except ValueError as error:
+        raise CommandError(f"in pretraining, {error}") from None
+    return pretrained_weights(pretraining, dense=False)
+
+
+def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Namespace) -> dict:
+    """Numbers that do not exist or are not finite are null, with a reason beside them where there is one."""
+    from ttt_jax.verdict.comparison import finite_or_none
+
+    estimate, lr = comparison.estimate, comparison.lr
+    monte_carlo = None
+    if estimate is not None:
+        monte_carlo = {
+            "mean": finite_or_none(estimate.mean),
+            "stderr": finite_or_none(estimate.stderr),
+            "num_tasks": estimate.num_tasks,
+            "sampler": estimate.sampler,
+            "stderr_reliable": estimate.stderr_reliable,
+            "skewness": finite_or_none(estimate.skewness),
+            "kurtosis": finite_or_none(estimate.kurtosis),
+            "num_nonfinite": estimate.num_nonfinite,
+            "block_size": estimate.block_size,
+            "doubt": estimate.doubt,
+        }
+    assert comparison.exact is not None
+    return {
+        "d": problem.d,
+        "n": problem.n,
+        "k": problem.k,
+        "noise_var": problem.noise_var,
+        "init": "file" if arguments.weights is not None else arguments.init or "pretrained",
+        "evaluation": arguments.evaluation,
+        "seed": arguments.seed,
+        "lr": lr,
+        "optimal_lr": comparison.exact.optimal_lr,
+        "initial": {"exact": comparison.exact.initial},
+        "ttt": {
+            "exact": finite_or_none(comparison.exact.at(lr)),
+            "asymptotic": None if comparison.asymptotic is None else finite_or_none(comparison.asymptotic.at(lr)),
+            "asymptotic_reason": comparison.reason,
+            "monte_carlo": monte_carlo,
+        },
+        "z": finite_or_none(comparison.z),
+    }
+
+
+def _as_text(comparison: Comparison, problem: Problem, arguments: argparse.Namespace) -> str:
+    chosen = " (optimal)" if arguments.lr == "optimal" else ""
+    return (
+        f"d = {problem.d}, n = {problem.n}, k = {problem.k}, noise_var = {problem.noise_var:g}, "
+        f"evaluation = {arguments.evaluation}, lr = {comparison.lr:.6g}{chosen}\n{comparison}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

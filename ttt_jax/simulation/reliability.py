@@ -1,0 +1,106 @@
+"""Whether a run is long enough for the tails of the per-task risk, asked of the population and not of the run.
+
+The risk of one experiment is a polynomial of high degree in Gaussians (degree 12 for evaluation "same"). With few
+context pairs much of its variance can live on events that a run of the usual length never sees. Then the sample
+variance is too small, and so are the sample kurtosis and every other statistic that could warn: the runs whose
+interval misses are the runs that look well behaved. The mixture law (see `ttt_jax.simulation.summaries`) shows where the tails come
+from, the chi-squares t and the lengths of Gaussian vectors. Each is drawn here from a mixture of its own law and of
+size-biased ones (density times t^m), with the exact weights, so that rare events are common in a pilot of a few
+thousand draws.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ttt_jax._internal import linalg
+from ttt_jax.problem import GaussianTasks, Problem, mean_square
+
+__all__ = ["unseen_variance"]
+
+NUM_DRAWS = 16_384
+MAX_NORMALS = 2**21
+
+
+def unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluation: str, num_tasks: int) -> float:
+    """The share of the variance of the per-task risk that comes from events rarer than one in num_tasks.
+
+    Args:
+        problem: the test-time problem.
+        weights: W before the step, (), (d,) or (d, d).
+        lr: step size.
+        evaluation: "fresh" or "same" context at evaluation.
+        num_tasks: length of the run in question.
+
+    Returns:
+        E[(risk - mean)^2; risk in its upper 1/num_tasks tail] / Var(risk), in [0, 1], by importance sampling with a
+        fixed seed; 0 for a risk that does not vary.
+
+    Example:
+        >>> problem = Problem(n=2, k=2, task=[1.0, 0.0])
+        >>> unseen_variance(problem, np.zeros(()), 0.01, "same", 20_000) > 0.5
+        True
+        >>> problem = Problem(n=40, k=40, task=np.ones(40) / np.sqrt(40))
+        >>> unseen_variance(problem, np.zeros(()), 1e-6, "fresh", 20_000) < 0.1
+        True
+    """
+    if problem.dof is not None and problem.dof <= (24 if evaluation == "same" else 16):
+        return 1.0  # the variance is infinite: the risk has degree 8 or 12 in the features of one row
+    with np.errstate(all="ignore"):
+        return _unseen_variance(problem, weights, lr, evaluation, num_tasks)
+
+
+def _unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluation: str, num_tasks: int) -> float:
+    rng = np.random.default_rng(0)
+    size = max(512, min(NUM_DRAWS, MAX_NORMALS // problem.d))
+    log_weight = np.zeros(size)
+    scale = math.sqrt(problem.noise_var + mean_square(problem)) or 1.0
+    root, noise_std = linalg.sqrt(problem.feature_cov), math.sqrt(problem.noise_var) / scale
+
+    def chi_square(degrees: float, power: int) -> np.ndarray:
+        """Draws of a mixture of chi2(degrees) with its size-biased laws of order power/2 and power."""
+        biases = np.array([0, power / 2, power])
+        choices = rng.choice(3, size, p=[0.5, 0.25, 0.25])
+        t = 2 * rng.standard_gamma(degrees / 2 + biases[choices])
+        log_moments = [m * math.log(2) + math.lgamma(degrees / 2 + m) - math.lgamma(degrees / 2) for m in biases]
+        ratios = np.exp(biases * np.log(t)[:, None] - log_moments)
+        log_weight[:] -= np.log(ratios @ [0.5, 0.25, 0.25])
+        return t
+
+    def gaussian(dimension: int, power: int) -> np.ndarray:
+        """Standard Gaussian vectors whose squared length is drawn by chi_square."""
+        z = rng.standard_normal((size, dimension))
+        return z * np.sqrt(chi_square(dimension, power) / np.sum(z**2, axis=1))[:, None]
+
+    def statistic(predictor: np.ndarray, rows: int, t_power: int, z_power: int) -> np.ndarray:
+        """X'(X b + xi) for `rows` rows, as `law.draw_statistic` draws it."""
+        t = chi_square(rows, t_power)[:, None]
+        z = gaussian(problem.d + 1, z_power)
+        label = linalg.apply(root, predictor)
+        tau = np.sum(label**2, axis=1, keepdims=True) + noise_std**2
+        y = np.sum(label * z[:, 1:], axis=1, keepdims=True) + noise_std * z[:, :1]
+        ratio = np.divide(y, tau, out=np.zeros_like(y), where=tau > 0)
+        return linalg.apply(root, np.sqrt(t * tau) * z[:, 1:] + (t - np.sqrt(t * tau) * ratio) * label)
+
+    if isinstance(problem.task, GaussianTasks):
+        task = (problem.task.mean + linalg.apply(linalg.sqrt(problem.task.cov), gaussian(problem.d, 12))) / scale
+    else:
+        task = np.broadcast_to(problem.task / scale, (size, problem.d))
+    # The risk contains |u|^4 |r|^2 |v|^2 ("same") or (u'u_e)^2 |r|^2 |v|^2, and its fourth power is what is averaged.
+    u = statistic(task, problem.n, *((24, 12) if evaluation == "same" else (16, 8)))
+    v = statistic(task - linalg.apply(weights, u), problem.k, 8, 4)
+    u_eval = u if evaluation == "same" else statistic(task, problem.n, 8, 4)
+    predictor = linalg.apply(weights, u_eval) + 2 * lr * scale**2 * np.sum(u * u_eval, axis=1, keepdims=True) * v
+    risk = np.sum(linalg.apply(root, task - predictor) ** 2, axis=1)
+
+    weight = np.exp(log_weight)
+    weight /= weight.sum()
+    deviation = weight * (risk - weight @ risk) ** 2
+    variance = deviation.sum()
+    if variance <= 1e-24 * (weight @ risk) ** 2:
+        return 0.0
+    largest_first = np.argsort(-risk)
+    probability, share = np.cumsum(weight[largest_first]), np.cumsum(deviation[largest_first]) / variance
+    return float(np.interp(1 / num_tasks, probability, share))

@@ -1,0 +1,1 @@
+"""Grids of problems: specification, store, run, report."""

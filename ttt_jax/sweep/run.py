@@ -1,0 +1,254 @@
+"""Sweeps: every cell of a specification by Monte Carlo and by theory, kept in a store, resumable after any stop.
+
+Process 0 alone opens the store. What it keeps of an unfinished cell is the tally after some block, so that a run that
+goes on from there ends with exactly the numbers of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ttt_jax._internal.processes import ProcessDied, is_leader, share
+from ttt_jax._internal.progress import Progress
+from ttt_jax.simulation.driver import estimate_of, simulate
+from ttt_jax.simulation.tally import Tally
+from ttt_jax.sweep.spec import Cell, Spec, load_spec, make_spec
+from ttt_jax.sweep.store import Store, StoreError
+from ttt_jax.verdict.comparison import Comparison, family_verdict, finite_or_none, theory
+
+__all__ = ["ProcessDied", "read_sweep", "run_sweep", "verdict", "write_parquet"]
+
+SECONDS_PER_SAVE = 1.0
+RESULTS, CONVERGENCE = "results.csv", "convergence.csv"
+
+
+def run_sweep(path: Path, directory: Path, *, resume: bool = False, progress: bool = True) -> list[dict[str, Any]]:
+    """Compute every cell of the specification that the directory does not hold yet.
+
+    Args:
+        path: the TOML file.
+        directory: where the store and the results are kept; results.csv has one row per cell, convergence.csv the
+            estimates at log-spaced numbers of tasks.
+        resume: go on with a sweep of the same specification; without it, a directory that holds one is refused.
+        progress: show a progress bar on a terminal, or a line now and then elsewhere.
+
+    Returns:
+        The rows of results.csv, in the order of the cells.
+
+    Raises:
+        ValueError: the specification, the directory or the store cannot be used, in one line.
+    """
+    with _opened(path, directory, resume) as (store, start):
+        spec = make_spec(start["spec"])
+        rows = {int(index): row for index, row in start["rows"].items()}
+        partial = start["partial"]
+        with Progress("sweep, cells", len(spec.cells), enabled=progress and is_leader(), log=True) as bar:
+            bar.advance(len(rows))
+            for cell in spec.cells:
+                if cell.index not in rows:
+                    begun = partial if partial and partial["cell"] == cell.index else None
+                    rows[cell.index] = _run_cell(spec, cell, begun, store, bar)
+        ordered = [rows[cell.index] for cell in spec.cells]
+        if is_leader():
+            write_results(ordered, directory)
+    return ordered
+
+
+@contextmanager
+def _opened(path: Path, directory: Path, resume: bool) -> Iterator[tuple[Store | None, dict]]:
+    """The store, None but in process 0, and what is known at the start, the same in every process."""
+    with ExitStack() as stack:
+        store, start = None, {}
+        if is_leader():
+            try:
+                _, data = load_spec(path)
+                store = stack.enter_context(Store(directory))
+                start = _start(store, data, path, directory, resume)
+            except (ValueError, OSError) as error:
+                start = {"error": str(error)}
+        start = share(start)
+        if "error" in start:
+            raise ValueError(start["error"])
+        yield store, start
+
+
+def _start(store: Store, data: dict, path: Path, directory: Path, resume: bool) -> dict:
+    """The specification and what is done of it."""
+    records = dict(store.records())
+    if not records and (directory / RESULTS).exists():
+        raise StoreError(f"{store.path}: empty beside {RESULTS} of a sweep; restore a copy, or start in a new --out")
+    if not records:
+        store.put({"spec": data})
+        return {"spec": data, "rows": {}, "partial": None}
+    if not resume:
+        raise StoreError(f"{directory}: holds a sweep already; add --resume to go on with it, or choose another --out")
+    changes = list(_differences("", records["spec"], data))
+    if changes:
+        raise StoreError(f"{path}: differs from the sweep in {directory}: {'; '.join(changes)}")
+    rows = {name.removeprefix("cell "): row for name, row in records.items() if name.startswith("cell ")}
+    return {"spec": data, "rows": rows, "partial": records.get("partial")}
+
+
+def _differences(key: str, before: Any, after: Any) -> Iterable[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in sorted({*before, *after}):
+            yield from _differences(f"{key}.{name}".lstrip("."), before.get(name), after.get(name))
+    elif before != after:
+        was, now = ("missing" if value is None else value for value in (before, after))
+        yield f"{key} was {was}, is {now}"
+
+
+def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
+    """The row of one cell, which the store then holds; from the tally of `begun` on, if there is one."""
+    problem, weights = cell.problem()
+    exact, asymptotic, reason = theory(problem, weights, cell.evaluation, cell.seed)
+    curve = asymptotic if cell.lr == "asymptotic" else exact or asymptotic
+    if curve is None:
+        raise ValueError(f"grid.lr: 'asymptotic' does not apply to cell {cell.index}: {reason}")
+    lr = share(curve.optimal_lr if isinstance(cell.lr, str) else cell.lr)
+    plan = spec.plan(cell, begun["block_size"] if begun else None)
+    first, before = (Tally.from_dict(begun["tally"]), begun["seconds"]) if begun else (Tally(), 0.0)
+    tally, started = first, time.perf_counter()
+    saved = started
+    for tally in simulate(problem, weights, lr, plan, first):
+        now = time.perf_counter()
+        rate = (tally.num_tasks - first.num_tasks) / (now - started)
+        error = tally.moments.stderr / abs(tally.moments.mean or 1.0)
+        bar.advance(0, f"{rate:.3g} tasks/s, relative error {error:.1e}")
+        if store and now - saved > SECONDS_PER_SAVE:
+            saved = now
+            seconds = before + now - started
+            kept = {"cell": cell.index, "tally": tally.to_dict(), "block_size": plan.block_size, "seconds": seconds}
+            store.put({"partial": kept})
+    estimate = estimate_of(problem, weights, lr, plan, tally)
+    comparison = Comparison(lr, exact, asymptotic, reason, estimate)
+    row = _row(cell, comparison, plan.x64, before + time.perf_counter() - started)
+    if store:
+        store.put({f"cell {cell.index}": row}, remove=["partial"])
+    bar.advance()
+    return row
+
+
+def _row(cell: Cell, comparison: Comparison, x64: bool, seconds: float) -> dict[str, Any]:
+    """One line of results.csv; what does not exist is null, with its reason in `note`."""
+    estimate, lr = comparison.estimate, comparison.lr
+    assert estimate is not None
+    notes = [comparison.reason or ""]
+    if estimate.num_nonfinite:
+        notes.append(f"the risk of {estimate.num_nonfinite} tasks is not finite: no mean")
+    elif not estimate.stderr_reliable:
+        notes.append("too few tasks for the tails of the risk: the standard error is doubtful")
+    return {
+        "cell": cell.index,
+        "d": cell.d,
+        "n": cell.n,
+        "k": cell.k,
+        "n_over_d": cell.n / cell.d,
+        "k_over_d": cell.k / cell.d,
+        "noise_var": cell.noise_var,
+        "shift": cell.shift,
+        **{f"shift_{name}": value for name, value in cell.shift_parameters.items()},
+        "init": cell.init,
+        "evaluation": cell.evaluation,
+        "lr_rule": cell.lr if isinstance(cell.lr, str) else "given",
+        "lr": lr,
+        "initial": None if comparison.exact is None else comparison.exact.initial,
+        "exact": None if comparison.exact is None else finite_or_none(comparison.exact.at(lr)),
+        "asymptotic": None if comparison.asymptotic is None else finite_or_none(comparison.asymptotic.at(lr)),
+        "estimate": finite_or_none(estimate.mean),
+        "stderr": finite_or_none(estimate.stderr),
+        "stderr_reliable": estimate.stderr_reliable,
+        "z": finite_or_none(comparison.z),
+        "num_tasks": estimate.num_tasks,
+        "num_nonfinite": estimate.num_nonfinite,
+        "skewness": finite_or_none(estimate.skewness),
+        "kurtosis": finite_or_none(estimate.kurtosis),
+        "sampler": estimate.sampler,
+        "seed": estimate.seed,
+        "block_size": estimate.block_size,
+        "x64": x64,
+        "note": "; ".join(note for note in notes if note),
+        "history": [[count, finite_or_none(mean), finite_or_none(stderr)] for count, mean, stderr in estimate.history],
+        "versions": f"ttt_jax {version('ttt_jax')}, jax {jax.__version__}",
+        "device": jax.devices()[0].device_kind,
+        "seconds": round(seconds, 3),
+    }
+
+
+def write_results(rows: Sequence[dict[str, Any]], directory: Path) -> None:
+    """Write results.csv, a row per cell, and convergence.csv, a row per cell and mark; each whole or not at all.
+
+    Values that do not exist are empty.
+    """
+    results = [{name: value for name, value in row.items() if name != "history"} for row in rows]
+    history = [
+        {"cell": row["cell"], "num_tasks": count, "mean": mean, "stderr": stderr}
+        for row in rows
+        for count, mean, stderr in row["history"]
+    ]
+    for name, table in ((RESULTS, results), (CONVERGENCE, history)):
+        columns = _columns(table)
+        scratch = directory / f".{name}.part"
+        with scratch.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
+        scratch.replace(directory / name)
+
+
+def write_parquet(rows: Sequence[dict[str, Any]], directory: Path) -> None:
+    """Write results.parquet, the columns of results.csv with their types; needs the extra `ttt_jax[parquet]`."""
+    from pyarrow import Table, parquet
+
+    columns = [name for name in _columns(rows) if name != "history"]
+    table = Table.from_pylist([{name: row.get(name) for name in columns} for row in rows])
+    scratch = directory / ".results.parquet.part"
+    parquet.write_table(table, scratch)
+    scratch.replace(directory / "results.parquet")
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The names of all rows in the order of the first, with every parameter of a shift behind its name."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    parameters = [name for name in names if name.startswith("shift_")]
+    return [
+        column
+        for name in names
+        if name not in parameters
+        for column in ([name, *parameters] if name == "shift" else [name])
+    ]
+
+
+def read_sweep(directory: Path) -> tuple[Spec, list[dict[str, Any]]]:
+    """The specification of a sweep and the rows of the cells that are finished, also while it runs.
+
+    Raises:
+        ValueError: there is no sweep in the directory, or its store is damaged.
+    """
+    with Store(directory, writable=False) as store:
+        records = dict(store.records())
+    rows = [row for name, row in records.items() if name.startswith("cell ")]
+    return make_spec(records["spec"]), sorted(rows, key=lambda row: row["cell"])
+
+
+def verdict(rows: Sequence[dict[str, Any]]) -> str:
+    """One line: whether the simulated risks agree with the exact ones."""
+    zs = [row["z"] for row in rows if row["stderr_reliable"] and row["z"] is not None]
+    agree, bound = family_verdict(zs)
+    outside = sum(abs(z) > bound for z in zs)
+    broken = sum(row["num_nonfinite"] > 0 for row in rows)
+    agreement = f"agree: |z| <= {bound:.2f} in all {len(zs)} cells" if zs else "agreement: no cell to judge"
+    parts = [agreement if agree else f"DISAGREE: |z| > {bound:.2f} in {outside} of {len(zs)} cells"]
+    if unjudged := len(rows) - len(zs) - broken:
+        parts.append(f"{unjudged} not judged, their tails make the standard error doubtful")
+    if broken:
+        parts.append(f"{broken} with risks that are not finite")
+    return "; ".join(parts)

@@ -1,0 +1,270 @@
+"""The specification of a sweep: a TOML file that expands to cells, checked before anything is computed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ttt_jax._internal.validate import (
+    choice,
+    finite_number,
+    non_negative,
+    positive_integer,
+    positive_number,
+    seed_integer,
+)
+from ttt_jax.problem import EVALUATIONS, Problem
+from ttt_jax.shifts import SHIFTS, make_shift
+from ttt_jax.simulation.blocks import MAX_BLOCK_SIZE, MAX_ROWS
+from ttt_jax.simulation.driver import SAMPLERS, Plan, make_plan
+from ttt_jax.theory.pretrained import pretrained_weights
+
+__all__ = ["Cell", "Spec", "load_spec"]
+
+INITS = ("pretrained", "zero")
+LR_RULES = ("optimal", "asymptotic")
+MAX_CELLS = 1_000_000
+SWEEP_KEYS = ("seed", "num_tasks", "target_relative_stderr", "max_tasks", "sampler", "x64", "block_size")
+GRID_KEYS = ("d", "n", "n_over_d", "k", "k_over_d", "noise_var", "lr", "init", "evaluation", "sampler", "shift")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of the grid."""
+
+    index: int
+    d: int
+    n: int
+    k: int
+    noise_var: float
+    shift: str
+    shift_parameters: dict[str, Any] = field(hash=False)
+    init: str
+    evaluation: str
+    lr: str | float
+    sampler: str
+    seed: int
+
+    def problem(self) -> tuple[Problem, np.ndarray]:
+        """The test problem and the weights before the step."""
+        pretraining, problem = make_shift(
+            self.shift, n=self.n, k=self.k, d=self.d, noise_var=self.noise_var, **self.shift_parameters
+        )
+        return problem, pretrained_weights(pretraining, dense=False) if self.init == "pretrained" else np.zeros(())
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A sweep: its cells, how long each is simulated, and the axes that vary.
+
+    Args:
+        seed: every cell's seed is derived from it and from the cell's place in the grid.
+        num_tasks: tasks per cell; the most, if there is a target.
+        target_relative_stderr: when a cell may stop, see `estimate_risk`; None for never.
+        x64: simulate in float64.
+        block_size: tasks per block, None for the default of the cell's size.
+        axes: name of every axis of the grid with more than one value, and its values, in the order of the file.
+        cells: in the order of the grid, the last axis fastest.
+    """
+
+    seed: int
+    num_tasks: int
+    target_relative_stderr: float | None
+    x64: bool
+    block_size: int | None
+    axes: dict[str, list]
+    cells: tuple[Cell, ...]
+
+    def plan(self, cell: Cell, block_size: int | None = None) -> Plan:
+        """How a cell is simulated."""
+        return make_plan(
+            cell.d,
+            self.num_tasks,
+            cell.seed,
+            cell.evaluation,
+            cell.sampler,
+            self.x64,
+            block_size or self.block_size,
+            self.target_relative_stderr,
+        )
+
+
+def load_spec(path: Path) -> tuple[Spec, dict]:
+    """Read a specification; also returned as plain data, to be kept and compared.
+
+    Raises:
+        ValueError: naming the file, the key and what would be right.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a TOML file: {error}") from None
+    try:
+        return make_spec(data), data
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def make_spec(data: dict) -> Spec:
+    """The specification that a parsed TOML file holds.
+
+    Example:
+        >>> spec = make_spec({"sweep": {"num_tasks": 100}, "grid": {"d": [10, 20], "n_over_d": 0.5, "k": [5, 8]}})
+        >>> [(cell.d, cell.n, cell.k) for cell in spec.cells], spec.axes
+        ([(10, 5, 5), (10, 5, 8), (20, 10, 5), (20, 10, 8)], {'d': [10, 20], 'k': [5, 8]})
+        >>> make_spec({"sweep": {"num_tasks": 100}, "grid": {"d": 10, "n": 0, "k": 5}})
+        Traceback (most recent call last):
+        ValueError: grid.n must be an integer >= 1, got 0
+    """
+    for section in data:
+        _in("", section, ("sweep", "grid"))
+    sweep, grid = (_table(section, data.get(section, {})) for section in ("sweep", "grid"))
+    for key in sweep:
+        _in("sweep.", key, SWEEP_KEYS)
+    for key in grid:
+        _in("grid.", key, GRID_KEYS)
+    target = sweep.get("target_relative_stderr")
+    length = "num_tasks" if target is None else "max_tasks"
+    other = "max_tasks" if target is None else "num_tasks"
+    if other in sweep or length not in sweep:
+        raise ValueError("sweep needs either num_tasks, or target_relative_stderr together with max_tasks")
+    if "sampler" in sweep and "sampler" in grid:
+        raise ValueError("grid.sampler is given in [sweep] already")
+    x64 = sweep.get("x64", False)
+    if not isinstance(x64, bool):
+        raise ValueError(f"sweep.x64 must be true or false, got {x64!r}")
+    seed = seed_integer(sweep.get("seed", 0))
+    num_tasks = positive_integer(f"sweep.{length}", sweep[length])
+    block_size = _size("sweep.block_size", sweep["block_size"], MAX_BLOCK_SIZE) if "block_size" in sweep else None
+    if target is not None and not 0 < finite_number("sweep.target_relative_stderr", target) < 1:
+        raise ValueError(f"sweep.target_relative_stderr must be between 0 and 1, got {target}")
+    axes = _axes({"sampler": sweep.get("sampler", "law"), **grid})
+    cells = tuple(_cells(axes, seed))
+    varying = {name: values for name, values in axes.items() if len(values) > 1}
+    return Spec(seed, num_tasks, target, x64, block_size, varying, cells)
+
+
+def _axes(grid: dict) -> dict[str, list]:
+    """The values along every axis, checked one by one."""
+    for size in ("n", "k"):
+        if (size in grid) == (f"{size}_over_d" in grid):
+            raise ValueError(f"grid.{size} must be given, as {size} or as {size}_over_d, not both")
+    if "d" not in grid:
+        raise ValueError("grid.d is missing: the number of features, or a list of them")
+    checks: dict[str, Callable] = {
+        **dict.fromkeys(("d", "n", "k"), _size),
+        **dict.fromkeys(("n_over_d", "k_over_d"), positive_number),
+        "noise_var": non_negative,
+        "lr": _lr,
+        "init": partial(choice, choices=INITS),
+        "evaluation": partial(choice, choices=EVALUATIONS),
+        "sampler": partial(choice, choices=tuple(SAMPLERS)),
+    }
+    axes = {}
+    for name, given in grid.items():
+        values = _shifts(given) if name == "shift" else [checks[name](f"grid.{name}", value) for value in _list(given)]
+        if not values:
+            raise ValueError(f"grid.{name} is an empty list")
+        if len({json.dumps(value) for value in values}) < len(values):
+            raise ValueError(f"grid.{name} holds a value twice")
+        axes[name] = values
+    number = np.prod([float(len(values)) for values in axes.values()])
+    if number > MAX_CELLS:
+        raise ValueError(f"grid has {number:.3g} cells, more than {MAX_CELLS}")
+    return axes
+
+
+def _shifts(given: Any) -> list[dict]:
+    """The shifts of [grid.shift] or [[grid.shift]], or of a name or names, each as {"name": ..., parameters}."""
+    shifts = []
+    for table in _list(given):
+        table = {"name": table} if isinstance(table, str) else _table("grid.shift", table)
+        if "name" not in table:
+            raise ValueError(f"grid.shift.name is missing: one of {', '.join(SHIFTS)}")
+        for parameter in table.keys() & {"n", "k", "d", "noise_var"}:
+            raise ValueError(f"grid.shift.{parameter} is no parameter of a shift: it is grid.{parameter}")
+        values = {key: _list(value) for key, value in table.items()}
+        for key, value in ((key, value) for key, given in values.items() for value in given):
+            if not isinstance(value, str if key == "name" else str | float | int):
+                raise ValueError(f"grid.shift.{key} must be {'a name' if key == 'name' else 'a number'}, got {value!r}")
+        combinations = itertools.product(*values.values())
+        shifts += [dict(zip(table, combination, strict=True)) for combination in combinations]
+    return shifts
+
+
+def _cells(axes: dict[str, list], seed: int) -> Iterator[Cell]:
+    """The product of the axes; one problem of every shift and size is made, to find what it refuses."""
+    tried = set()
+    for index, values in enumerate(itertools.product(*axes.values())):
+        at = dict(zip(axes, values, strict=True))
+        d = at["d"]
+        n, k = (at[size] if size in at else _rows(f"{size}_over_d", at) for size in ("n", "k"))
+        parameters = dict(at.get("shift", {"name": "none"}))
+        cell = Cell(
+            index=index,
+            d=d,
+            n=n,
+            k=k,
+            noise_var=at.get("noise_var", 0.0),
+            shift=parameters.pop("name"),
+            shift_parameters=parameters,
+            init=at.get("init", "pretrained"),
+            evaluation=at.get("evaluation", "fresh"),
+            lr=at.get("lr", "optimal"),
+            sampler=at["sampler"],
+            seed=int(np.random.SeedSequence([seed, index]).generate_state(1)[0]),
+        )
+        kind = cell.shift, json.dumps(parameters), d
+        if kind not in tried:
+            tried.add(kind)
+            try:
+                if cell.problem()[0].feature_law != "gaussian" and cell.sampler == "law":
+                    raise ValueError(f"sampler must be 'data' for {cell.shift!r}, got 'law'")
+            except MemoryError:
+                raise ValueError(f"grid.d is too large for the memory, got {d}") from None
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"grid.shift: {error}") from None
+        yield cell
+
+
+def _rows(ratio: str, at: dict) -> int:
+    rows = round(min(at[ratio] * at["d"], 2.0 * MAX_ROWS))
+    if not 1 <= rows <= MAX_ROWS:
+        bound = "at least one row" if rows < 1 else f"at most {MAX_ROWS} rows"
+        raise ValueError(f"grid.{ratio} must give {bound}, got {at[ratio]} at d = {at['d']}")
+    return rows
+
+
+def _size(key: str, value: Any, largest: int = MAX_ROWS) -> int:
+    if positive_integer(key, value) > largest:
+        raise ValueError(f"{key} must be at most {largest}, got {value}")
+    return value
+
+
+def _list(value: Any) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def _table(key: str, value: Any) -> dict:
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} must be a table, got {value!r}")
+    return value
+
+
+def _in(prefix: str, key: str, known: tuple[str, ...]) -> None:
+    if key not in known:
+        raise ValueError(f"{prefix}{key} is no key here; known are {', '.join(known)}")
+
+
+def _lr(key: str, value: Any) -> str | float:
+    return choice(key, value, LR_RULES) if isinstance(value, str) else finite_number(key, value)

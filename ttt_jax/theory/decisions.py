@@ -1,0 +1,266 @@
+"""Practical questions about TTT, answered by the exact risk at the exact optimal step size.
+
+As a function of k the curve is c0 - alpha k lr + (beta k + gamma k^2) lr^2 (E S Sx S has that form for a sample
+covariance S of k rows), so the gain of the best step is a hyperbola in k, and questions about k have closed answers:
+
+    gain(k) = k alpha^2 / [4 (beta + gamma k)],    rising from 0 to alpha^2 / (4 gamma).
+
+Nothing of the kind holds in n (Corollary 4.4: more context may hurt), so n is scanned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ttt_jax._internal.validate import choice, finite_number, positive_integer
+from ttt_jax.problem import EVALUATIONS, GaussianTasks, Problem, require_gaussian
+from ttt_jax.theory.exact import exact_risk, risk_coefficients
+from ttt_jax.theory.paper import misalignment
+from ttt_jax.theory.pretrained import starting_weights
+
+__all__ = [
+    "Alignment",
+    "SampleComplexity",
+    "StartComparison",
+    "alignment",
+    "best_context",
+    "sample_complexity",
+    "warm_or_cold",
+]
+
+Weights = ArrayLike | Callable[[int], ArrayLike] | str
+
+
+class Alignment(NamedTuple):
+    """How W fits a task, each value relative to B = |b|^2.
+
+    Args:
+        misalignment: A/B, 0 for a W that reproduces the task on average.
+        spread: n |W|_F^2, what W adds by its size.
+        initial: the exact risk without TTT.
+        gain: what the best TTT step takes off it.
+    """
+
+    misalignment: float
+    spread: float
+    initial: float
+    gain: float
+
+
+def alignment(problem: Problem, weights: ArrayLike) -> Alignment:
+    """How well W suits the task, and what that leaves for TTT to gain.
+
+        A = b'(I - nW)^2 b;   the gain is about k/(k+d) A^2 / (A + spread): the worse the alignment, the larger
+
+    Args:
+        problem: with Sx = I, no noise and one task.
+        weights: diagonal W.
+
+    Raises:
+        ValueError: outside these conditions.
+
+    Example:
+        >>> aligned, reverse = (Problem(20, 40, task) for task in ([1.0] * 20 + [0.0] * 20, [0.0] * 20 + [1.0] * 20))
+        >>> weights = [1 / 40] * 20 + [0.0] * 20
+        >>> [[round(x, 3) for x in alignment(problem, weights)] for problem in (aligned, reverse)]
+        [[0.25, 0.25, 0.513, 0.036], [1.0, 0.25, 1.25, 0.298]]
+
+    Reference: Definition 5.1 of Gozeten et al. (ICML 2025).
+    """
+    a, spread = misalignment(problem, weights)
+    norm2 = float(problem.task @ problem.task)
+    curve = exact_risk(problem, weights)
+    return Alignment(*(x / norm2 for x in (a, spread, curve.initial, curve.initial - curve.optimal)))
+
+
+class StartComparison(NamedTuple):
+    """Warm against cold start.
+
+    Args:
+        warm, cold: the exact risks after the best step from W and from 0.
+        better: "warm" or "cold".
+        switch: the smallest k >= 1 from which the other start than at k = 1 is at least as good; None if there is none.
+    """
+
+    warm: float
+    cold: float
+    better: str
+    switch: int | None
+
+
+def warm_or_cold(problem: Problem, weights: Weights = "pretrained", evaluation: str = "fresh") -> StartComparison:
+    """Whether to start TTT from the pretrained W or from 0, and from which k on the answer changes.
+
+    The two risks, each c0 minus a hyperbola in k, are equal at the roots of a quadratic.
+
+    Args:
+        problem: the test-time problem, one task.
+        weights: W as an array, or "pretrained" for isotropic tasks under the law of the problem.
+        evaluation: "fresh" or "same" context at evaluation.
+
+    Raises:
+        ValueError: for random tasks, or W that does not fit.
+
+    Example:
+        >>> problem = Problem(n=200, k=800, task=np.ones(400) / 20)      # Figure 1b at k = 2 d
+        >>> answer = warm_or_cold(problem)
+        >>> answer.better, answer.switch, answer.switch / 400            # Corollary 4.6 says .9
+        ('cold', 380, 0.95)
+
+    Reference: Corollary 4.6 of Gozeten et al. (ICML 2025) is the leading order.
+    """
+    warm, cold = (_in_k(problem, w, [problem.n], evaluation)[0] for w in (weights, "zero"))
+    risks = warm.risk(problem.k), cold.risk(problem.k)
+    sign = warm.risk(1) - cold.risk(1)
+    # (c0 difference) D_w D_c = k (alpha_w^2 D_c - alpha_c^2 D_w) / 4 with D = beta + gamma k
+    gap = warm.c0 - cold.c0
+    x, y = warm.alpha**2 / 4, cold.alpha**2 / 4
+    roots = np.roots(
+        [
+            gap * warm.gamma * cold.gamma - x * cold.gamma + y * warm.gamma,
+            gap * (warm.beta * cold.gamma + warm.gamma * cold.beta) - x * cold.beta + y * warm.beta,
+            gap * warm.beta * cold.beta,
+        ]
+    )
+    candidates = sorted(math.ceil(root.real) for root in roots if abs(root.imag) == 0 and root.real > 1)
+    switch = next((k for k in candidates if sign * (warm.risk(k) - cold.risk(k)) <= 0), None) if sign else None
+    return StartComparison(*risks, "warm" if risks[0] <= risks[1] else "cold", switch)
+
+
+def best_context(problem: Problem, weights: Weights = "pretrained", *, max_n: int, evaluation: str = "fresh") -> int:
+    """The context length n in 1, ..., max_n with the smallest risk after the best TTT step on k queries.
+
+    Args:
+        problem: gives k, the task, features and noise; its n is not used.
+        weights: W as an array for every n, as a function of n, "pretrained" (at each n anew) or "zero".
+        max_n: largest context length to consider.
+        evaluation: "fresh" or "same" context at evaluation.
+
+    Raises:
+        ValueError: for random tasks, or W that does not fit.
+
+    Example:
+        >>> problem = Problem(n=1, k=40_000, task=np.ones(400) / 20)
+        >>> best_context(problem, max_n=300), best_context(problem, max_n=2000)     # a dip at 68, a hump at 300
+        (68, 2000)
+
+    Reference: Corollary 4.4 of Gozeten et al. (ICML 2025) says where more context hurts.
+    """
+    curves = _in_k(problem, weights, range(1, positive_integer("max_n", max_n) + 1), evaluation)
+    return 1 + int(np.argmin([curve.risk(problem.k) for curve in curves]))
+
+
+class SampleComplexity(NamedTuple):
+    """Labelled pairs needed for a target risk; None where max_n is not enough.
+
+    Args:
+        without_ttt: smallest n for the pretrained model without TTT.
+        context: smallest n with TTT and unlimited k.
+        n, k: the context and the training queries of smallest n + k with TTT.
+        ratio: without_ttt / (n + k), how many times fewer labelled pairs TTT needs.
+    """
+
+    without_ttt: int | None
+    context: int | None
+    n: int | None
+    k: int | None
+    ratio: float | None
+
+
+def sample_complexity(
+    problem: Problem, target: float, weights: Weights = "pretrained", *, max_n: int, evaluation: str = "fresh"
+) -> SampleComplexity:
+    """The smallest n, and the smallest n + k, that reach a target risk with and without TTT.
+
+    Args:
+        problem: gives the task, features and noise; its n and k are not used.
+        target: the risk to reach, label noise included, not normalised.
+        weights: where TTT starts, in the forms of `best_context`.
+        max_n: largest context length to consider; time and memory are proportional to it.
+        evaluation: "fresh" or "same" context at evaluation.
+
+    Raises:
+        ValueError: for random tasks, W that does not fit, or a target that is no finite number.
+
+    Example:
+        >>> problem = Problem(n=1, k=1, task=np.ones(100) / 10)
+        >>> answer = sample_complexity(problem, target=0.21, weights="zero", max_n=1000)
+        >>> answer.without_ttt, answer.context, answer.n + answer.k
+        (380, 29, 587)
+
+    Reference: the abstract of Gozeten et al. (ICML 2025).
+    """
+    finite_number("target", target)
+    lengths = range(1, positive_integer("max_n", max_n) + 1)
+    plain = _in_k(problem, "pretrained", lengths, evaluation)
+    curves = (
+        plain if isinstance(weights, str) and weights == "pretrained" else _in_k(problem, weights, lengths, evaluation)
+    )
+    without = next((n for n, curve in zip(lengths, plain, strict=True) if curve.c0 <= target), None)
+    needed = [(n, k) for n, curve in zip(lengths, curves, strict=True) if math.isfinite(k := curve.smallest_k(target))]
+    if not needed:
+        return SampleComplexity(without, None, None, None, None)
+    n, k = min(needed, key=sum)
+    return SampleComplexity(without, needed[0][0], n, int(k), without / (n + k) if without else None)
+
+
+class _InK(NamedTuple):
+    """The risk of the best step as a function of k: c0 - k alpha^2 / [4 (beta + gamma k)]."""
+
+    c0: float
+    alpha: float
+    beta: float
+    gamma: float
+
+    def risk(self, k: float) -> float:
+        return self.c0 - k * self._gain_per_query(k) if self.alpha > 0 else self.c0
+
+    def _gain_per_query(self, k: float) -> float:
+        return self.alpha**2 / (4 * (self.beta + self.gamma * k))
+
+    def smallest_k(self, target: float) -> float:
+        """Smallest k >= 0 with risk(k) <= target; inf if there is none."""
+        gain = self.c0 - target
+        if gain <= 0:
+            return 0
+        rest = self.alpha**2 / 4 - gain * self.gamma
+        return math.ceil(gain * self.beta / rest) if rest > 0 else math.inf
+
+
+def _in_k(problem: Problem, weights: Weights, lengths: Sequence[int], evaluation: str) -> list[_InK]:
+    """The risk as a function of k for every context length."""
+    choice("evaluation", evaluation, EVALUATIONS)
+    require_gaussian(problem, "the exact risk as a function of k")
+    if isinstance(problem.task, GaussianTasks):
+        raise ValueError("task must be one vector here, not GaussianTasks")
+    starts = (weights(n) if callable(weights) else weights for n in lengths)
+    stack = np.stack([starting_weights(start, problem, n) for n, start in zip(lengths, starts, strict=True)])
+    with jax.enable_x64(True):
+        law = [jnp.asarray(a, jnp.float64) for a in (problem.task, problem.feature_cov, problem.noise_var)]
+        n = jnp.asarray(lengths, jnp.float64)
+        c0, c1, one, two = (np.asarray(c) for c in _at_one_and_two(*law, stack, n, evaluation))
+    gamma = (two - 2 * one) / 2
+    return [_InK(*row) for row in np.stack([c0, c1, one - gamma, gamma], axis=1).tolist()]
+
+
+def _scan(task, feature_cov, noise_var, weights, n, evaluation):
+    def one_length(arguments):
+        w, rows = arguments
+
+        def at(k):
+            return jnp.stack(risk_coefficients(task, feature_cov, noise_var, w, rows, k, evaluation=evaluation))
+
+        (c0, c1, one), (_, _, two) = jax.vmap(at)(jnp.array([1.0, 2.0]))
+        return c0, c1, one, two
+
+    return jax.lax.map(one_length, (weights, n))
+
+
+_at_one_and_two = jax.jit(_scan, static_argnames="evaluation")

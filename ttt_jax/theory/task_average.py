@@ -1,0 +1,122 @@
+"""The risk of random tasks b ~ N(mean, cov): averages of polynomials of degree 2, 4 and 6 in the task."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+
+from ttt_jax._internal import linalg
+from ttt_jax._internal.validate import positive_integer, seed_integer, weights_array
+from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.risk_curve import RiskCurve
+
+__all__ = ["average_over_tasks"]
+
+Quadrature = tuple[Float[np.ndarray, "T d"], Float[np.ndarray, " T"]]
+"""Tasks and their probabilities."""
+
+HERMITE_NODES = 4  # exact to degree 7
+
+
+def average_over_tasks(
+    coefficients: Callable, problem: Problem, weights: ArrayLike, evaluation: str, num_tasks: int, seed: int
+) -> RiskCurve:
+    """The curve of coefficients(task, feature_cov, noise_var, weights, n, k, evaluation=), averaged over the tasks.
+
+    The average is exact if the coefficients depend on the length of the task alone (feature_cov and weights are
+    multiples of the identity), or if 4^rank(task covariance) <= num_tasks; else it is over num_tasks sampled tasks,
+    with the covariance of its errors in the result.
+    """
+    weights, feature_cov = (
+        linalg.simplest(matrix) for matrix in (weights_array(weights, problem.d), problem.feature_cov)
+    )
+    quadrature = _quadrature(problem, isotropic=weights.ndim == feature_cov.ndim == 0, num_tasks=num_tasks)
+    with jax.enable_x64(True):
+        tasks, probabilities = quadrature or (draw_tasks(problem.task, num_tasks, seed_integer(seed)), None)
+        arguments = [jnp.float64(a) for a in (feature_cov, problem.noise_var, weights, problem.n, problem.k)]
+        values = np.stack(_map_over_tasks(coefficients, jnp.asarray(tasks), arguments, evaluation=evaluation), axis=1)
+    if not np.isfinite(values).all():
+        largest = max(float(np.abs(a).max()) for a in (tasks, feature_cov, problem.noise_var, weights))
+        raise ValueError(
+            f"the risk overflows float64, with values up to {largest:.3g}: "
+            "scale task, noise_var, feature_cov or weights down"
+        )
+    if probabilities is None:
+        c0, c1, c2 = values.mean(axis=0).tolist()
+        return RiskCurve(c0, c1, c2, np.cov(values, rowvar=False) / num_tasks)
+    c0, c1, c2 = (probabilities @ values).tolist()
+    return RiskCurve(c0, c1, c2)
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="evaluation")
+def _map_over_tasks(coefficients: Callable, tasks: Float[Array, "T d"], arguments: list, *, evaluation: str) -> tuple:
+    return jax.lax.map(lambda task: coefficients(task, *arguments, evaluation=evaluation), tasks)
+
+
+def _quadrature(problem: Problem, *, isotropic: bool, num_tasks: int) -> Quadrature | None:
+    """Tasks whose average is exact, None if there are too many."""
+    if not isinstance(problem.task, GaussianTasks):
+        return problem.task[None], np.ones(1)
+    if positive_integer("num_tasks", num_tasks) < 2:
+        raise ValueError("num_tasks must be at least 2 to average over random tasks with a standard error, got 1")
+    if isotropic:
+        return squared_norm_quadrature(problem.task)
+    return hermite_quadrature(problem.task, num_tasks)
+
+
+def squared_norm_quadrature(tasks: GaussianTasks) -> Quadrature:
+    """Two tasks along the first axis, whose |b|^2 has the law's first three moments: Gauss quadrature of |b|^2.
+
+    Where nothing but B = |b|^2 matters, the coefficients of the risk are polynomials in B of degree 1, 2 and 3.
+
+    Example:
+        >>> nodes, probabilities = squared_norm_quadrature(GaussianTasks(cov=1.0, d=2))             # B ~ chi2(2)
+        >>> [round(float(probabilities @ (nodes**2).sum(1) ** m), 9) for m in (1, 2, 3)]            # 2, 2 4, 2 4 6
+        [2.0, 8.0, 48.0]
+    """
+    values, vectors = np.linalg.eigh(linalg.dense(tasks.cov, tasks.d))
+    values, shift2 = np.clip(values, 0, None), (vectors.T @ tasks.mean) ** 2
+    mean = np.sum(values + shift2)
+    variance = 2 * np.sum(values * (values + 2 * shift2))
+    third = 8 * np.sum(values**2 * (values + 3 * shift2))  # cumulants of a Gaussian's quadratic form
+    if variance <= 0:
+        return np.sqrt(mean) * np.eye(1, tasks.d), np.ones(1)
+    half_skewness = third / variance**1.5 / 2
+    root = math.sqrt(1 + half_skewness**2)
+    nodes = np.array([half_skewness - root, half_skewness + root])  # in standard deviations; their product is -1
+    norms2 = np.maximum(mean + math.sqrt(variance) * nodes, 0.0)
+    return np.sqrt(norms2)[:, None] * np.eye(1, tasks.d), nodes[::-1] / (nodes[::-1] - nodes)
+
+
+def hermite_quadrature(tasks: GaussianTasks, max_tasks: int) -> Quadrature | None:
+    """Product Gauss-Hermite quadrature along the principal axes of the task covariance; None beyond max_tasks.
+
+    Example:
+        >>> nodes, probabilities = hermite_quadrature(GaussianTasks(mean=[1.0, 2.0], cov=[0.0, 3.0]), 10)
+        >>> len(nodes), round(float(probabilities @ nodes[:, 1] ** 4), 9)        # 2^4 + 6 3 2^2 + 3 3^2
+        (4, 115.0)
+    """
+    values, vectors = np.linalg.eigh(linalg.dense(tasks.cov, tasks.d))
+    live = values > tasks.d * np.finfo(np.float64).eps * values.max()
+    axes = (vectors[:, live] * np.sqrt(values[live])).T
+    if len(axes) * math.log(HERMITE_NODES) > math.log(max_tasks):
+        return None
+    nodes, probabilities = np.polynomial.hermite_e.hermegauss(HERMITE_NODES)
+    probabilities = probabilities / probabilities.sum()
+    grid = np.array(list(itertools.product(nodes, repeat=len(axes))))
+    products = np.array(list(itertools.product(probabilities, repeat=len(axes)))).prod(axis=1)
+    return tasks.mean + grid.reshape(len(products), -1) @ axes, products
+
+
+def draw_tasks(tasks: GaussianTasks, num_tasks: int, seed: int) -> Float[Array, "T d"]:
+    """num_tasks task vectors b ~ N(mean, cov)."""
+    normals = jax.random.normal(jax.random.key(seed, impl="threefry2x32"), (num_tasks, tasks.d))
+    return tasks.mean + linalg.apply(linalg.sqrt(tasks.cov), normals)

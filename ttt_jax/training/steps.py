@@ -1,0 +1,125 @@
+"""Test-time training on the labelled pairs of a prompt: one gradient step, or several, of any model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from ttt_jax._internal.validate import positive_integer
+from ttt_jax.training.models import Model, Prompt
+
+__all__ = ["ttt_loss", "ttt_step", "ttt_train"]
+
+
+def ttt_loss(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, ""]:
+    """The training loss of TTT: the SUM over the k queries of (label - prediction)^2, without 1/k and without 1/2.
+
+    Stacked prompts, as `fold_prompts` makes them, add up.
+
+    Raises:
+        ValueError: if the shapes of the prompt, or of the predictions, do not fit together.
+    """
+    for part in ("context", "query"):
+        x, y = getattr(prompt, f"{part}_x"), getattr(prompt, f"{part}_y")
+        if jnp.ndim(x) not in (2, 3) or jnp.shape(y) != jnp.shape(x)[:-1]:
+            raise ValueError(
+                f"prompt.{part}_x must be (rows, d) and {part}_y (rows,), got {jnp.shape(x)} and {jnp.shape(y)}"
+            )
+    if jnp.ndim(prompt.context_x) == 3:
+        return jnp.sum(jax.vmap(lambda one: ttt_loss(model, params, one))(prompt))
+    predictions = model(params, prompt)
+    if jnp.shape(predictions) != jnp.shape(prompt.query_y):
+        raise ValueError(
+            f"model must predict {jnp.shape(prompt.query_y)}, a number for each query, got {jnp.shape(predictions)}"
+        )
+    return jnp.sum((prompt.query_y - predictions) ** 2)
+
+
+def ttt_step(model: Model, params: PyTree, prompt: Prompt, lr: float) -> PyTree:
+    """One step of test-time training, params - lr grad ttt_loss(params).
+
+    Args:
+        model: a pure function (params, prompt) -> predictions (k,); `functional` makes one of a Flax module.
+        params: its parameters, any pytree of arrays.
+        prompt: n context pairs and the k labelled queries to train on; or several, stacked.
+        lr: step size, for a loss that is a sum over queries.
+
+    Returns:
+        The updated parameters, of the same structure.
+
+    Raises:
+        ValueError: if the shapes of the prompt do not fit together.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from ttt_jax.training.models import LinearAttention, functional
+        >>> model, params = functional(LinearAttention(jnp.zeros((1, 1))))
+        >>> prompt = Prompt(jnp.ones((2, 1)), jnp.ones(2), jnp.ones((1, 1)), jnp.ones(1))
+        >>> float(ttt_step(model, params, prompt, 0.25).weights[0, 0])    # W + 2 lr x (y - 0) u with u = 2
+        1.0
+
+    Reference: Proposition 3.1 of Gozeten et al. (ICML 2025) is its closed form for `LinearAttention`.
+    """
+    gradient = jax.grad(ttt_loss, argnums=1)(model, params, prompt)
+    return jax.tree.map(lambda p, g: p - lr * g, params, gradient)
+
+
+def ttt_train(
+    model: Model,
+    params: PyTree,
+    prompt: Prompt | Callable[[Int[Array, ""]], Prompt],
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    *,
+    held_out: Prompt | None = None,
+) -> PyTree:
+    """Several steps of test-time training on `ttt_loss` by any optax optimiser, line searches included.
+
+    Args:
+        model: a pure function (params, prompt) -> predictions (k,).
+        params: its parameters, any pytree of arrays.
+        prompt: the one prompt of every step, or a function of the step i = 0, 1, ... that gives a new one.
+        optimizer: any optax optimiser or chain.
+        num_steps: number of steps, static.
+        held_out: a prompt whose queries decide when to stop.
+
+    Returns:
+        The parameters after the last step; with held_out, those of the step, 0 included, of smallest loss on it.
+
+    Raises:
+        ValueError: if num_steps is no integer >= 1, or the shapes of a prompt do not fit together.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from ttt_jax.training.models import LinearAttention, functional
+        >>> model, params = functional(LinearAttention(jnp.zeros((1, 1))))
+        >>> prompt = Prompt(jnp.ones((2, 1)), jnp.ones(2), jnp.ones((1, 1)), jnp.ones(1))
+        >>> trained = ttt_train(model, params, prompt, optax.sgd(0.05), 20)
+        >>> round(float(trained.weights[0, 0]), 3)        # x'W u = 1 at W = 1/2
+        0.5
+    """
+    positive_integer("num_steps", num_steps)
+    update = optax.with_extra_args_support(optimizer).update
+
+    def loss(params: PyTree) -> Float[Array, ""]:
+        return jnp.zeros(()) if held_out is None else ttt_loss(model, params, held_out)
+
+    def step(carry, i):
+        params, state, best, best_loss = carry
+        train_loss = partial(ttt_loss, model, prompt=prompt(i) if callable(prompt) else prompt)
+        value, gradient = jax.value_and_grad(train_loss)(params)
+        updates, state = update(gradient, state, params, value=value, grad=gradient, value_fn=train_loss)
+        params = optax.apply_updates(params, updates)
+        after = loss(params)
+        better = (after < best_loss) | (held_out is None)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, best)
+        return (params, state, best, jnp.minimum(after, best_loss)), None
+
+    start = params, optimizer.init(params), params, loss(params)
+    (_, _, best, _), _ = jax.lax.scan(step, start, jnp.arange(num_steps))
+    return best

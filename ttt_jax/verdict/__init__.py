@@ -1,0 +1,1 @@
+"""Theory against simulation: comparisons, claims on trial, and the rule that decides."""
