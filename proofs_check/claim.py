@@ -24,7 +24,7 @@ from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import driver as engine
 from ttt_jax.simulation.driver import make_plan
 from ttt_jax.simulation.moments import Moments
-from ttt_jax.theory.exact import exact_risk
+from ttt_jax.theory.risk import exact_risk
 from ttt_jax.verdict.claim import Check, check
 
 CONFIDENCE = 1 - 0.01 / 100

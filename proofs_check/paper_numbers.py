@@ -7,8 +7,8 @@ import numpy as np
 from ttt_jax.problem import Pretraining, Problem
 from ttt_jax.simulation.driver import estimate_risk
 from ttt_jax.theory.decisions import best_context, sample_complexity, warm_or_cold
-from ttt_jax.theory.exact import exact_risk
-from ttt_jax.theory.leading_order import asymptotic_risk
+from ttt_jax.theory.risk import exact_risk
+from ttt_jax.theory.risk import asymptotic_risk
 from ttt_jax.theory.paper import (
     corollary_4_4_turning_point,
     corollary_5_4_switch,

@@ -10,7 +10,7 @@ import sympy as sp
 from proofs_check.claim import Setting, exact_claim
 from proofs_check.moments import chi2_mean
 from proofs_check.oracle import Group
-from ttt_jax.theory.exact import exact_risk
+from ttt_jax.theory.risk import exact_risk
 
 
 def formula(c, setting):

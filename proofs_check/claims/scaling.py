@@ -17,7 +17,7 @@ from proofs_check.claim import (
     simulate,
 )
 from proofs_check.oracle import Group
-from ttt_jax.theory.exact import exact_risk
+from ttt_jax.theory.risk import exact_risk
 from ttt_jax.verdict.claim import check
 
 FACTOR = sp.Rational(3, 2)

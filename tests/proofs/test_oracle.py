@@ -10,7 +10,7 @@ from sympy.polys.rings import ring
 
 from proofs_check import oracle
 from ttt_jax.problem import Problem
-from ttt_jax.theory.exact import exact_risk
+from ttt_jax.theory.risk import exact_risk
 
 
 def rational(rng: random.Random) -> QQ:

@@ -5,7 +5,7 @@ import pytest
 
 from ttt_jax.problem import GaussianTasks, Problem
 from ttt_jax.theory.decisions import alignment, best_context, sample_complexity, warm_or_cold
-from ttt_jax.theory.exact import exact_risk
+from ttt_jax.theory.risk import exact_risk
 
 
 def problem(n=6, k=30, d=8, noise_var=0.0):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttt_jax import GaussianTasks, Problem, exact_risk
-from ttt_jax.theory.leading_order import asymptotic_risk
+from ttt_jax.theory.risk import asymptotic_risk
 from ttt_jax.theory.paper import misalignment, theorem_5_3
 from ttt_jax.theory.several_steps import (
     best_step_sizes,

@@ -9,8 +9,8 @@ import sympy as sp
 
 from ttt_jax.problem import GaussianTasks, Problem
 from ttt_jax.risk_curve import RiskCurve
-from ttt_jax.theory.exact import exact_risk
-from ttt_jax.theory.leading_order import asymptotic_risk
+from ttt_jax.theory.risk import exact_risk
+from ttt_jax.theory.risk import asymptotic_risk
 from ttt_jax.theory.paper import theorem_4_2, theorem_4_5
 from ttt_jax.theory.pretrained import starting_weights
 from ttt_jax.verdict.claim import check

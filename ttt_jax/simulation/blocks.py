@@ -38,7 +38,7 @@ BLOCKS_PER_CALL = 64
 SECONDS_PER_CALL = 0.25
 
 
-def default_block_size(d: int, num_tasks: int, rows: int) -> int:
+def default_block_size(d: int, num_tasks: int, rows: int, num_stepped: int = 0) -> int:
     """Tasks per block: their normals, `rows` rows of d at a time, fit the cache, their stepped weights fit memory.
 
     Short runs are one block. The size depends on the platform (CPU or accelerator), but not on the number of devices.
@@ -51,13 +51,13 @@ def default_block_size(d: int, num_tasks: int, rows: int) -> int:
     normals = BLOCK_BYTES.get(platform, ACCELERATOR_BLOCK_BYTES) // (4 * rows * d)
     most = MAX_DEFAULT_BLOCK_SIZE.get(platform, ACCELERATOR_MAX_DEFAULT_BLOCK_SIZE)
     short = 1 << (num_tasks - 1).bit_length()
-    return max(1, min(normals, most, MAX_STEPPED_WEIGHTS_BYTES // (4 * d * d), short))
+    return max(1, min(normals, most, MAX_STEPPED_WEIGHTS_BYTES // (4 * max(num_stepped, 1)), short))
 
 
-def checked_block_size(block_size: int | None, d: int, num_tasks: int, rows: int) -> int:
+def checked_block_size(block_size: int | None, d: int, num_tasks: int, rows: int, num_stepped: int = 0) -> int:
     """The block size, or the default if it is None; ValueError unless it is an integer from 1 to MAX_BLOCK_SIZE."""
     if block_size is None:
-        return default_block_size(d, num_tasks, rows)
+        return default_block_size(d, num_tasks, rows, num_stepped)
     if positive_integer("block_size", block_size) > MAX_BLOCK_SIZE:
         raise ValueError(f"block_size must be at most {MAX_BLOCK_SIZE}, got {block_size}")
     return block_size

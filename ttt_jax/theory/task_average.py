@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
 from ttt_jax._internal import linalg
-from ttt_jax._internal.validate import positive_integer, seed_integer, weights_array
+from ttt_jax._internal.validate import positive_integer, seed_integer
 from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
+from ttt_jax.theory.inference import AtInference, at_inference
 
 __all__ = ["average_over_tasks"]
 
@@ -27,24 +28,31 @@ HERMITE_NODES = 4  # exact to degree 7
 
 
 def average_over_tasks(
-    coefficients: Callable, problem: Problem, weights: ArrayLike, evaluation: str, num_tasks: int, seed: int
+    coefficients: Callable, problem: Problem, weights: np.ndarray, procedure: GradientStep, num_tasks: int, seed: int
 ) -> RiskCurve:
-    """The curve of coefficients(task, feature_cov, noise_var, weights, n, k, evaluation=), averaged over the tasks.
+    """The curve of `coefficients`, with the arguments of `exact.risk_coefficients`, averaged over the tasks.
 
-    The average is exact if the coefficients depend on the length of the task alone (feature_cov and weights are
-    multiples of the identity), or if 4^rank(task covariance) <= num_tasks; else it is over num_tasks sampled tasks,
-    with the covariance of its errors in the result.
+    The average is exact if the coefficients depend on the length of the task alone (every matrix is a multiple of the
+    identity), or if 4^rank(task covariance) <= num_tasks; else it is over num_tasks sampled tasks, with the covariance
+    of its errors in the result.
     """
-    weights, feature_cov = (
-        linalg.simplest(matrix) for matrix in (weights_array(weights, problem.d), problem.feature_cov)
-    )
-    quadrature = _quadrature(problem, isotropic=weights.ndim == feature_cov.ndim == 0, num_tasks=num_tasks)
+    factors = {
+        name: linalg.simplest(matrix) for name in ("left", "right") if (matrix := getattr(procedure, name)) is not None
+    }
+    weights, feature_cov = linalg.simplest(weights), linalg.simplest(problem.feature_cov)
+    law = at_inference(problem)
+    matrices = weights, feature_cov, law.feature_cov, law.query_feature_cov, *factors.values()
+    quadrature = _quadrature(problem, isotropic=all(a.ndim == 0 for a in matrices), num_tasks=num_tasks)
     with jax.enable_x64(True):
         tasks, probabilities = quadrature or (draw_tasks(problem.task, num_tasks, seed_integer(seed)), None)
         arguments = [jnp.float64(a) for a in (feature_cov, problem.noise_var, weights, problem.n, problem.k)]
-        values = np.stack(_map_over_tasks(coefficients, jnp.asarray(tasks), arguments, evaluation=evaluation), axis=1)
+        options = {"inference": AtInference(*map(jnp.float64, law))} | {k: jnp.float64(a) for k, a in factors.items()}
+        values = np.stack(
+            _map_over_tasks(coefficients, jnp.asarray(tasks), arguments, options, evaluation=problem.inference.context),
+            axis=1,
+        )
     if not np.isfinite(values).all():
-        largest = max(float(np.abs(a).max()) for a in (tasks, feature_cov, problem.noise_var, weights))
+        largest = max(float(np.abs(a).max()) for a in (tasks, problem.noise_var, *matrices))
         raise ValueError(
             f"the risk overflows float64, with values up to {largest:.3g}: "
             "scale task, noise_var, feature_cov or weights down"
@@ -57,8 +65,10 @@ def average_over_tasks(
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="evaluation")
-def _map_over_tasks(coefficients: Callable, tasks: Float[Array, "T d"], arguments: list, *, evaluation: str) -> tuple:
-    return jax.lax.map(lambda task: coefficients(task, *arguments, evaluation=evaluation), tasks)
+def _map_over_tasks(
+    coefficients: Callable, tasks: Float[Array, "T d"], arguments: list, options: dict, *, evaluation: str
+) -> tuple:
+    return jax.lax.map(lambda task: coefficients(task, *arguments, evaluation=evaluation, **options), tasks)
 
 
 def _quadrature(problem: Problem, *, isotropic: bool, num_tasks: int) -> Quadrature | None:
