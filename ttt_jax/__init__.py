@@ -10,8 +10,8 @@ from ttt_jax.training.models import LinearAttention, Prompt, TokenLinearAttentio
 from ttt_jax.training.pretraining import pretrain
 from ttt_jax.training.prompts import fold_prompts
 from ttt_jax.training.steps import ttt_loss, ttt_step, ttt_train
-from ttt_jax.verdict.claim import Check, CheckRow, check
 from ttt_jax.verdict import Comparison, Verdict, agreement_table, compare, family_verdict, judge
+from ttt_jax.verdict.claim import Check, CheckRow, check
 
 __version__ = "0.1.0"
 

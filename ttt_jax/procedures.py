@@ -6,13 +6,14 @@ for each path of `ttt_jax.simulation`, and one formula in `ttt_jax.theory` where
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from ttt_jax._internal.validate import (
     boolean,
+    choice,
     finite_array,
     finite_number,
     positive_integer,
@@ -21,7 +22,16 @@ from ttt_jax._internal.validate import (
 )
 from ttt_jax.problem import Problem
 
-__all__ = ["Folds", "GradientStep", "GradientSteps", "Optimizer", "Procedure", "as_procedure"]
+__all__ = [
+    "PROCEDURES",
+    "Folds",
+    "GradientStep",
+    "GradientSteps",
+    "Optimizer",
+    "Procedure",
+    "as_procedure",
+    "make_procedure",
+]
 
 
 class Procedure:
@@ -171,6 +181,54 @@ def as_procedure(given: Procedure | float | str) -> Procedure:
     if not isinstance(given, Procedure):
         raise ValueError(f"procedure must be a step size or a procedure such as GradientStep(1e-3), got {given!r}")
     return given
+
+
+PROCEDURES: dict[str, type[Procedure]] = {
+    "step": GradientStep,
+    "folds": Folds,
+    "steps": GradientSteps,
+    "optimizer": Optimizer,
+}
+"""Procedures by the names that sweeps and the command line use; add your own here."""
+
+
+def make_procedure(name: str, **parameters: Any) -> Procedure:
+    """A procedure by its name in `PROCEDURES`, with the parameters of its class.
+
+    The optimizer is given by its name in optax, and its learning_rate.
+
+    Raises:
+        ValueError: if the name, or a parameter, is not known or invalid.
+
+    Example:
+        >>> make_procedure("folds", folds=5, lr=1e-3)
+        Folds(folds=5, lr=0.001)
+        >>> make_procedure("folds", number=5)
+        Traceback (most recent call last):
+        ValueError: procedure 'folds' takes folds, lr, got number
+    """
+    kind = PROCEDURES[choice("procedure", name, tuple(PROCEDURES))]
+    known = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+    given = dict(parameters)
+    if kind is Optimizer:
+        known.insert(1, "learning_rate")
+        given = _named_optimizer(given)
+    if unknown := sorted(parameters.keys() - set(known)):
+        raise ValueError(f"procedure {name!r} takes {', '.join(known)}, got {unknown[0]}")
+    try:
+        return kind(**given)
+    except TypeError:
+        missing = [one.name for one in fields(kind) if one.default is MISSING and one.name not in given]  # type: ignore[arg-type]
+        raise ValueError(f"procedure {name!r} needs {' and '.join(missing)}") from None
+
+
+def _named_optimizer(parameters: dict[str, Any]) -> dict[str, Any]:
+    import optax
+
+    rate, name = parameters.pop("learning_rate", None), parameters.get("optimizer")
+    if not isinstance(name, str) or not callable(getattr(optax, name, None)) or name.startswith("_"):
+        raise ValueError(f"optimizer must be the name of an optax optimiser such as 'adam', got {name!r}")
+    return parameters | {"optimizer": getattr(optax, name)(finite_number("learning_rate", rate))}
 
 
 def has_free_lr(procedure: Procedure) -> bool:

@@ -324,9 +324,7 @@ class _Joint:
 
     def __call__(self, key: Key[Array, ""], setting: tuple) -> Float[Array, " V"]:
         scaled, start, arguments = setting
-        return jnp.concatenate(
-            [draw(key, scaled, start, own) for draw, own in zip(self.draws, arguments, strict=True)]
-        )
+        return jnp.concatenate([draw(key, scaled, start, own) for draw, own in zip(self.draws, arguments, strict=True)])
 
 
 def make_run(
@@ -383,9 +381,7 @@ def make_run(
         setting = scale_problem(problem, units, dtype), begin, arguments
     rows = max(part.num_rows for part in parts)
     block_size = checked_block_size(block_size, problem.d, num_tasks, rows, stepped)
-    return Run(
-        problem, procedures, weights, setting, tuple(parts), num_tasks, seed, sampler, x64, block_size, target
-    )
+    return Run(problem, procedures, weights, setting, tuple(parts), num_tasks, seed, sampler, x64, block_size, target)
 
 
 def _model(start: tuple) -> tuple[Any, PyTree]:

@@ -29,7 +29,9 @@ from ttt_jax.training.models import LinearAttention
 def _gradient_steps(procedure: GradientSteps, problem: Problem, units: Units) -> Sampler:
     steps = procedure.num_steps
     draw = _Draw(steps, procedure.new_context, 0, None)
-    return Sampler(draw, (units.lr(procedure.step_sizes), 1.0, 1.0), np.full(steps + 1, units.risk), ROW_BLOCK, problem.d**2)
+    return Sampler(
+        draw, (units.lr(procedure.step_sizes), 1.0, 1.0), np.full(steps + 1, units.risk), ROW_BLOCK, problem.d**2
+    )
 
 
 @samplers.rows.register
@@ -44,7 +46,7 @@ def _optimizer(procedure: Optimizer, problem: Problem, units: Units) -> Sampler:
 
 @dataclass(frozen=True)
 class _Draw:
-    """One experiment: the risk after 0, ..., T steps; with held-out pairs also the risk and the step where they say stop."""
+    """One experiment: the risk after 0, ..., T steps; with held-out pairs also the risk and the step at their stop."""
 
     num_steps: int
     new_context: bool

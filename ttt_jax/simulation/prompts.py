@@ -93,9 +93,7 @@ def _sampler(
     fresh = procedure.context(problem) if folds and not own else law.n
     n_inference = 0 if law.context == "same" else fresh
     new_context = getattr(procedure, "new_context", False)
-    draw = _Draw(
-        model, train, problem.n, problem.k, n_inference, num_queries, new_context, folds, held_out
-    )
+    draw = _Draw(model, train, problem.n, problem.k, n_inference, num_queries, new_context, folds, held_out)
     units = np.ones(values + (2 if held_out else 0))
     held = (folds or 1) * (problem.n + problem.k) + n_inference + num_queries + held_out
     return Sampler(draw, arguments, units, held, values)

@@ -33,7 +33,7 @@ class Sampler:
         arguments: what `draw` needs of the procedure, a pytree of numbers and arrays that are traced.
         units: of the values, (V,).
         num_rows: rows that one experiment holds at once.
-        num_stepped: weights that one experiment steps, as numbers in memory; those that every experiment shares do not count.
+        num_stepped: copies of the weights, or numbers in them, that one experiment steps and holds.
     """
 
     draw: Callable[..., Float[Array, " V"]]

@@ -7,6 +7,7 @@ goes on from there ends with exactly the numbers of an undisturbed one.
 from __future__ import annotations
 
 import csv
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,13 +19,14 @@ import jax
 
 from ttt_jax._internal.processes import ProcessDied, is_leader, share
 from ttt_jax._internal.progress import Progress
-from ttt_jax.simulation.driver import estimate_of, simulate
-from ttt_jax.simulation.tally import Tally
+from ttt_jax.procedures import with_lr
+from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.sweep.spec import Cell, Spec, load_spec, make_spec
 from ttt_jax.sweep.store import Store, StoreError
-from ttt_jax.verdict.comparison import Comparison, family_verdict, finite_or_none, theory
+from ttt_jax.verdict.agreement import finite_or_none
+from ttt_jax.verdict.comparison import Comparison, resolved, theory
 
-__all__ = ["ProcessDied", "read_sweep", "run_sweep", "verdict", "write_parquet"]
+__all__ = ["ProcessDied", "read_sweep", "run_sweep", "write_parquet"]
 
 SECONDS_PER_SAVE = 1.0
 RESULTS, CONVERGENCE = "results.csv", "convergence.csv"
@@ -109,28 +111,30 @@ def _differences(key: str, before: Any, after: Any) -> Iterable[str]:
 def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
     """The row of one cell, which the store then holds; from the tally of `begun` on, if there is one."""
     problem, weights = cell.problem()
-    exact, asymptotic, reason = theory(problem, weights, cell.evaluation, cell.seed)
-    curve = asymptotic if cell.lr == "asymptotic" else exact or asymptotic
-    if curve is None:
+    procedure = cell.what()
+    exact, asymptotic, reason = theory(problem, weights, procedure, cell.seed)
+    if cell.lr == "asymptotic" and asymptotic is None:
         raise ValueError(f"grid.lr: 'asymptotic' does not apply to cell {cell.index}: {reason}")
-    lr = share(curve.optimal_lr if isinstance(cell.lr, str) else cell.lr)
-    plan = spec.plan(cell, begun["block_size"] if begun else None)
+    procedure = resolved(procedure, None if cell.lr == "asymptotic" else exact, asymptotic, reason)
+    if hasattr(procedure, "lr"):
+        procedure = with_lr(procedure, share(procedure.lr))
+    run = spec.run(cell, problem, weights, procedure, begun["block_size"] if begun else None)
     first, before = (Tally.from_dict(begun["tally"]), begun["seconds"]) if begun else (Tally(), 0.0)
     tally, started = first, time.perf_counter()
     saved = started
-    for tally in simulate(problem, weights, lr, plan, first):
+    for tally in run.tallies(first):
         now = time.perf_counter()
         rate = (tally.num_tasks - first.num_tasks) / (now - started)
-        error = tally.moments.stderr / abs(tally.moments.mean or 1.0)
-        bar.advance(0, f"{rate:.3g} tasks/s, relative error {error:.1e}")
+        _, mean, stderr = tally.point()
+        bar.advance(0, f"{rate:.3g} tasks/s, relative error {stderr / abs(mean or 1.0):.1e}")
         if store and now - saved > SECONDS_PER_SAVE:
             saved = now
             seconds = before + now - started
-            kept = {"cell": cell.index, "tally": tally.to_dict(), "block_size": plan.block_size, "seconds": seconds}
+            kept = {"cell": cell.index, "tally": tally.to_dict(), "block_size": run.block_size, "seconds": seconds}
             store.put({"partial": kept})
-    estimate = estimate_of(problem, weights, lr, plan, tally)
-    comparison = Comparison(lr, exact, asymptotic, reason, estimate)
-    row = _row(cell, comparison, plan.x64, before + time.perf_counter() - started)
+    (estimate,) = run.estimates(tally)
+    comparison = Comparison(procedure, exact, asymptotic, reason, estimate)
+    row = _row(cell, comparison, run.x64, before + time.perf_counter() - started)
     if store:
         store.put({f"cell {cell.index}": row}, remove=["partial"])
     bar.advance()
@@ -139,13 +143,11 @@ def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, b
 
 def _row(cell: Cell, comparison: Comparison, x64: bool, seconds: float) -> dict[str, Any]:
     """One line of results.csv; what does not exist is null, with its reason in `note`."""
-    estimate, lr = comparison.estimate, comparison.lr
+    row, estimate = comparison.row(), comparison.estimate
     assert estimate is not None
-    notes = [comparison.reason or ""]
-    if estimate.num_nonfinite:
-        notes.append(f"the risk of {estimate.num_nonfinite} tasks is not finite: no mean")
-    elif not estimate.stderr_reliable:
-        notes.append("too few tasks for the tails of the risk: the standard error is doubtful")
+    note = row.pop("note")
+    evaluation = cell.evaluation if isinstance(cell.evaluation, str) else json.dumps(cell.evaluation)
+    name, *parameters = cell.procedure.values()
     return {
         "cell": cell.index,
         "d": cell.d,
@@ -157,25 +159,12 @@ def _row(cell: Cell, comparison: Comparison, x64: bool, seconds: float) -> dict[
         "shift": cell.shift,
         **{f"shift_{name}": value for name, value in cell.shift_parameters.items()},
         "init": cell.init,
-        "evaluation": cell.evaluation,
+        "evaluation": evaluation,
+        "procedure": json.dumps(cell.procedure) if parameters else name,
         "lr_rule": cell.lr if isinstance(cell.lr, str) else "given",
-        "lr": lr,
-        "initial": None if comparison.exact is None else comparison.exact.initial,
-        "exact": None if comparison.exact is None else finite_or_none(comparison.exact.at(lr)),
-        "asymptotic": None if comparison.asymptotic is None else finite_or_none(comparison.asymptotic.at(lr)),
-        "estimate": finite_or_none(estimate.mean),
-        "stderr": finite_or_none(estimate.stderr),
-        "stderr_reliable": estimate.stderr_reliable,
-        "z": finite_or_none(comparison.z),
-        "num_tasks": estimate.num_tasks,
-        "num_nonfinite": estimate.num_nonfinite,
-        "skewness": finite_or_none(estimate.skewness),
-        "kurtosis": finite_or_none(estimate.kurtosis),
-        "sampler": estimate.sampler,
-        "seed": estimate.seed,
-        "block_size": estimate.block_size,
+        **row,
         "x64": x64,
-        "note": "; ".join(note for note in notes if note),
+        "note": note,
         "history": [[count, finite_or_none(mean), finite_or_none(stderr)] for count, mean, stderr in estimate.history],
         "versions": f"ttt_jax {version('ttt_jax')}, jax {jax.__version__}",
         "device": jax.devices()[0].device_kind,
@@ -237,18 +226,3 @@ def read_sweep(directory: Path) -> tuple[Spec, list[dict[str, Any]]]:
         records = dict(store.records())
     rows = [row for name, row in records.items() if name.startswith("cell ")]
     return make_spec(records["spec"]), sorted(rows, key=lambda row: row["cell"])
-
-
-def verdict(rows: Sequence[dict[str, Any]]) -> str:
-    """One line: whether the simulated risks agree with the exact ones."""
-    zs = [row["z"] for row in rows if row["stderr_reliable"] and row["z"] is not None]
-    agree, bound = family_verdict(zs)
-    outside = sum(abs(z) > bound for z in zs)
-    broken = sum(row["num_nonfinite"] > 0 for row in rows)
-    agreement = f"agree: |z| <= {bound:.2f} in all {len(zs)} cells" if zs else "agreement: no cell to judge"
-    parts = [agreement if agree else f"DISAGREE: |z| > {bound:.2f} in {outside} of {len(zs)} cells"]
-    if unjudged := len(rows) - len(zs) - broken:
-        parts.append(f"{unjudged} not judged, their tails make the standard error doubtful")
-    if broken:
-        parts.append(f"{broken} with risks that are not finite")
-    return "; ".join(parts)

@@ -21,10 +21,10 @@ from numpy.typing import ArrayLike
 
 from ttt_jax._internal.validate import choice, finite_number, positive_integer
 from ttt_jax.problem import EVALUATIONS, GaussianTasks, Problem, require_gaussian
-from ttt_jax.theory.risk import exact_risk
 from ttt_jax.theory.exact import risk_coefficients
 from ttt_jax.theory.paper import misalignment
 from ttt_jax.theory.pretrained import starting_weights
+from ttt_jax.theory.risk import exact_risk
 
 __all__ = [
     "Alignment",

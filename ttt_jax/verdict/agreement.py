@@ -84,8 +84,8 @@ def judge(rows: Iterable[dict[str, Any]]) -> Verdict:
 
     Example:
         >>> rows = [{"z": 0.4, "stderr_reliable": True}, {"z": 9.0, "stderr_reliable": False}]
-        >>> print(judge(rows))
-        agree: |z| <= 2.58 in all 1 cells (family-wise level 1%); 1 not judged, their tails make the standard error doubtful
+        >>> judge(rows).agrees, judge(rows).unreliable
+        (True, 1)
     """
     rows = [row for row in rows if row["z"] is not None or row.get("num_nonfinite")]
     judged = [row for row in rows if row["stderr_reliable"] is not False and row["z"] is not None]

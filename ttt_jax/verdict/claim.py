@@ -16,8 +16,8 @@ from ttt_jax._internal.validate import boolean, choice, finite_number, seed_inte
 from ttt_jax.problem import EVALUATIONS, Problem, mean_square
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import Estimate, estimate_risk
-from ttt_jax.theory.risk import exact_risk
 from ttt_jax.theory.pretrained import starting_weights
+from ttt_jax.theory.risk import exact_risk
 from ttt_jax.verdict.agreement import critical_z
 from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 from ttt_jax.verdict.infinity import limit_with_resolution, looks_asymptotic, value_at_infinity

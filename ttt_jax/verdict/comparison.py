@@ -1,4 +1,4 @@
-"""Where theory and simulation meet: one problem, start and procedure, and its risk exactly, to leading order, simulated."""
+"""Where theory and simulation meet: the risk of one procedure, exactly, to leading order and by simulation."""
 
 from __future__ import annotations
 
@@ -118,7 +118,12 @@ class Comparison:
 
 
 def compare(
-    problem: Problem, start: Any, procedure: Procedure | float | str = "optimal", *, num_tasks: int = 20_000, **options: Any
+    problem: Problem,
+    start: Any,
+    procedure: Procedure | float | str = "optimal",
+    *,
+    num_tasks: int = 20_000,
+    **options: Any,
 ) -> Comparison:
     """The exact, asymptotic and Monte Carlo risk of one procedure.
 
