@@ -261,6 +261,14 @@ def require_identity(problem: Problem, formula: str) -> None:
         raise NotApplicable(f"feature_cov must be the identity for {formula}, but differs from it by up to {off:.3g}")
 
 
+def require_training_law(problem: Problem, formula: str) -> None:
+    """NotApplicable, naming the formula, unless the law at inference is that of training."""
+    given = vars(problem.evaluation) if isinstance(problem.evaluation, Inference) else {}
+    own = [name for name, value in given.items() if name != "context" and value is not None and value is not False]
+    if own:
+        raise NotApplicable(f"{formula} needs the training law at inference, but evaluation gives {own[0]}")
+
+
 def mean_square(problem: Problem) -> float:
     """E[b'b], the mean squared length of the task vector."""
     task = problem.task

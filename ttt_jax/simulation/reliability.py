@@ -3,10 +3,10 @@
 The risk of one experiment is a polynomial of high degree in Gaussians (degree 12 for evaluation "same"). With few
 context pairs much of its variance can live on events that a run of the usual length never sees. Then the sample
 variance is too small, and so are the sample kurtosis and every other statistic that could warn: the runs whose
-interval misses are the runs that look well behaved. The mixture law (see
-`ttt_jax.simulation.summaries`) shows where the tails come from, the chi-squares t and the lengths of Gaussian vectors. Each is drawn here from a mixture of its own law and of
-size-biased ones (density times t^m), with the exact weights, so that rare events are common in a pilot of a few
-thousand draws.
+interval misses are the runs that look well behaved. The mixture law (see `ttt_jax.simulation.summaries`) shows where
+the tails come from, the chi-squares t and the lengths of Gaussian vectors. Each is drawn here from a mixture of its
+own law and of size-biased ones (density times t^m), with the exact weights, so that rare events are common in a pilot
+of a few thousand draws.
 """
 
 from __future__ import annotations

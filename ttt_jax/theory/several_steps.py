@@ -17,7 +17,14 @@ from numpy.typing import ArrayLike
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import positive_integer, positive_number, step_size_array, weights_array
-from ttt_jax.problem import GaussianTasks, Inference, NotApplicable, Problem, require_gaussian, require_identity
+from ttt_jax.problem import (
+    GaussianTasks,
+    NotApplicable,
+    Problem,
+    require_gaussian,
+    require_identity,
+    require_training_law,
+)
 from ttt_jax.procedures import GradientSteps
 from ttt_jax.risk_curve import RiskPath
 from ttt_jax.theory.risk import exact, leading_order
@@ -262,8 +269,7 @@ def _isotropic(problem: Problem, weights: ArrayLike) -> tuple[float, float, floa
     """B = |b|^2, b'W b, |W b|^2 and |W|_F^2; ValueError unless Sx = I and the task is one vector other than 0."""
     if isinstance(problem.task, GaussianTasks):
         raise NotApplicable("task must be one vector for the theory of several steps, not GaussianTasks")
-    if isinstance(problem.evaluation, Inference):
-        raise NotApplicable("evaluation must be 'fresh' or 'same' for the theory of several steps, not Inference")
+    require_training_law(problem, "the theory of several steps")
     require_gaussian(problem, "the theory of several steps")
     require_identity(problem, "the theory of several steps")
     b, w = problem.task, weights_array(weights, problem.d)

@@ -101,7 +101,7 @@ def judge(rows: Iterable[dict[str, Any]]) -> Verdict:
     )
 
 
-def agreement_table(rows: Sequence[dict[str, object]], verdict: Verdict) -> str:
+def agreement_table(rows: Sequence[dict[str, object]], verdict: Verdict | str) -> str:
     """Rows of named values as aligned text columns, and below them the verdict.
 
     Example:

@@ -52,25 +52,32 @@ class Comparison:
 
         After several steps, of the risk after the last.
         """
+        return self._z(-1)
+
+    def _z(self, step: int) -> float | None:
         if self.estimate is None or self.exact is None:
             return None
-        mean, exact = _last(self.estimate.mean), self.exact.after(self.procedure)
+        mean, exact = _at(self.estimate.mean, step), self._risk(self.exact, step)
         sampled = self.exact.stderr(self.lr) if isinstance(self.exact, RiskCurve) else 0.0
-        stderr = math.hypot(_last(self.estimate.stderr), sampled, FLOAT32_ROUNDING * mean)
+        stderr = math.hypot(_at(self.estimate.stderr, step), sampled, FLOAT32_ROUNDING * mean)
         if mean == exact:
             return 0.0
         return (mean - exact) / stderr if stderr else math.inf
 
-    def row(self, unit: float = 1.0) -> dict[str, Any]:
+    def _risk(self, curve: RiskCurve | RiskPath, step: int) -> float:
+        return float(curve.risks[step]) if isinstance(curve, RiskPath) else curve.after(self.procedure)
+
+    def row(self, unit: float = 1.0, step: int = -1) -> dict[str, Any]:
         """One record: what does not exist or is not finite is None, with its reason in `note`.
 
         Args:
             unit: what risks are divided by.
+            step: of several, after which one; the last by default.
         """
         estimate, after = self.estimate, {"exact": None, "asymptotic": None}
         for name in after:
             if (curve := getattr(self, name)) is not None:
-                after[name] = finite_or_none(curve.after(self.procedure) / unit)
+                after[name] = finite_or_none(self._risk(curve, step) / unit)
         row = {"lr": self.lr, "initial": None if self.exact is None else self.exact.initial / unit, **after}
         notes = [self.reason or ""]
         if estimate is None:
@@ -82,10 +89,10 @@ class Comparison:
         elif not estimate.stderr_reliable:
             notes.append("too few tasks for the tails of the risk: the standard error is doubtful")
         return row | {
-            "estimate": finite_or_none(_last(estimate.mean) / unit),
-            "stderr": finite_or_none(_last(estimate.stderr) / unit),
+            "estimate": finite_or_none(_at(estimate.mean, step) / unit),
+            "stderr": finite_or_none(_at(estimate.stderr, step) / unit),
             "stderr_reliable": estimate.stderr_reliable,
-            "z": finite_or_none(self.z),
+            "z": finite_or_none(self._z(step)),
             "num_tasks": estimate.num_tasks,
             "num_nonfinite": estimate.num_nonfinite,
             "skewness": finite_or_none(estimate.skewness),
@@ -106,7 +113,7 @@ class Comparison:
         if self.reason:
             lines.append(f"  not applicable         {self.reason}")
         if self.estimate is not None:
-            mean, stderr = _last(self.estimate.mean), _last(self.estimate.stderr)
+            mean, stderr = _at(self.estimate.mean, -1), _at(self.estimate.stderr, -1)
             lines.append(f"  Monte Carlo            {mean:.6g} +- {stderr:.2g}  ({self.estimate.num_tasks} tasks)")
             if self.z is not None:
                 lines.append(f"  z = (Monte Carlo - exact) / stderr = {self.z:.2f}")
@@ -184,5 +191,5 @@ def theory(
     return exact, asymptotic, "; ".join(reasons) or None
 
 
-def _last(values: Any) -> float:
-    return float(np.atleast_1d(values)[-1])
+def _at(values: Any, step: int) -> float:
+    return float(np.atleast_1d(values)[step])
