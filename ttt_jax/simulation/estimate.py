@@ -254,13 +254,18 @@ class Run:
     block_size: int
     target_relative_stderr: float | None
 
+    @property
+    def draw(self) -> _Joint:
+        """One experiment of all procedures: (key, setting) -> (V,), hashable."""
+        return _Joint(tuple(part.draw for part in self.parts))
+
     def tallies(self, tally: Tally | None = None) -> Iterator[Tally]:
         """The tally after every block, from the given one on, until the run may stop."""
         tally = tally or Tally()
         units = np.concatenate([part.units for part in self.parts])
         with jax.enable_x64(self.x64), jax.default_matmul_precision("highest"):
             blocks = simulate_blocks(
-                _Joint(tuple(part.draw for part in self.parts)),
+                self.draw,
                 self.setting,
                 num_tasks=self.num_tasks,
                 seed=self.seed,
