@@ -3,7 +3,8 @@
     python benchmarks/coverage.py
 
 Each row is one problem and run length: the share of the variance from events rarer than one in a run
-(`ttt_jax.simulation.reliability`; the flag is True up to MAX_UNSEEN_VARIANCE), the coverage over independent runs, and its binomial standard error.
+(`ttt_jax.simulation.reliability`; the flag is True up to MAX_UNSEEN_VARIANCE), the coverage over
+independent runs, and its binomial standard error.
 """
 
 from __future__ import annotations
