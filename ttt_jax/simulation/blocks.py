@@ -19,8 +19,6 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from ttt_jax._internal.processes import gather
 from ttt_jax._internal.validate import positive_integer
 
-__all__ = ["default_block_size", "simulate_blocks"]
-
 Sampler = Callable[..., Float[Array, "..."]]
 """(key, setting) -> what one experiment gives, an array of any shape."""
 

@@ -19,8 +19,6 @@ from ttt_jax._internal import linalg
 from ttt_jax.problem import GaussianTasks, Problem, mean_square
 from ttt_jax.procedures import GradientStep, as_procedure
 
-__all__ = ["unseen_variance"]
-
 NUM_DRAWS = 16_384
 MAX_NORMALS = 2**21
 

@@ -19,8 +19,6 @@ from ttt_jax.simulation.blocks import ROW_BLOCK
 from ttt_jax.simulation.scaled import RowLaw, Scaled
 from ttt_jax.training.models import LinearAttention
 
-__all__ = ["draw_rows", "encode", "gradient", "sum_over_rows", "summaries", "summarize"]
-
 
 def summaries(
     key_context: Key[Array, ""], key_fresh: Key[Array, ""], task: Float[Array, " d"], scaled: Scaled

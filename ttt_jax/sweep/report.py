@@ -17,8 +17,6 @@ from ttt_jax.sweep.run import read_sweep
 from ttt_jax.sweep.spec import Spec
 from ttt_jax.verdict.agreement import judge
 
-__all__ = ["write_report"]
-
 MAX_FIGURES = 24
 SHOWN = ("cell", "lr", "initial", "exact", "asymptotic", "estimate", "stderr", "z", "num_tasks", "note")
 LABELS = {

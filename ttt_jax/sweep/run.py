@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from ttt_jax._internal.processes import ProcessDied, is_leader, share
+from ttt_jax._internal.processes import is_leader, share
 from ttt_jax._internal.progress import Progress
 from ttt_jax.procedures import with_lr
 from ttt_jax.simulation.accumulate import Tally
@@ -25,8 +25,6 @@ from ttt_jax.sweep.spec import Cell, Spec, load_spec, make_spec
 from ttt_jax.sweep.store import Store, StoreError
 from ttt_jax.verdict.agreement import finite_or_none
 from ttt_jax.verdict.comparison import Comparison, resolved, theory
-
-__all__ = ["ProcessDied", "read_sweep", "run_sweep", "write_parquet"]
 
 SECONDS_PER_SAVE = 1.0
 RESULTS, CONVERGENCE = "results.csv", "convergence.csv"

@@ -28,8 +28,6 @@ from ttt_jax.simulation.blocks import MAX_BLOCK_SIZE, MAX_ROWS
 from ttt_jax.simulation.estimate import SAMPLERS, Run, make_run
 from ttt_jax.theory.pretrained import pretrained_weights
 
-__all__ = ["Cell", "Spec", "load_spec"]
-
 INITS = ("pretrained", "zero")
 LR_RULES = ("optimal", "asymptotic")
 MAX_CELLS = 1_000_000

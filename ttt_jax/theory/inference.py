@@ -10,8 +10,6 @@ from jaxtyping import Array, Float
 from ttt_jax._internal import linalg
 from ttt_jax.problem import Problem
 
-__all__ = ["AtInference", "at_inference"]
-
 
 class AtInference(NamedTuple):
     """The context and the query at inference; each a number, covariances also (d,) or (d, d).

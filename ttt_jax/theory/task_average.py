@@ -19,8 +19,6 @@ from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.inference import AtInference, at_inference
 
-__all__ = ["average_over_tasks"]
-
 Quadrature = tuple[Float[np.ndarray, "T d"], Float[np.ndarray, " T"]]
 """Tasks and their probabilities."""
 

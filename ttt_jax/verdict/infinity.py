@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["limit_with_resolution", "looks_asymptotic", "value_at_infinity"]
-
 LARGEST_CORRECTION = 0.3
 
 
