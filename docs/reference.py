@@ -1,7 +1,7 @@
 """The pages of the reference and the table of modules, made from the code: what is public follows from `__all__`.
 
-A module is public if it has an `__all__` and no part of its path starts with an underscore. `docs/conf.py` writes the pages
-before the site is built; they are not kept.
+A module is public if it has an `__all__` and no part of its path starts with an underscore. `docs/conf.py` writes the
+pages before the site is built; they are not kept.
 """
 
 from __future__ import annotations

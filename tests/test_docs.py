@@ -64,7 +64,7 @@ def public_classes(package: str) -> list[str]:
 
 
 def test_no_name_stands_for_two_things():
-    """No two public classes of one name, no two modules of one name in a package, no module behind a function's name."""
+    """No two public classes of one name, no two modules of one in a package, no module behind a function's name."""
     classes = public_classes("ttt_jax") + public_classes("experiments")
     assert sorted(classes) == sorted(set(classes))
     files = [file for file in (ROOT / "ttt_jax").rglob("*.py") if not file.name.startswith("__")]
