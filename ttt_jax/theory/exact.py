@@ -13,6 +13,7 @@ Deviations are taken about n p and n, so no digits are lost to cancellation when
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -40,6 +41,8 @@ def one_step(procedure: GradientStep, problem: Problem, weights: np.ndarray, num
     """The exact risk of one gradient step, averaged over random tasks; see `exact_risk`."""
     require_gaussian(problem, "exact_risk")
     curve = average_over_tasks(risk_coefficients, problem, weights, procedure, num_tasks, seed)
+    if isinstance(problem.evaluation, str) and procedure.left is None and procedure.right is None:
+        curve = replace(curve, c1=max(curve.c1, 0.0))  # a sum of squares: rounding may leave -1e-17
     if not curve.covariance.any():
         return curve
     covariance = curve.covariance.copy()
