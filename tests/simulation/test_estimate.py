@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +7,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import random_problem
+from tests.simulation.draws import draws
 from ttt_jax import (
+    Folds,
     GaussianTasks,
+    GradientStep,
+    GradientSteps,
+    Inference,
     LinearAttention,
     Problem,
     Prompt,
@@ -20,18 +26,17 @@ from ttt_jax import (
 )
 from ttt_jax._internal import linalg
 from ttt_jax.simulation import blocks
+from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.simulation.blocks import ROW_BLOCK, run_blocks, simulate_blocks
-from ttt_jax.simulation.rows import data_risk
-from ttt_jax.simulation.scaled import make_setting
-from ttt_jax.simulation.summaries import law_risk
+from ttt_jax.simulation.estimate import make_run
 
 
-def z_score(problem, weights, *, evaluation, sampler, lr_factor=0.5, num_tasks=40_000, **options):
-    curve = exact_risk(problem, weights, evaluation)
+def z_score(problem, weights, *, evaluation="fresh", sampler, lr_factor=0.5, num_tasks=40_000, **factors):
+    problem = replace(problem, evaluation=evaluation)
+    curve = exact_risk(problem, weights, GradientStep(**factors))
     lr = lr_factor * curve.optimal_lr
-    found = estimate_risk(
-        problem, weights, lr, evaluation=evaluation, sampler=sampler, num_tasks=num_tasks, seed=3, **options
-    )
+    step = GradientStep(lr, **factors)
+    found = estimate_risk(problem, weights, step, sampler=sampler, num_tasks=num_tasks, seed=3)
     return (found.mean - curve.at(lr)) / np.hypot(found.stderr, curve.stderr(lr))
 
 
@@ -60,61 +65,133 @@ def test_a_wrong_theory_is_noticed():
 def test_streamed_step_is_the_step_of_the_flax_model(evaluation):
     """The data path again, with whole arrays, `ttt_step` on the prompt and no streaming; n and k are no multiples."""
     problem, weights = random_problem(4)
-    lr = exact_risk(problem, weights, evaluation).optimal_lr
+    problem = replace(problem, evaluation=evaluation)
+    lr = exact_risk(problem, weights).optimal_lr
+    run = make_run(problem, weights, (GradientStep(lr),), num_tasks=1, x64=True)
     with jax.enable_x64(True):
-        setting, _ = make_setting(problem, weights, lr, "data", evaluation, jnp.float64)
+        scaled, start, (arguments,) = run.setting
         key = jax.random.key(5)
-        streamed = data_risk(key, setting)
+        (streamed,) = run.parts[0].draw(key, scaled, start, arguments)
         _, key_context, key_train, key_fresh = jax.random.split(key, 4)
+        root, noise_var = scaled.train
 
         def rows(key, count):
             xs, ys = [], []
             for i in range(-(-count // ROW_BLOCK)):
                 key_x, key_y = jax.random.split(jax.random.fold_in(key, i))
-                x = jax.random.normal(key_x, (ROW_BLOCK, problem.d)) @ setting.feature_root
+                x = jax.random.normal(key_x, (ROW_BLOCK, problem.d)) @ root
                 xs.append(x)
-                ys.append(x @ setting.task_mean + jnp.sqrt(setting.noise_var) * jax.random.normal(key_y, (ROW_BLOCK,)))
+                ys.append(x @ scaled.task_mean + jnp.sqrt(noise_var) * jax.random.normal(key_y, (ROW_BLOCK,)))
             return jnp.concatenate(xs)[:count], jnp.concatenate(ys)[:count]
 
         context, train = rows(key_context, problem.n), rows(key_train, problem.k)
-        model, params = functional(LinearAttention(setting.weights))
-        params = ttt_step(model, params, Prompt(*context, *train), setting.lr)
+        model, params = functional(LinearAttention(start))
+        params = ttt_step(model, params, Prompt(*context, *train), arguments[0])
         x, y = context if evaluation == "same" else rows(key_fresh, problem.n)
-        error = setting.feature_root @ (setting.task_mean - params.weights[...] @ (x.T @ y))
-        np.testing.assert_allclose(streamed, error @ error + setting.noise_var, rtol=1e-10)
+        error = root @ (scaled.task_mean - params.weights[...] @ (x.T @ y))
+        np.testing.assert_allclose(streamed, error @ error + noise_var, rtol=1e-10)
 
 
 def test_both_samplers_draw_the_same_distribution():
     """Two-sample Kolmogorov-Smirnov on the per-task risks, not only on their means."""
     problem, weights = random_problem(6)
-    lr = exact_risk(problem, weights).optimal_lr
-    size = 8192
-    samples = []
-    for sampler, function in (("data", data_risk), ("law", law_risk)):
-        setting, _ = make_setting(problem, weights, lr, sampler, "same", jnp.float32)
-        keys = jax.random.split(jax.random.key(11), size)
-        draw = jax.jit(jax.vmap(lambda key, s=setting, f=function: f(key, s)))
-        samples.append(np.sort(np.asarray(draw(keys))))
+    step = GradientStep(exact_risk(problem, weights).optimal_lr)
+    problem, size = replace(problem, evaluation="same"), 8192
+    samples = [
+        np.sort(draws(problem, weights, (step,), num_tasks=size, seed=11, sampler=sampler)[:, 0])
+        for sampler in ("data", "law")
+    ]
     grid = np.concatenate(samples)
     distance = max(abs(np.searchsorted(samples[0], grid) - np.searchsorted(samples[1], grid))) / size
     assert distance < 1.95 * np.sqrt(2 / size)  # the 0.1% critical value
+
+
+SX = np.array([[1.0, 0.3, 0.0], [0.3, 0.7, 0.1], [0.0, 0.1, 1.5]])
+SE = np.array([[0.6, -0.2, 0.1], [-0.2, 1.2, 0.0], [0.1, 0.0, 0.8]])
+W = np.array([[0.05, 0.01, 0.0], [-0.02, 0.04, 0.03], [0.01, 0.0, 0.06]])
+L = np.array([[1.0, 0.4, 0.0], [0.0, 0.6, 0.2], [0.1, 0.0, 0.8]])
+R = np.array([[0.7, 0.0, 0.3], [0.2, 1.0, 0.0], [0.0, -0.1, 1.2]])
+TASK = [0.6, -0.4, 0.5]
+FRESH = Inference(n=11, feature_cov=SE, noise_var=0.4, query_feature_cov=SX @ SX, query_noise_var=0.05)
+LAWS = {
+    "fresh": (FRESH, {}),
+    "rescaled": (replace(FRESH, rescale=True), {}),
+    "same": (Inference("same", query_feature_cov=SE, query_noise_var=0.3), {}),
+    "factors": ("fresh", {"left": L, "right": R}),
+    "factors, same": ("same", {"left": L, "right": R}),
+    "preconditioned": ("fresh", {"left": np.linalg.inv(SX), "right": np.linalg.inv(SX)}),
+    "everything": (replace(FRESH, rescale=True), {"left": L, "right": R}),
+}
+
+
+@pytest.mark.parametrize("sampler", ["data", "law"])
+def test_laws_at_inference_and_factors_agree_with_the_exact_risk(sampler):
+    problem = Problem(5, 9, TASK, SX, 0.2)
+    random = Problem(5, 9, GaussianTasks(TASK, 0.1 * SE), SX, 0.2)
+    zs = {
+        name: z_score(problem, W, evaluation=law, sampler=sampler, lr_factor=0.4, **factors)
+        for name, (law, factors) in LAWS.items()
+    }
+    law, factors = LAWS["everything"]
+    zs["random tasks"] = z_score(random, W, evaluation=law, sampler=sampler, lr_factor=0.4, **factors)
+    agree, bound = family_verdict(list(zs.values()))
+    assert agree, (zs, bound)
+
+
+def test_each_part_of_a_law_at_inference_is_noticed():
+    """The same tasks, one field at a time: each moves the estimate, by what the exact risk says."""
+    problem = Problem(5, 9, TASK, SX, 0.2)
+    lr = 0.4 * exact_risk(problem, W).optimal_lr
+    exact, found = (
+        [f(replace(problem, evaluation=e)) for e in fields()]
+        for f in (
+            lambda p: exact_risk(p, W).at(lr),
+            lambda p: estimate_risk(p, W, lr, sampler="law", num_tasks=100_000),
+        )
+    )
+    for theory, simulated in zip(exact[1:], found[1:], strict=True):
+        assert abs(theory - exact[0]) > 8 * simulated.stderr
+        assert abs(simulated.mean - theory) < 4 * simulated.stderr
+
+
+def fields():
+    return [
+        "fresh",
+        Inference(n=11),
+        Inference(feature_cov=SE),
+        Inference(noise_var=3.0),
+        Inference(query_feature_cov=SE),
+        Inference(query_noise_var=0.4),
+        Inference(n=11, rescale=True),
+    ]
 
 
 def test_results_do_not_depend_on_the_grouping_of_blocks(monkeypatch):
     problem = Problem(6, 9, np.ones(4) / 2)
     first = estimate_risk(problem, 0.1, 1e-3, num_tasks=1000, block_size=64)
     monkeypatch.setattr(blocks, "SECONDS_PER_CALL", 0.0)
-    assert estimate_risk(problem, 0.1, 1e-3, num_tasks=1000, block_size=64) == first
+    again = estimate_risk(problem, 0.1, 1e-3, num_tasks=1000, block_size=64)
+    assert vars(again) == vars(first)
 
 
 def test_longer_runs_continue_shorter_ones():
-    problem = Problem(6, 9, np.ones(4) / 2)
-    setting, _ = make_setting(problem, np.zeros(()), 1e-3, "law", "fresh", jnp.float32)
+    def sampler(key, setting):
+        return setting * jax.random.normal(key, (2,))
+
     options = {"num_tasks": 150, "seed": 0, "block_size": 32}
-    together = list(simulate_blocks(law_risk, setting, **options))
-    later = list(simulate_blocks(law_risk, setting, first=3, **options))
+    together = list(simulate_blocks(sampler, 2.0, **options))
+    later = list(simulate_blocks(sampler, 2.0, first=3, **options))
     assert [len(block) for block in together] == [32, 32, 32, 32, 22]
     np.testing.assert_array_equal(np.concatenate(together[3:]), np.concatenate(later))
+
+
+def test_a_run_resumed_from_a_tally_is_the_whole_run():
+    run = make_run(Problem(6, 9, np.ones(4) / 2), 0.0, (GradientStep(1e-3),), num_tasks=150, block_size=32)
+    tallies = list(run.tallies())
+    assert [tally.num_tasks for tally in tallies] == [32, 64, 96, 128, 150]
+    (resumed,) = run.estimates(list(run.tallies(Tally.from_dict(tallies[1].to_dict())))[-1])
+    (whole,) = run.estimates(tallies[-1])
+    assert vars(resumed) == vars(whole)
 
 
 def test_one_compilation_serves_every_n_and_k():
@@ -135,7 +212,7 @@ def test_seeds_and_precision():
     assert len({r.mean for r in risks.values()}) == 6
     assert jnp.ones(1).dtype == jnp.float32
     again = estimate_risk(problem, 0.1, 1e-3, num_tasks=500)
-    assert again == risks[0, False]
+    assert vars(again) == vars(risks[0, False])
 
 
 @pytest.mark.parametrize("sampler", ["data", "law"])
@@ -169,25 +246,76 @@ def test_overflow_is_counted_and_reported():
         ({"num_tasks": 0}, "num_tasks must be an integer >= 1"),
         ({"seed": -1}, "seed must be an integer >= 0"),
         ({"seed": 2**32}, "seed must be below"),
-        ({"evaluation": "old"}, "evaluation must be one of"),
         ({"sampler": "gibbs"}, "sampler must be one of data, law"),
         ({"block_size": 0}, "block_size must be"),
         ({"block_size": 2**30}, "block_size must be at most 1048576, got 1073741824"),
         ({"x64": "no"}, "x64 must be True or False, got 'no'"),
-        ({"lr": np.inf}, "lr must be a finite number"),
-        ({"lr": "fast"}, "lr must be a finite number"),
-        ({"weights": np.ones((2, 2))}, "weights must be a scalar or have shape"),
+        ({"procedure": np.inf}, "lr must be a finite number"),
+        ({"procedure": "fast"}, "lr must be a finite number"),
+        ({"procedure": "optimal"}, "lr must be a number to be simulated, got 'optimal': compare finds the optimum"),
+        ({"procedure": (1e-3, GradientStep())}, "lr must be a number to be simulated, got 'optimal'"),
+        ({"procedure": ()}, "procedure must not be an empty tuple"),
+        ({"procedure": None}, "procedure must be a step size or a procedure such as .* got None"),
+        ({"procedure": GradientStep(1e-3, left=np.ones(2))}, r"left must be a scalar or have shape \(3,\) or \(3, 3\)"),
+        ({"procedure": GradientStep(1e-3, right=np.ones((2, 3)))}, "right must be a scalar or have shape"),
+        ({"target_relative_stderr": 2.0}, "target_relative_stderr must be between 0 and 1, got 2.0"),
+        ({"start": np.ones((2, 2))}, "weights must be a scalar or have shape"),
+        ({"start": (1.0, 2.0)}, r"start must be W, or \(model, params\) as functional\(module\) gives them"),
+        (
+            {"problem": Problem(3, 3, np.ones(3), evaluation=Inference(n=2**31))},
+            "evaluation.n must be at most 2147483639 to be simulated, got 2147483648",
+        ),
+        (
+            {"problem": Problem(3, 3, np.ones(3), feature_law="rademacher"), "sampler": "law"},
+            "sampler must be 'data' for the feature_law 'rademacher', got 'law'",
+        ),
+        ({"procedure": Folds(3, 1e-3), "sampler": "law"}, "sampler must be 'data' for Folds, got 'law'"),
+        ({"procedure": Folds(4, 1e-3)}, r"folds must divide n \+ k = 6, got 4"),
     ],
 )
 def test_bad_arguments_are_named(options, message):
-    arguments = {"weights": 0.0, "lr": 1e-3} | options
+    arguments = {"problem": Problem(3, 3, np.ones(3)), "start": 0.0, "procedure": 1e-3} | options
     with warnings.catch_warnings(), pytest.raises(ValueError, match=message):
-        estimate_risk(Problem(3, 3, np.ones(3)), **arguments)
+        estimate_risk(**arguments)
 
 
 def test_dense_features_of_low_rank():
     direction = np.array([[1.0, 2.0, -1.0]])
     problem = Problem(6, 9, np.array([0.3, 0.2, 0.5]), direction.T @ direction, 0.2)
     for sampler in ("data", "law"):
-        assert abs(z_score(problem, 0.01, evaluation="fresh", sampler=sampler, lr_factor=0.3)) < 4
+        assert abs(z_score(problem, 0.01, sampler=sampler, lr_factor=0.3)) < 4
     assert np.allclose(linalg.sqrt(problem.feature_cov) @ [2.0, -1.0, 0.0], 0, atol=1e-7)
+
+
+def test_procedures_tried_on_the_same_tasks():
+    """Joint estimates are those of single runs; their difference is far more precise than that of two runs."""
+    problem = Problem(20, 40, np.ones(10) / 10**0.5, noise_var=0.1)
+    half = 0.5 * exact_risk(problem, 1 / 31).optimal_lr
+    steps = (0.9 * half, half, half)
+    joint = estimate_risk(problem, 1 / 31, steps, num_tasks=4000)
+    first, second, again = joint.estimates
+    for lr, estimate in zip(steps, joint.estimates, strict=True):
+        single = estimate_risk(problem, 1 / 31, lr, num_tasks=4000)
+        assert (estimate.mean, estimate.stderr) == pytest.approx((single.mean, single.stderr), rel=1e-5)
+        assert estimate.stderr_reliable is single.stderr_reliable
+    np.testing.assert_allclose(np.sqrt(np.diag(joint.covariance)), [first.stderr, second.stderr, again.stderr])
+    gain, stderr = joint.difference(0, 1)
+    assert gain == pytest.approx(first.mean - second.mean)
+    assert stderr < np.hypot(first.stderr, second.stderr) / 5
+    curve = exact_risk(problem, 1 / 31)
+    assert abs(gain - (curve.at(steps[0]) - curve.at(half))) < 4 * stderr
+    assert gain > 4 * stderr
+    assert joint.difference(1, 2) == pytest.approx((0.0, 0.0), abs=1e-9)
+
+
+def test_the_covariance_of_a_joint_estimate_is_that_of_the_draws():
+    problem, weights = random_problem(2)
+    lr = 0.3 * exact_risk(problem, weights).optimal_lr
+    steps = (GradientStep(lr), GradientSteps([lr, lr / 2]), Folds(problem.n + problem.k, lr / 8))
+    run = make_run(problem, weights, steps, num_tasks=64, block_size=64)
+    joint = estimate_risk(problem, weights, steps, num_tasks=64, block_size=64)
+    (tally,) = run.tallies()
+    assert [np.shape(estimate.mean) for estimate in joint.estimates] == [(), (3,), ()]
+    last = [0, 3, 4]
+    np.testing.assert_allclose(joint.covariance, tally.moments.covariance[np.ix_(last, last)] / 64)
+    assert [estimate.stderr_reliable is None for estimate in joint.estimates] == [False, True, True]
