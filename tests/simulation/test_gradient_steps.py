@@ -1,5 +1,7 @@
 """Several simulated steps: against the step of the Flax model, the exact recursion, and each other."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +10,13 @@ import pytest
 
 from tests.conftest import random_problem
 from ttt_jax import (
+    GradientSteps,
+    Inference,
     LinearAttention,
+    Optimizer,
     Problem,
     Prompt,
     estimate_risk,
-    estimate_trajectory,
     exact_risk,
     family_verdict,
     functional,
@@ -22,17 +26,17 @@ from ttt_jax import (
 )
 from ttt_jax._internal import linalg
 from ttt_jax.simulation.rows import ROW_BLOCK
-from ttt_jax.theory.several_steps import new_context_risk
 
 PROBLEM = Problem(20, 30, np.ones(12) / np.sqrt(12), noise_var=0.1)
 WEIGHT = 1 / 35
 LR = exact_risk(PROBLEM, WEIGHT).optimal_lr
 
 
-@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+@pytest.mark.parametrize("evaluation", ["fresh", "same", Inference(n=30, noise_var=0.4, rescale=True)])
 def test_one_step_is_the_one_step_simulation(evaluation):
-    found = estimate_trajectory(PROBLEM, WEIGHT, [LR], evaluation=evaluation, num_tasks=300, x64=True)
-    single = estimate_risk(PROBLEM, WEIGHT, LR, evaluation=evaluation, num_tasks=300, x64=True)
+    problem = replace(PROBLEM, evaluation=evaluation)
+    found = estimate_risk(problem, WEIGHT, GradientSteps([LR]), num_tasks=300, x64=True)
+    single = estimate_risk(problem, WEIGHT, LR, num_tasks=300, x64=True)
     assert found.mean[1] == pytest.approx(single.mean, rel=1e-12)
     assert found.stderr[1] == pytest.approx(single.stderr, rel=1e-9)
 
@@ -48,13 +52,12 @@ def materialised(key, count, task, problem):
     return jnp.concatenate(xs)[:count], jnp.concatenate(ys)[:count]
 
 
-@pytest.mark.parametrize("protocol", ["one_batch", "new_context"])
-def test_steps_are_steps_of_the_flax_model_under_adam_with_a_schedule(protocol):
+@pytest.mark.parametrize("new_context", [False, True])
+def test_steps_are_steps_of_the_flax_model_under_adam_with_a_schedule(new_context):
     """One task, written out with whole arrays and `ttt_train`; correlated features, in units other than one."""
     problem, weights = random_problem(4)
     problem = Problem(problem.n, problem.k, 3 * problem.task, 2 * problem.feature_cov, problem.noise_var)
     optimizer = optax.adamw(optax.cosine_decay_schedule(0.02, 5), weight_decay=0.1)
-    options = {"protocol": protocol, "num_tasks": 1, "block_size": 1, "held_out": 11, "x64": True}
     with jax.enable_x64(True):
         root = jax.random.key(0, impl="threefry2x32")
         (task_key,) = jax.random.split(jax.random.fold_in(root, 0), 1)
@@ -62,8 +65,7 @@ def test_steps_are_steps_of_the_flax_model_under_adam_with_a_schedule(protocol):
         task = jnp.asarray(problem.task)
 
         def prompt(i):
-            new = protocol == "new_context"
-            keys = (jax.random.fold_in(key, i) if new else key for key in (key_context, key_train))
+            keys = (jax.random.fold_in(key, i) if new_context else key for key in (key_context, key_train))
             (x, y), (qx, qy) = (
                 materialised(k, rows, task, problem) for k, rows in zip(keys, (problem.n, problem.k), strict=True)
             )
@@ -81,17 +83,18 @@ def test_steps_are_steps_of_the_flax_model_under_adam_with_a_schedule(protocol):
             return float(error @ problem.feature_cov @ error + problem.noise_var)
 
         expected = risk(trained), risk(stopped)
-    found = estimate_trajectory(problem, weights, optimizer=optimizer, num_steps=5, **options)
-    assert (found.mean[-1], found.stopped) == pytest.approx(expected, rel=1e-9)
+    procedure = Optimizer(optimizer, 5, new_context=new_context, held_out=11)
+    found = estimate_risk(problem, weights, procedure, num_tasks=1, block_size=1, x64=True)
+    assert (found.mean[-1], found.stopped.risk) == pytest.approx(expected, rel=1e-9)
 
 
 def test_new_contexts_agree_with_the_exact_recursion_and_one_batch_does_not():
     steps = LR * np.array([1.0, 0.8, 0.6])
-    exact = new_context_risk(PROBLEM, WEIGHT, steps)
-    found = estimate_trajectory(PROBLEM, WEIGHT, steps, protocol="new_context", num_tasks=4000)
+    exact = exact_risk(PROBLEM, WEIGHT, GradientSteps(steps, new_context=True)).risks
+    found = estimate_risk(PROBLEM, WEIGHT, GradientSteps(steps, new_context=True), num_tasks=4000)
     zs = (found.mean - exact)[1:] / found.stderr[1:]
     assert family_verdict(zs)[0], zs
-    repeated = estimate_trajectory(PROBLEM, WEIGHT, steps, protocol="one_batch", num_tasks=4000)
+    repeated = estimate_risk(PROBLEM, WEIGHT, GradientSteps(steps), num_tasks=4000)
     assert (repeated.mean - exact)[3] > 5 * repeated.stderr[3]
 
 
@@ -100,13 +103,28 @@ def test_early_stopping_saves_a_start_that_training_spoils():
     task = np.eye(12)[0]
     problem = Problem(20, 12, task)
     weights = np.outer(task, task) / 22
-    steps = np.full(4, 3 * exact_risk(problem, 0.0).optimal_lr)
-    found = estimate_trajectory(problem, weights, steps, held_out=40, num_tasks=500)
-    assert found.stopped < found.mean[1:].min()
-    assert 0 <= found.stopped_step < 2
-    without = estimate_trajectory(problem, weights, steps, num_tasks=500)
-    np.testing.assert_array_equal(without.mean, found.mean)
-    assert np.isnan(without.stopped)
+    lr = 3 * exact_risk(problem, 0.0).optimal_lr
+    found = estimate_risk(problem, weights, Optimizer(optax.sgd(lr), 4, held_out=40), num_tasks=500)
+    assert found.stopped.risk < found.mean[1:].min()
+    assert 0 <= found.stopped.step < 2
+    assert 0 < found.stopped.stderr < found.stderr[1]
+    without = estimate_risk(problem, weights, GradientSteps(np.full(4, lr)), num_tasks=500)
+    np.testing.assert_allclose(without.mean, found.mean, rtol=1e-5)
+    assert without.stopped is None
+
+
+def test_a_stop_does_not_displace_what_stands_beside_it():
+    """With held-out pairs an estimate has two more values; the covariance is of the risks after the last step."""
+    lr = LR / 2
+    procedures = (Optimizer(optax.sgd(lr), 2, held_out=8), GradientSteps([lr, lr]), lr)
+    joint = estimate_risk(PROBLEM, WEIGHT, procedures, num_tasks=200)
+    stopped, steps, single = joint.estimates
+    assert joint.difference(0, 1) == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert joint.difference(1, 2)[0] == pytest.approx(steps.mean[2] - single.mean)
+    assert steps.mean[1] == pytest.approx(single.mean, rel=1e-5)
+    assert (stopped.stopped is None, steps.stopped, single.stopped) == (False, None, None)
+    last = [stopped.stderr[-1], steps.stderr[-1], single.stderr]
+    np.testing.assert_allclose(np.sqrt(np.diag(joint.covariance)), last)
 
 
 def test_train_with_sgd_is_repeated_steps():
@@ -124,37 +142,48 @@ def test_train_with_sgd_is_repeated_steps():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("make", "message"),
     [
-        ({}, "give either step_sizes, or optimizer and num_steps, got none"),
-        (
-            {"step_sizes": [0.1], "optimizer": optax.sgd(0.1), "num_steps": 1},
-            "got step_sizes and optimizer and num",
-        ),
-        ({"optimizer": "adam", "num_steps": 1}, "optimizer must be an optax.GradientTransformation .* got 'adam'"),
-        ({"optimizer": optax.lbfgs(), "num_steps": 1}, "optimizer must need the gradient and the weights alone"),
-        ({"optimizer": optax.sgd(0.1)}, "give either step_sizes, or optimizer and num_steps"),
-        ({"optimizer": optax.sgd(0.1), "num_steps": 0}, "num_steps must be an integer >= 1, got 0"),
-        ({"step_sizes": [0.1], "protocol": "both"}, "protocol must be one of one_batch, new_context, got 'both'"),
-        ({"step_sizes": ["a"]}, "step_sizes must be a sequence of finite numbers, at least one, got"),
-        ({"step_sizes": [0.1], "x64": "no"}, "x64 must be True or False, got 'no'"),
-        ({"step_sizes": [0.1], "block_size": 2**30}, "block_size must be at most 1048576, got 1073741824"),
-        ({"step_sizes": [0.1], "held_out": 2**31}, "held_out must be at most 2147483639 to be simulated"),
-        ({"step_sizes": [0.1], "problem": Problem(4, 2**31, np.ones(3))}, "k must be at most 2147483639 to be sim"),
-        ({"step_sizes": [0.1], "held_out": -1}, "held_out must be an integer >= 1, got -1"),
-        (
-            {"step_sizes": [0.1], "protocol": "new_context", "evaluation": "same"},
-            "evaluation must be 'fresh' for the protocol 'new_context', got 'same'",
+        (lambda: Optimizer("adam", 1), r"optimizer must be an optax optimiser such as optax.adam\(1e-3\), got 'adam'"),
+        (lambda: Optimizer(optax.sgd(0.1), 0), "num_steps must be an integer >= 1, got 0"),
+        (lambda: Optimizer(optax.sgd(0.1), 1, held_out=-1), "held_out must be an integer >= 1, got -1"),
+        (lambda: GradientSteps([0.1], new_context="both"), "new_context must be True or False, got 'both'"),
+        (lambda: GradientSteps(["a"]), "step_sizes must be a sequence of finite numbers, at least one, got"),
+        (lambda: GradientSteps([]), r"step_sizes must be a sequence of finite numbers, at least one, got \[\]"),
+    ],
+)
+def test_procedures_without_meaning_are_refused_when_made(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("procedure", "options", "message"),
+    [
+        (Optimizer(optax.lbfgs(), 1), {}, "optimizer must need the gradient and the weights alone"),
+        (GradientSteps([0.1]), {"x64": "no"}, "x64 must be True or False, got 'no'"),
+        (GradientSteps([0.1]), {"block_size": 2**30}, "block_size must be at most 1048576, got 1073741824"),
+        (GradientSteps([0.1]), {"sampler": "law"}, "sampler must be 'data' for GradientSteps, got 'law'"),
+        (Optimizer(optax.sgd(0.1), 1, held_out=2**31), {}, "held_out must be at most 2147483639 to be simulated"),
+        (GradientSteps([0.1]), {"problem": Problem(4, 2**31, np.ones(3))}, "k must be at most 2147483639 to be sim"),
+        *(
+            (
+                procedure,
+                {"problem": replace(PROBLEM, evaluation="same")},
+                "evaluation must be 'fresh' for new contexts at every step, got 'same'",
+            )
+            for procedure in (GradientSteps([0.1], new_context=True), Optimizer(optax.sgd(0.1), 1, new_context=True))
         ),
     ],
 )
-def test_bad_input_is_refused(options, message):
+def test_bad_input_is_refused(procedure, options, message):
     with pytest.raises(ValueError, match=message):
-        estimate_trajectory(**{"problem": PROBLEM, "weights": 0.0} | options)
+        estimate_risk(**{"problem": PROBLEM, "start": 0.0, "procedure": procedure} | options)
 
 
 def test_overflow_is_reported():
     with pytest.warns(UserWarning, match="is not finite"):
-        found = estimate_trajectory(PROBLEM, 0.0, [1e6] * 12, num_tasks=10)
+        found = estimate_risk(PROBLEM, 0.0, GradientSteps([1e6] * 12), num_tasks=10)
     assert np.isnan(found.mean).all()
     assert found.num_nonfinite
+    assert found.stderr_reliable is False

@@ -168,7 +168,9 @@ def test_the_verbs_give_the_path_of_the_procedure_or_say_why_not(evaluation):
     anew = GradientSteps(steps, new_context=True)
     if evaluation == "same":
         for risk in (exact_risk, asymptotic_risk):
-            with pytest.raises(ValueError, match="evaluation must be 'fresh' for new contexts at every step, got 'same'"):
+            with pytest.raises(
+                ValueError, match="evaluation must be 'fresh' for new contexts at every step, got 'same'"
+            ):
                 risk(problem, 0.01, anew)
         return
     np.testing.assert_array_equal(exact_risk(problem, 0.01, anew).risks, new_context_risk(problem, 0.01, steps))

@@ -27,6 +27,8 @@ from ttt_jax.training.models import Model, Prompt
 from ttt_jax.training.prompts import fold_prompts
 from ttt_jax.training.steps import ttt_loss, ttt_step
 
+__all__ = ["prompt_sampler"]
+
 
 @dataclass(frozen=True)
 class _Draw:
@@ -82,9 +84,17 @@ class _Draw:
         return jnp.concatenate([risks, jnp.stack([risks[stop], stop.astype(risks.dtype)])])
 
 
-def _sampler(
+def prompt_sampler(
     procedure: Any, problem: Problem, model: Model, num_queries: int, train: Callable, arguments: Any, values: int
 ) -> Sampler:
+    """The sampler of a procedure on whole prompts.
+
+    Args:
+        train: (params, arguments, prompt_at) -> the parameters whose risks are wanted, stacked, (values, ...);
+            prompt_at(i) is the prompt of step i. It must be hashable: each new one compiles anew.
+        arguments: what it needs of the procedure, traced.
+        values: number of risks.
+    """
     law = problem.inference
     if law.rescale:
         raise NotApplicable("rescale must be False for a model that is not linear attention")
@@ -103,25 +113,25 @@ def _sampler(
 def _gradient_step(procedure: GradientStep, problem: Problem, model: Model, num_queries: int) -> Sampler:
     if procedure.left is not None or procedure.right is not None:
         raise NotApplicable("left and right must be None for a model that is not linear attention")
-    return _sampler(procedure, problem, model, num_queries, _OneStep(model), procedure.lr, 1)
+    return prompt_sampler(procedure, problem, model, num_queries, _OneStep(model), procedure.lr, 1)
 
 
 @samplers.prompts.register
 def _folds(procedure: Folds, problem: Problem, model: Model, num_queries: int) -> Sampler:
-    return _sampler(procedure, problem, model, num_queries, _OneStep(model), procedure.lr, 1)
+    return prompt_sampler(procedure, problem, model, num_queries, _OneStep(model), procedure.lr, 1)
 
 
 @samplers.prompts.register
 def _gradient_steps(procedure: GradientSteps, problem: Problem, model: Model, num_queries: int) -> Sampler:
     train = _Steps(model, procedure.num_steps, None)
-    return _sampler(procedure, problem, model, num_queries, train, procedure.step_sizes, procedure.num_steps + 1)
+    return prompt_sampler(procedure, problem, model, num_queries, train, procedure.step_sizes, procedure.num_steps + 1)
 
 
 @samplers.prompts.register
 def _optimizer(procedure: Optimizer, problem: Problem, model: Model, num_queries: int) -> Sampler:
     require_gradient_alone(procedure.optimizer)
     train = _Steps(model, procedure.num_steps, procedure.optimizer)
-    return _sampler(procedure, problem, model, num_queries, train, None, procedure.num_steps + 1)
+    return prompt_sampler(procedure, problem, model, num_queries, train, None, procedure.num_steps + 1)
 
 
 @dataclass(frozen=True)
