@@ -149,7 +149,7 @@ def test_bad_arguments_are_named():
     problem = Problem(3, 4, np.ones(3))
     with pytest.raises(ValueError, match="evaluation must be one of fresh, same, got 'stale'"):
         replace(problem, evaluation="stale")
-    with pytest.raises(ValueError, match="procedure must be a step size or a procedure such as .* got None"):
+    with pytest.raises(ValueError, match=r"procedure must be a step size or a procedure such as .* got None"):
         exact_risk(problem, 0.1, None)
     with pytest.raises(ValueError, match="lr must be a finite number or 'optimal', got 'same'"):
         exact_risk(problem, 0.1, "same")
