@@ -165,36 +165,3 @@ def test_contexts_without_a_common_direction_have_no_leading_order():
     factors = GradientStep(right=[0.0, 1.0])
     with pytest.raises(NotApplicable, match="share a direction"):
         asymptotic_risk(replace(problem, evaluation="fresh"), 0.1, factors)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Inference("old"), "context must be one of fresh, same, got 'old'"),
-        (lambda: Inference("same", n=80), "n must be None for the context 'same', got 80"),
-        (lambda: Inference("same", feature_cov=1.0), "feature_cov must be None for the context 'same'"),
-        (lambda: Inference("same", noise_var=0.0), "noise_var must be None for the context 'same', got 0.0"),
-        (lambda: Inference(n=0), "n must be an integer >= 1, got 0"),
-        (lambda: Inference(query_noise_var=-1), "query_noise_var must be a finite number >= 0, got -1"),
-        (lambda: Inference(query_feature_cov=[1.0, -1.0]), "query_feature_cov must be positive semi-definite"),
-        (lambda: Inference(rescale=1), "rescale must be True or False, got 1"),
-        (
-            lambda: Problem(2, 2, TASK, evaluation=Inference(feature_cov=np.ones(3))),
-            r"evaluation\.feature_cov is for 3 features, but d is for 2",
-        ),
-        (lambda: Problem(2, 2, TASK, evaluation="new"), "evaluation must be one of fresh, same, got 'new'"),
-    ],
-)
-def test_laws_without_meaning_are_refused(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def test_fields_left_out_are_those_of_training():
-    problem = Problem(5, 7, TASK, SX, 0.3, evaluation=Inference(n=9, feature_cov=SE))
-    law = problem.inference
-    assert (law.n, law.noise_var, law.query_noise_var) == (9, 0.3, 0.3)
-    np.testing.assert_array_equal(law.query_feature_cov, SE)  # the query is drawn like the context
-    same = replace(problem, evaluation="same").inference
-    assert (same.context, same.n, same.feature_cov, same.query_noise_var) == ("same", None, None, 0.3)
-    np.testing.assert_array_equal(same.query_feature_cov, SX)
