@@ -2,23 +2,21 @@
 
     python benchmarks/coverage.py
 
-Each row is one problem and run length: the share of the variance from events rarer than one in a run (`ttt_jax.simulation.reliability`;
-the flag is True up to MAX_UNSEEN_VARIANCE), the coverage over independent runs, and its binomial standard error.
+Each row is one problem and run length: the share of the variance from events rarer than one in a run
+(`ttt_jax.simulation.reliability`; the flag is True up to MAX_UNSEEN_VARIANCE), the coverage over
+independent runs, and its binomial standard error.
 """
 
 from __future__ import annotations
 
 import itertools
 
-import jax.numpy as jnp
 import numpy as np
 
-from ttt_jax import Problem, exact_risk
+from ttt_jax import GradientStep, Problem, exact_risk
 from ttt_jax.simulation.blocks import simulate_blocks
-from ttt_jax.simulation.driver import MAX_UNSEEN_VARIANCE
+from ttt_jax.simulation.estimate import MAX_UNSEEN_VARIANCE, make_run
 from ttt_jax.simulation.reliability import unseen_variance
-from ttt_jax.simulation.scaled import make_setting
-from ttt_jax.simulation.summaries import law_risk
 
 SIZES = [(1, 1, 1), (1, 1, 3), (2, 2, 2), (3, 5, 2), (3, 3, 10), (5, 5, 5), (2, 40, 20), (10, 20, 10), (20, 40, 20)]
 LENGTHS = (1_000, 20_000)
@@ -29,16 +27,17 @@ def main():
     """Print the rows, least reliable first, and the mean coverage on either side of the flag."""
     rows = []
     for (n, k, d), evaluation, fraction in itertools.product(SIZES, ("fresh", "same"), (0.3, 1.0)):
-        problem, weights = Problem(n, k, np.ones(d) / np.sqrt(d)), np.asarray(1 / (n + d + 1))
-        curve = exact_risk(problem, weights, evaluation)
+        problem = Problem(n, k, np.ones(d) / np.sqrt(d), evaluation=evaluation)
+        weights = np.asarray(1 / (n + d + 1))
+        curve = exact_risk(problem, weights)
         lr = fraction * curve.optimal_lr
-        setting, scale = make_setting(problem, weights, lr, "law", evaluation, jnp.float32)
-        blocks = simulate_blocks(law_risk, setting, num_tasks=NUM_TASKS, seed=0, block_size=4096)
-        risks = scale * np.concatenate(list(blocks))
+        run = make_run(problem, weights, (GradientStep(lr),), num_tasks=NUM_TASKS, sampler="law", block_size=4096)
+        blocks = simulate_blocks(run.draw, run.setting, num_tasks=NUM_TASKS, seed=0, block_size=4096)
+        risks = run.parts[0].units * np.concatenate(list(blocks))[:, 0]
         for length in LENGTHS:
             runs = risks[: len(risks) // length * length].reshape(-1, length)
             z = (runs.mean(axis=1) - curve.at(lr)) / (runs.std(axis=1, ddof=1) / np.sqrt(length))
-            share = unseen_variance(problem, weights, lr, evaluation, length)
+            share = unseen_variance(problem, weights, lr, length)
             rows.append(
                 (share, np.mean(abs(z) < 1.96), len(runs), f"{n:3} {k:3} {d:3}  {evaluation:5} {fraction:4}", length)
             )

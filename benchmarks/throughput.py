@@ -27,11 +27,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ttt_jax import Problem, exact_risk
-from ttt_jax.simulation.blocks import ROW_BLOCK, default_block_size, simulate_blocks
-from ttt_jax.simulation.rows import data_risk, sum_over_rows
-from ttt_jax.simulation.scaled import Setting, make_setting
-from ttt_jax.simulation.summaries import law_risk
+from ttt_jax import GradientStep, Problem, exact_risk
+from ttt_jax.simulation.blocks import simulate_blocks
+from ttt_jax.simulation.estimate import make_run
+from ttt_jax.simulation.rows import sum_over_rows
 
 CPU_SIZES = (64, 32, 64), (256, 128, 512)
 ACCELERATOR_SIZES = tuple((d, d // 2, d) for d in (64, 256, 1024))
@@ -41,21 +40,23 @@ SECONDS = 0.4
 NORMALS_IN_MEMORY = 2**27
 
 
-def data_floor(key, setting: Setting):
-    """The normals of `data_risk`, added up."""
-    keys = jax.random.split(key, 4)
+def data_floor(key, setting):
+    """The normals of the data path, added up."""
+    scaled, keys = setting[0], jax.random.split(key, 4)
 
     def total(key, rows):
-        return sum_over_rows(lambda x, y, live: x.sum(0) + y.sum(), key, rows, setting.task_mean, setting)
+        args = scaled.task_mean, scaled.train, scaled.features
+        return sum_over_rows(lambda x, y, live: x.sum(0) + y.sum(), key, rows, *args)
 
-    return (total(keys[1], setting.n) + total(keys[2], setting.k) + total(keys[3], setting.n)).sum()
+    return (total(keys[1], scaled.n) + total(keys[2], scaled.k) + total(keys[3], scaled.n)).sum()
 
 
-def law_floor(key, setting: Setting):
-    """The normals and chi-squares of `law_risk`, added up."""
-    d, dtype = len(setting.task_mean), setting.task_mean.dtype
+def law_floor(key, setting):
+    """The normals and chi-squares of the law path, added up."""
+    scaled = setting[0]
+    d, dtype = len(scaled.task_mean), scaled.task_mean.dtype
     total = jnp.zeros((), dtype)
-    for rows, own in zip((setting.n, setting.k, setting.n), jax.random.split(key, 3), strict=True):
+    for rows, own in zip((scaled.n, scaled.k, scaled.n), jax.random.split(key, 3), strict=True):
         key_t, key_z, key_noise = jax.random.split(own, 3)
         total += jax.random.chisquare(key_t, rows.astype(dtype), dtype=dtype)
         total += jax.random.normal(key_z, (d,), dtype).sum() + jax.random.normal(key_noise, (), dtype)
@@ -69,17 +70,17 @@ class Contender(NamedTuple):
     batch: int
 
 
-def engine(sampler, problem: Problem, weights, lr: float, name: str) -> Contender:
-    """The engine at its own block size."""
-    setting, _ = make_setting(problem, weights, lr, name, "fresh", jnp.float32)
-    size = default_block_size(problem.d, 10**6, ROW_BLOCK if name == "data" else 1)
+def engine(problem: Problem, weight: float, lr: float, sampler: str, floor: Callable | None = None) -> Contender:
+    """The engine at its own block size, or what only draws the random numbers of it."""
+    run = make_run(problem, weight, (GradientStep(lr),), num_tasks=10**6, sampler=sampler)
 
-    def run(count: int) -> None:
+    def blocks(count: int) -> None:
+        size = run.block_size
         with jax.default_matmul_precision("highest"):
-            for _ in simulate_blocks(sampler, setting, num_tasks=count * size, seed=0, block_size=size):
+            for _ in simulate_blocks(floor or run.draw, run.setting, num_tasks=count * size, seed=0, block_size=size):
                 pass
 
-    return Contender(run, size)
+    return Contender(blocks, run.block_size)
 
 
 def numpy_peer(problem: Problem, weight: float, lr: float, batch: int) -> Contender:
@@ -167,10 +168,10 @@ def contenders_at(d: int, n: int, k: int, peers: bool) -> dict[str, Contender]:
     problem, weight = Problem(n, k, np.ones(d) / math.sqrt(d)), 1 / (n + d + 1)
     lr = exact_risk(problem, weight).optimal_lr
     runs = {
-        "data path": engine(data_risk, problem, np.asarray(weight), lr, "data"),
-        "its normals": engine(data_floor, problem, np.asarray(weight), lr, "data"),
-        "law path": engine(law_risk, problem, np.asarray(weight), lr, "law"),
-        "its random numbers": engine(law_floor, problem, np.asarray(weight), lr, "law"),
+        "data path": engine(problem, weight, lr, "data"),
+        "its normals": engine(problem, weight, lr, "data", data_floor),
+        "law path": engine(problem, weight, lr, "law"),
+        "its random numbers": engine(problem, weight, lr, "law", law_floor),
         "exact formula": exact(problem, weight),
     }
     if peers:

@@ -16,6 +16,10 @@ from sphinx.util import logging
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+sys.path.insert(0, str(ROOT / "docs"))
+
+from reference import public_modules, write_modules, write_reference  # noqa: E402
+
 import ttt_jax  # noqa: E402
 
 project = "ttt_jax"
@@ -60,28 +64,9 @@ nitpick_ignore_regex = [
     (r"py:.*", r"ttt_jax\.tabular\.(classify\.tuning|network\.encode|network\.v2)\..*"),
 ]
 
-PUBLIC = (
-    "problem",
-    "exact",
-    "curve",
-    "asymptotic",
-    "paper",
-    "estimate",
-    "compare",
-    "check",
-    "questions",
-    "shifts",
-    "several_steps",
-    "trajectory",
-    "folds",
-    "models",
-    "transformers",
-    "ttt",
-    "pretrain",
-    "plotting",
-    "tabular",
-)
-"""The public modules, a page of the reference each."""
+write_reference(ROOT / "docs" / "api")
+write_modules(ROOT / "docs" / "modules.md")
+PUBLIC = public_modules()
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +74,8 @@ logger = logging.getLogger(__name__)
 def public_names() -> dict[str, str]:
     """Every public name, as it is written in a docstring, and the object that it is documented as."""
     names = {}
-    for short in PUBLIC:
-        module = importlib.import_module(f"ttt_jax.{short}")
+    for path in PUBLIC:
+        module, short = importlib.import_module(path), path.rsplit(".", 1)[1]
         names[module.__name__] = module.__name__
         for name in module.__all__:
             full = f"{module.__name__}.{name}"
@@ -185,13 +170,13 @@ def skip_member(app, what, name, subject, skip, options):
 def check_public_names(app, env) -> None:
     """Every name in every `__all__` of the public surface must be on a page."""
     documented = set(env.get_domain("py").data["objects"])
-    for short in PUBLIC:
-        module = importlib.import_module(f"ttt_jax.{short}")
+    for path in PUBLIC:
+        module = importlib.import_module(path)
         for name in module.__all__:
-            if f"ttt_jax.{short}.{name}" not in documented:
-                logger.warning("ttt_jax.%s.%s is public but not documented", short, name)
+            if f"{path}.{name}" not in documented:
+                logger.warning("%s.%s is public but not documented", path, name)
             if isinstance(found := getattr(module, name), type | FunctionType) and not found.__doc__:
-                logger.warning("ttt_jax.%s.%s has no docstring", short, name)
+                logger.warning("%s.%s has no docstring", path, name)
     for name in ttt_jax.__all__:
         if name not in NAMES:
             logger.warning("ttt_jax.%s is exported, but from none of the public modules", name)

@@ -109,9 +109,9 @@ def write_index(file: Path, results: list[Result], preset: str):
             f'<h2 id="{result.name}">{escape(title)}</h2>\n<p>{escape(statement.strip())}</p>\n'
             f'<img src="{source}" alt="{escape(title)}" width="700">\n'
             f"<p>Settings ({preset}): {escape(str(module.PRESETS[preset]))}</p>\n"
-            f"<details><summary>{escape(result.verdict)}</summary><pre>{escape(result.table())}</pre></details>\n"
+            f"<details><summary>{escape(result.summary())}</summary><pre>{escape(result.table())}</pre></details>\n"
         )
-    verdicts = html_table(("experiment", "verdict"), [(result.name, result.verdict) for result in results])
+    verdicts = html_table(("experiment", "verdict"), [(result.name, result.summary()) for result in results])
     scratch = file.with_suffix(".new")
     scratch.write_text(html_page(f"Experiments, preset {preset}", verdicts + "".join(parts)), encoding="utf-8")
     scratch.replace(file)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Cell, Result, markers, run_cells
+from experiments.figure import Point, Result, markers, run_cells
 from ttt_jax import Pretraining, Problem, asymptotic_risk, exact_risk, pretrained_weights
 from ttt_jax.plotting import Series, draw
 from ttt_jax.theory.paper import theorem_c4
@@ -25,14 +25,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 LINE_SIZES = tuple(2**e for e in range(4, 14))
 
 
-def cell(d: int, start: str) -> Cell:
+def cell(d: int, start: str) -> Point:
     """The cell at size d."""
     sx = np.repeat(VARIANCES, d // 4)
     problem = Problem(d // 2, 2 * d, np.ones(d) / np.sqrt(d), sx)
     warm = pretrained_weights(Pretraining(d // 2, sx, d=d), dense=False)
     weights = warm if start == "warm" else np.zeros(d)
     lr = exact_risk(problem, weights).optimal_lr
-    return Cell(start, d, problem, weights, lr, asymptotic_risk(problem, weights).optimal)
+    return Point(start, d, problem, weights, lr, asymptotic_risk(problem, weights).optimal)
 
 
 def run(preset: str, seed: int = 0) -> Result:

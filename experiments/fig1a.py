@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Cell, Result, markers, run_cells
+from experiments.figure import Point, Result, markers, run_cells
 from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
 from ttt_jax.plotting import Series, draw
 from ttt_jax.theory.paper import theorem_4_2
@@ -50,10 +50,10 @@ def run(preset: str, seed: int = 0) -> Result:
     return Result("fig1a", rows, figure, [note])
 
 
-def cell(n: int, d: int, g: int) -> Cell:
+def cell(n: int, d: int, g: int) -> Point:
     """The cell at context length n, dimension d and k = g d."""
     k = g * d
     weights = pretrained_weights(Pretraining(n=n, d=d), dense=False)
     paper = theorem_4_2(n, k, d, task_norm2=d, simplified=False).optimal / d
     lr = theorem_4_2(n, k, d, task_norm2=d).optimal_lr
-    return Cell(f"k/d = {g}", n / d, Problem(n, k, np.ones(d)), weights, lr, paper)
+    return Point(f"k/d = {g}", n / d, Problem(n, k, np.ones(d)), weights, lr, paper)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Cell, Result, markers, run_cells
+from experiments.figure import Point, Result, markers, run_cells
 from experiments.starts import crossing
 from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
 from ttt_jax.plotting import Series, draw
@@ -56,7 +56,7 @@ def run(preset: str, seed: int = 0) -> Result:
     return Result("fig1b", rows, figure, [note])
 
 
-def cell(n: int, k: int, d: int, start: str) -> Cell:
+def cell(n: int, k: int, d: int, start: str) -> Point:
     """The cell at k training queries, for the warm or the cold start."""
     problem = Problem(n, k, np.ones(d))
     if start == "warm":
@@ -64,4 +64,4 @@ def cell(n: int, k: int, d: int, start: str) -> Cell:
         paper = theorem_4_2(n, k, d, task_norm2=d, simplified=False)
     else:
         weights, paper = np.zeros(()), theorem_4_5(n, k, d, task_norm2=d)
-    return Cell(start, k / d, problem, weights, exact_risk(problem, weights).optimal_lr, paper.optimal / d)
+    return Point(start, k / d, problem, weights, exact_risk(problem, weights).optimal_lr, paper.optimal / d)

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Result, markers, trajectory_rows
-from ttt_jax import Problem, estimate_trajectory
+from experiments.figure import Result, markers, path_rows
+from ttt_jax import GradientSteps, Problem, RiskPath, compare
 from ttt_jax.plotting import Series, draw
 from ttt_jax.theory.paper import theorem_4_2
-from ttt_jax.theory.several_steps import new_context_risk, new_context_risk_leading
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"n": 50, "d": 100, "num_tasks": 1000},
@@ -34,13 +33,14 @@ def run(preset: str, seed: int = 0) -> Result:
     rows, series, notes = [], [], ["the cells of one series are the same simulated tasks"]
     for i, (factor, last) in enumerate(DRAWN_LAST.items()):
         steps = theorem_4_2(n, 50 * d, d).optimal_lr * factor ** np.arange(STEPS)
-        exact, leading = (f(problem, weights, steps) for f in (new_context_risk, new_context_risk_leading))
-        found = estimate_trajectory(
-            problem, weights, steps, protocol="new_context", num_tasks=num_tasks, seed=seed + i, progress=True
-        )
+        procedure = GradientSteps(steps, new_context=True)
+        c = compare(problem, weights, procedure, num_tasks=num_tasks, seed=seed + i, progress=True)
+        assert isinstance(c.exact, RiskPath)
+        assert isinstance(c.asymptotic, RiskPath)
+        exact, leading = c.exact.risks, c.asymptotic.risks
         name = f"reduction factor {factor}"
         drawn = {1: DRAWN_FIRST, STEPS: last}
-        rows += trajectory_rows(name, problem, weights, steps, found, exact, leading, drawn=drawn, seed=seed + i)
+        rows += path_rows(name, c, problem, drawn=drawn)
         notes.append(f"factor {factor}, after {STEPS} steps: {exact[-1]:.3f} (exact), {last} (drawn in the paper)")
         points = [(1, DRAWN_FIRST), (STEPS, last)]
         series.append(Series(name, range(STEPS + 1), exact, leading, **markers(rows, name), drawn=points))

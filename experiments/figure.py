@@ -16,16 +16,14 @@ import jax
 import numpy as np
 
 import ttt_jax
-from ttt_jax import Problem, Trajectory, agreement_table, compare, family_verdict
+from ttt_jax import Comparison, Problem, RiskCurve, Verdict, agreement_table, compare, judge
 from ttt_jax._internal.progress import progress_bar
-from ttt_jax.simulation.driver import MAX_UNSEEN_VARIANCE
-from ttt_jax.simulation.reliability import unseen_variance
 
 KEEP_AFTER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class Point:
     """One Monte Carlo marker.
 
     Args:
@@ -35,7 +33,6 @@ class Cell:
         weights: W before the step.
         lr: step size.
         approximate: what an approximation says of the risk, in these units; None where there is none.
-        evaluation: "fresh" or "same" context at evaluation.
         drawn: the value that is read off the paper's figure, where it is known.
     """
 
@@ -45,7 +42,6 @@ class Cell:
     weights: Any
     lr: float
     approximate: float | None = None
-    evaluation: str = "fresh"
     drawn: float | None = None
 
 
@@ -60,36 +56,30 @@ class Result:
     has_theory: bool = True
 
     @property
-    def judged(self) -> list[float]:
-        """The z-scores whose standard errors can be trusted."""
-        return [row["z"] for row in self.rows if row["stderr_reliable"]]
+    def verdict(self) -> Verdict | None:
+        """Agreement of simulation and theory, over all cells together; None where there is no theory."""
+        return judge(self.rows) if self.has_theory else None
 
     @property
     def agrees(self) -> bool:
-        """Whether simulation and theory agree, over all cells together; true where there is no theory."""
-        return not self.has_theory or (bool(self.judged) and family_verdict(self.judged)[0])
+        """True where there is no theory; False where there is, and nothing could be judged."""
+        return self.verdict is None or self.verdict.agrees is True
 
-    @property
-    def verdict(self) -> str:
+    def summary(self) -> str:
         """Agreement in one line."""
-        if not self.has_theory:
-            return "no verdict: there is no theory for this experiment"
-        return agreement_table([{"z": z} for z in self.judged] or [{"z": ""}], self.judged).rsplit("\n", 1)[-1]
+        return "no verdict: there is no theory for this experiment" if self.verdict is None else str(self.verdict)
 
     def table(self) -> str:
-        """The agreement table with its family-wise verdict."""
+        """The agreement table with its family-wise verdict, and the notes."""
         shown = ("series", "x", "d", "n", "k", "exact", "approximate", "drawn", "estimate", "stderr", "z")
         filled = [name for name in shown if any(row[name] is not None for row in self.rows)]
+        judged = {True: "yes", False: "no", None: "not assessed"}
         rows = [
             {name: "" if row[name] is None else row[name] for name in filled}
-            | {"judged": "yes" if row["stderr_reliable"] else "no"}
+            | {"judged": judged[row["stderr_reliable"]]}
             for row in self.rows
         ]
-        doubtful = sum(row["z"] is not None and not row["stderr_reliable"] for row in self.rows)
-        table = agreement_table(rows, self.judged, doubtful)
-        if not self.has_theory:
-            table = table.rsplit("\n", 1)[0] + "\n" + self.verdict
-        return "\n".join([table, *self.notes])
+        return "\n".join([agreement_table(rows, self.summary()), *self.notes])
 
     def save(self, directory: Path) -> list[Path]:
         """Write NAME.csv, NAME.png and NAME.svg; each appears whole or not at all."""
@@ -104,7 +94,7 @@ class Result:
             return [file.replace(directory / file.name) for file in files]
 
 
-def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -> list[dict[str, Any]]:
+def run_cells(cells: Sequence[Point], *, normals: float, seed: int, title: str) -> list[dict[str, Any]]:
     """Simulate every cell on the data path with about `normals` Gaussian numbers each, 1,000 to 20,000 tasks.
 
     A run of more than a minute keeps its finished cells in .TITLE-*.json of the working directory. The same run goes on
@@ -116,31 +106,10 @@ def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -
     for i in progress_bar(range(len(rows), len(cells)), f"{title}, cells", log=True):
         cell, p = cells[i], cells[i].problem
         num_tasks = int(np.clip(normals / ((2 * p.n + p.k) * p.d), 1000, 20_000))
-        c = compare(p, cell.weights, cell.lr, evaluation=cell.evaluation, num_tasks=num_tasks, seed=seed + i)
-        assert c.estimate is not None
-        assert c.exact is not None
-        unit = float(p.task @ p.task)
-        rows.append(
-            {
-                "series": cell.series,
-                "x": cell.x,
-                "d": p.d,
-                "n": p.n,
-                "k": p.k,
-                "evaluation": cell.evaluation,
-                "lr": cell.lr,
-                "exact": c.exact.at(cell.lr) / unit,
-                "exact_optimum": c.exact.optimal / unit,
-                "approximate": cell.approximate,
-                "drawn": cell.drawn,
-                "estimate": c.estimate.mean / unit,
-                "stderr": c.estimate.stderr / unit,
-                "z": c.z,
-                "stderr_reliable": c.estimate.stderr_reliable,
-                "num_tasks": num_tasks,
-                "seed": seed + i,
-            }
-        )
+        c = compare(p, cell.weights, cell.lr, num_tasks=num_tasks, seed=seed + i)
+        row = record(cell.series, cell.x, c, p, approximate=cell.approximate, drawn=cell.drawn)
+        assert isinstance(c.exact, RiskCurve)
+        rows.append(row | {"exact_optimum": c.exact.optimal / float(p.task @ p.task)})
         if time.monotonic() - started > KEEP_AFTER_SECONDS:
             scratch = file.with_suffix(".new")
             scratch.write_text(json.dumps(rows))
@@ -148,13 +117,15 @@ def run_cells(cells: Sequence[Cell], *, normals: float, seed: int, title: str) -
     return rows
 
 
-def _digest(cells: Sequence[Cell], normals: float, seed: int) -> str:
+def _digest(cells: Sequence[Point], normals: float, seed: int) -> str:
     """A name for these cells as this code computes them."""
     digest = hashlib.sha256(repr((normals, seed, jax.__version__)).encode())
-    for source in (Path(__file__), *sorted(Path(str(ttt_jax.__file__)).parent.glob("*.py"))):
+    for source in (Path(__file__), *sorted(Path(str(ttt_jax.__file__)).parent.rglob("*.py"))):
         digest.update(source.read_bytes())
     for cell in cells:
-        digest.update(repr((cell.series, cell.x, cell.lr, cell.approximate, cell.evaluation, cell.drawn)).encode())
+        digest.update(
+            repr((cell.series, cell.x, cell.lr, cell.approximate, cell.problem.inference, cell.drawn)).encode()
+        )
         problem = cell.problem
         digest.update(repr((problem.n, problem.k, problem.noise_var)).encode())
         for array in (problem.task, problem.feature_cov, cell.weights):
@@ -162,46 +133,36 @@ def _digest(cells: Sequence[Cell], normals: float, seed: int) -> str:
     return digest.hexdigest()[:12]
 
 
-def trajectory_rows(
+def path_rows(
     series: str,
+    comparison: Comparison,
     problem: Problem,
-    weights: Any,
-    step_sizes: np.ndarray,
-    found: Trajectory,
-    exact: np.ndarray | None,
-    approximate: np.ndarray | None,
     *,
-    seed: int,
-    evaluation: str = "fresh",
     drawn: Mapping[int, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a simulated trajectory, one for each step from 1 on, with theory or not.
+    """The rows of several steps, one for each from 1 on."""
+    rows = []
+    for i, lr in enumerate(comparison.procedure.step_sizes, start=1):
+        row = record(series, i, comparison, problem, step=i, drawn=(drawn or {}).get(i))
+        rows.append(row | {"lr": lr, "approximate": row["asymptotic"]})
+    return rows
 
-    They are judged where the number of tasks is enough for the tails of the risk after the first step.
-    """
-    unit = float(problem.task @ problem.task)
-    unseen = unseen_variance(problem, np.asarray(weights), step_sizes[0], evaluation, found.num_tasks)
-    return [
-        {
-            "series": series,
-            "x": i,
-            "d": problem.d,
-            "n": problem.n,
-            "k": problem.k,
-            "evaluation": evaluation,
-            "lr": lr,
-            "exact": None if exact is None else exact[i] / unit,
-            "approximate": None if approximate is None else approximate[i] / unit,
-            "drawn": (drawn or {}).get(i),
-            "estimate": found.mean[i] / unit,
-            "stderr": found.stderr[i] / unit,
-            "z": None if exact is None else (found.mean[i] - exact[i]) / found.stderr[i],
-            "stderr_reliable": unseen <= MAX_UNSEEN_VARIANCE,
-            "num_tasks": found.num_tasks,
-            "seed": seed,
-        }
-        for i, lr in enumerate(step_sizes, start=1)
-    ]
+
+def record(
+    series: str,
+    x: float,
+    comparison: Comparison,
+    problem: Problem,
+    *,
+    step: int = -1,
+    approximate: float | None = None,
+    drawn: float | None = None,
+) -> dict[str, Any]:
+    """`Comparison.row` in units of |b|^2, with the place of the point in the figure."""
+    row = comparison.row(float(problem.task @ problem.task), step)
+    place = {"series": series, "x": x, "d": problem.d, "n": problem.n, "k": problem.k}
+    place["evaluation"] = problem.inference.context
+    return place | {"drawn": drawn, "approximate": approximate} | row
 
 
 def markers(rows: Sequence[dict[str, Any]], series: str) -> dict[str, Any]:

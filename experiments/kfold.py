@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Result
-from ttt_jax import Problem, estimate_folds, exact_risk
+from experiments.figure import Result, record
+from ttt_jax import Folds, GradientStep, Problem, compare, estimate_curve, exact_risk
 from ttt_jax._internal.progress import progress_bar
 from ttt_jax.plotting import Series, draw
-from ttt_jax.simulation.driver import MAX_UNSEEN_VARIANCE
-from ttt_jax.simulation.reliability import unseen_variance
 
 FOLDS = 2, 3, 5, 10
 CASES = ("warm", "fresh"), ("cold", "fresh"), ("warm", "same")
@@ -42,7 +40,7 @@ def run(preset: str, seed: int = 0) -> Result:
     series = []
     for start, evaluation in CASES:
         ns = range(1, total)
-        exact = [exact_risk(problem(n, total, d), weights(n, d, start), evaluation).optimal for n in ns]
+        exact = [exact_risk(problem(n, total, d, evaluation), weights(n, d, start)).optimal for n in ns]
         for name, line in ((f"one fold, {start}, {evaluation}", exact), (f"K folds, {start}, {evaluation}", None)):
             own = [r for r in rows if r["series"] == name]
             means, stderrs = ([r[key] for r in own] for key in ("estimate", "stderr"))
@@ -65,9 +63,9 @@ def run(preset: str, seed: int = 0) -> Result:
     return Result("kfold", rows, figure, notes)
 
 
-def problem(n: int, total: int, d: int) -> Problem:
+def problem(n: int, total: int, d: int, evaluation: str) -> Problem:
     """One fold with n of the pairs as its context."""
-    return Problem(n, total - n, np.ones(d) / np.sqrt(d))
+    return Problem(n, total - n, np.ones(d) / np.sqrt(d), evaluation=evaluation)
 
 
 def weights(n: int, d: int, start: str) -> float:
@@ -76,29 +74,14 @@ def weights(n: int, d: int, start: str) -> float:
 
 
 def row(d: int, n: int, folds: int, start: str, evaluation: str, num_tasks: int, seed: int) -> dict[str, Any]:
-    """One simulated cell: the parabola of the risk, at its optimum."""
-    one, w = problem(n, 3 * d, d), weights(n, d, start)
-    found = estimate_folds(one, w, folds, evaluation=evaluation, num_tasks=num_tasks, seed=seed)
-    exact = exact_risk(one, w, evaluation) if folds == 1 else None
-    lr = exact.optimal_lr if exact else found.optimal_lr
-    best = min(exact_risk(problem(m, 3 * d, d), weights(m, d, start), evaluation).optimal for m in range(1, 3 * d))
-    return {
-        "series": f"{'one fold' if folds == 1 else 'K folds'}, {start}, {evaluation}",
-        "x": n / (3 * d),
-        "d": d,
-        "n": n,
-        "k": 3 * d if folds > 1 else 3 * d - n,
-        "folds": folds,
-        "evaluation": evaluation,
-        "lr": lr,
-        "exact": exact.optimal if exact else None,
-        "approximate": None if exact else best,
-        "drawn": None,
-        "estimate": found.at(lr),
-        "stderr": found.stderr(lr),
-        "z": (found.at(lr) - exact.optimal) / found.stderr(lr) if exact else None,
-        "stderr_reliable": exact is not None
-        and unseen_variance(one, np.asarray(w), lr, evaluation, num_tasks) <= MAX_UNSEEN_VARIANCE,
-        "num_tasks": num_tasks,
-        "seed": seed,
-    }
+    """One simulated cell at its best step size, which for K folds is that of a simulation of its own."""
+    one, w = problem(n, 3 * d, d, evaluation), weights(n, d, start)
+    if folds == 1:
+        c = compare(one, w, GradientStep(), num_tasks=num_tasks, seed=seed)
+    else:
+        best_lr = estimate_curve(one, w, Folds(folds), num_tasks=num_tasks, seed=seed + 2**31).optimal_lr
+        c = compare(one, w, Folds(folds, best_lr), num_tasks=num_tasks, seed=seed)
+    best = min(exact_risk(problem(m, 3 * d, d, evaluation), weights(m, d, start)).optimal for m in range(1, 3 * d))
+    name = f"{'one fold' if folds == 1 else 'K folds'}, {start}, {evaluation}"
+    cell = record(name, n / (3 * d), c, one, approximate=None if folds == 1 else best)
+    return cell | {"folds": folds, "k": 3 * d if folds > 1 else 3 * d - n}

@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def start(weights: Any, evaluation: str) -> Start:
     """A start with its leading order."""
-    return Start(weights, lambda problem: asymptotic_risk(problem, weights, evaluation).optimal, evaluation)
+    return Start(weights, lambda problem: asymptotic_risk(problem, weights).optimal, evaluation)
 
 
 def run(preset: str, seed: int = 0) -> Result:

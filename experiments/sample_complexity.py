@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Cell, Result, run_cells
+from experiments.figure import Point, Result, run_cells
 from ttt_jax import Problem, exact_risk
 from ttt_jax.plotting import Series, draw
 from ttt_jax.theory.decisions import SampleComplexity, sample_complexity
@@ -68,8 +68,8 @@ SIMULATED = "without TTT: n", "TTT, new context: n, any k", "TTT, new context: n
 
 def needed(d: int, evaluation: str) -> SampleComplexity:
     """The pairs needed at size d."""
-    problem = Problem(1, 1, np.ones(d) / np.sqrt(d))
-    return sample_complexity(problem, TARGET, "zero", max_n=5 * d, evaluation=evaluation)
+    problem = Problem(1, 1, np.ones(d) / np.sqrt(d), evaluation=evaluation)
+    return sample_complexity(problem, TARGET, "zero", max_n=5 * d)
 
 
 def pairs(answer: SampleComplexity) -> int:
@@ -79,16 +79,16 @@ def pairs(answer: SampleComplexity) -> int:
     return answer.n + answer.k
 
 
-def cell(name: str, d: int, answers: dict[tuple[int, str], SampleComplexity]) -> Cell:
+def cell(name: str, d: int, answers: dict[tuple[int, str], SampleComplexity]) -> Point:
     """The risk at the number of pairs that the curve shows."""
     task, evaluation = np.ones(d) / np.sqrt(d), "same" if "same" in name else "fresh"
     answer = answers[d, evaluation]
     if name == "without TTT: n":
         assert answer.without_ttt is not None
-        return Cell(name, d, Problem(answer.without_ttt, 1, task), 1 / (answer.without_ttt + d + 1), 0.0, TARGET)
+        return Point(name, d, Problem(answer.without_ttt, 1, task), 1 / (answer.without_ttt + d + 1), 0.0, TARGET)
     n, k = (answer.context, 16 * d) if name.endswith("any k") else (answer.n, answer.k)
     assert n is not None
     assert k is not None
-    problem = Problem(n, k, task)
+    problem = Problem(n, k, task, evaluation=evaluation)
     approximate = None if name.endswith("any k") else TARGET
-    return Cell(name, d, problem, 0.0, exact_risk(problem, 0.0, evaluation).optimal_lr, approximate, evaluation)
+    return Point(name, d, problem, 0.0, exact_risk(problem, 0.0).optimal_lr, approximate)

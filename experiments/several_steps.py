@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Result, markers, trajectory_rows
-from ttt_jax import Problem, estimate_trajectory
+from experiments.figure import Result, markers, path_rows
+from ttt_jax import GradientSteps, Problem, compare
 from ttt_jax.plotting import Series, draw
 from ttt_jax.theory.several_steps import best_step_sizes, best_steps_risk, one_batch_risk
 
@@ -32,18 +32,19 @@ STEPS, BEST_STEPS, RATIO, LARGE = 5, 3, 2, 10**6
 def run(preset: str, seed: int = 0) -> Result:
     """Simulate the preset and draw the figure."""
     sizes, num_tasks = PRESETS[preset]["sizes"], PRESETS[preset]["num_tasks"]
-    problem, rows, series = problem_of(sizes[1]), [], []
+    rows, series = [], []
     for i, (evaluation, start) in enumerate((e, s) for e in ("fresh", "same") for s in ("warm", "cold")):
         name = f"{start}, {evaluation} context"
         rows += judged_rows(name, start, evaluation, decaying_sizes, sizes, num_tasks, seed + 2 * i)
-        theory = one_batch_risk(problem, weights_of(sizes[1], start), decaying_sizes(problem), evaluation)
+        problem = problem_of(sizes[1], evaluation)
+        theory = one_batch_risk(problem, weights_of(sizes[1], start), decaying_sizes(problem))
         series.append(Series(name, range(STEPS + 1), None, theory, **markers(rows, name)))
     name = "cold, same context, best"
     for steps in range(1, BEST_STEPS + 1):
         sizes_of = partial(best_step_sizes, steps=steps)
         *_, last = judged_rows(name, "cold", "same", sizes_of, sizes, num_tasks, seed + 8 + 2 * steps)
         rows.append({**last, "z": None, "stderr_reliable": False})
-    best = [best_steps_risk(problem, 0.0, steps, "same") for steps in range(1, STEPS + 1)]
+    best = [best_steps_risk(problem_of(sizes[1], "same"), 0.0, steps) for steps in range(1, STEPS + 1)]
     series.append(Series(name, range(1, STEPS + 1), None, best, **markers(rows, name)))
     figure = draw(
         series,
@@ -68,33 +69,33 @@ def judged_rows(
     seed: int,
 ) -> list[dict[str, Any]]:
     """The rows of the larger size, with the z-score of the extrapolation to d = infinity."""
-    found = [
-        estimate_trajectory(
-            problem_of(d),
-            weights_of(d, start),
-            step_sizes(problem_of(d)),
-            evaluation=evaluation,
+    problems = [problem_of(d, evaluation) for d in sizes]
+    small, found = (
+        compare(
+            problem,
+            weights_of(problem.d, start),
+            GradientSteps(step_sizes(problem)),
             num_tasks=num_tasks,
             seed=seed + j,
             progress=True,
         )
-        for j, d in enumerate(sizes)
-    ]
-    problem, weights = problem_of(sizes[1]), weights_of(sizes[1], start)
-    steps, large = step_sizes(problem), problem_of(LARGE)
-    theory = one_batch_risk(problem, weights, steps, evaluation)
-    limit = one_batch_risk(large, weights_of(LARGE, start), step_sizes(large), evaluation)
-    value = 2 * found[1].mean - found[0].mean
-    stderr = np.hypot(2 * found[1].stderr, found[0].stderr)
-    rows = trajectory_rows(name, problem, weights, steps, found[1], None, theory, evaluation=evaluation, seed=seed + 1)
+        for j, problem in enumerate(problems)
+    )
+    large = problem_of(LARGE, evaluation)
+    limit = one_batch_risk(large, weights_of(LARGE, start), step_sizes(large))
+    assert small.estimate is not None
+    assert found.estimate is not None
+    value = 2 * found.estimate.mean - small.estimate.mean
+    stderr = np.hypot(2 * found.estimate.stderr, small.estimate.stderr)
+    rows = path_rows(name, found, problems[1])
     for j, row in enumerate(rows, start=1):
         row |= {"limit": limit[j], "limit_estimate": value[j], "z": (value[j] - limit[j]) / stderr[j]}
     return rows
 
 
-def problem_of(d: int) -> Problem:
+def problem_of(d: int, evaluation: str) -> Problem:
     """The problem at size d."""
-    return Problem(d, RATIO * d, np.ones(d) / np.sqrt(d))
+    return Problem(d, RATIO * d, np.ones(d) / np.sqrt(d), evaluation=evaluation)
 
 
 def weights_of(d: int, start: str) -> float:

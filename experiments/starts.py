@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from experiments.figure import Cell, markers, run_cells
+from experiments.figure import Point, markers, run_cells
 from ttt_jax import Problem, exact_risk
 from ttt_jax.plotting import Series
 from ttt_jax.theory.paper import theorem_4_5, theorem_5_3
@@ -21,7 +21,7 @@ class Start:
     Args:
         weights: W before the step.
         approximate: the approximate risk of the best step from there, None for none.
-        evaluation: "fresh" or "same" context at evaluation.
+        evaluation: "fresh" or "same" context at inference.
         drawn: points (k/d, risk / |b|^2) read off the paper's figure.
     """
 
@@ -54,19 +54,20 @@ def compare_starts(
     The curves are at `lengths(max_k)`, the first of them k = 0. There is no step there; a problem has k >= 1, and lr 0.
     """
 
-    def cell(name: str, k: int) -> Cell:
-        start, one = starts[name], problem(max(k, 1))
-        lr = exact_risk(one, start.weights, start.evaluation).optimal_lr if k else 0.0
+    def cell(name: str, k: int) -> Point:
+        start = starts[name]
+        one = replace(problem(max(k, 1)), evaluation=start.evaluation)
+        lr = exact_risk(one, start.weights).optimal_lr if k else 0.0
         approximate = start.approximate(one) / float(one.task @ one.task) if start.approximate and k else None
         drawn = dict(start.drawn).get(k / one.d)
-        return Cell(name, k / one.d, one, start.weights, lr, approximate, start.evaluation, drawn)
+        return Point(name, k / one.d, one, start.weights, lr, approximate, drawn)
 
     points = [round(k) for k in np.linspace(0, max_k, num_points + 1)]
     rows = run_cells([cell(name, k) for name in starts for k in points], normals=normals, seed=seed, title=title)
     series, exact = [], {}
     for name, start in starts.items():
         cells = [cell(name, k) for k in lengths(max_k)[1:]]
-        curves = [exact_risk(c.problem, c.weights, start.evaluation) for c in cells]
+        curves = [exact_risk(c.problem, c.weights) for c in cells]
         unit = float(cells[0].problem.task @ cells[0].problem.task)
         exact[name] = np.array([curves[0].initial, *(curve.optimal for curve in curves)]) / unit
         x = [0.0, *(c.x for c in cells)]

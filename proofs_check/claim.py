@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy as sp
 from sympy import QQ
-from ttt_jax.theory.risk import exact_risk
+from ttt_jax.simulation.driver import make_plan
+from ttt_jax.simulation.moments import Moments
 
 from proofs_check import oracle, symbolic
 from proofs_check.oracle import Group
 from ttt_jax.problem import GaussianTasks, Problem
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import driver as engine
-from ttt_jax.simulation.driver import make_plan
-from ttt_jax.simulation.moments import Moments
+from ttt_jax.theory.risk import exact_risk
 from ttt_jax.verdict.claim import Check, check
 
 CONFIDENCE = 1 - 0.01 / 100

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from ttt_jax.theory.risk import asymptotic_risk, exact_risk
 
+from ttt_jax import estimate_risk
 from ttt_jax.problem import Pretraining, Problem
-from ttt_jax.simulation.driver import estimate_risk
 from ttt_jax.theory.decisions import best_context, sample_complexity, warm_or_cold
 from ttt_jax.theory.paper import (
     corollary_4_4_turning_point,
@@ -19,6 +18,7 @@ from ttt_jax.theory.paper import (
     theorem_c4,
 )
 from ttt_jax.theory.pretrained import pretrained_weights
+from ttt_jax.theory.risk import asymptotic_risk, exact_risk
 from ttt_jax.theory.several_steps import best_steps_risk, new_context_risk, new_context_risk_leading, one_batch_risk
 
 DRAWN_2C = {

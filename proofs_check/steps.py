@@ -8,9 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 import sympy as sp
+from ttt_jax.simulation.trajectory import Trajectory, estimate_trajectory
 
 from proofs_check.claim import CONFIDENCE, Setting, Verdict, coefficients_of_oracle, padded
-from ttt_jax.simulation.trajectory import Trajectory, estimate_trajectory
 from ttt_jax.verdict.claim import POWER
 from ttt_jax.verdict.comparison import critical_z
 from ttt_jax.verdict.infinity import value_at_infinity

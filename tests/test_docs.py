@@ -12,14 +12,15 @@ import matplotlib.pyplot as plt
 import pytest
 
 import ttt_jax
+from docs import reference
 from experiments.__main__ import NAMES as EXPERIMENTS
 from proofs_check.claims import NAMES as CLAIMS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
+MADE = {DOCS / "modules.md", *(DOCS / "api").glob("*.md")}
+PAGES = sorted({*DOCS.rglob("*.md")} - MADE - {*(DOCS / "_build").rglob("*.md")})
 EXECUTED = [page for page in PAGES if "{code-cell}" in page.read_text()]
-MODULES = [page.stem for page in (DOCS / "api").glob("*.md") if page.stem != "index"]
 
 
 def test_there_are_pages_with_code():
@@ -36,27 +37,43 @@ def test_code_of_the_page_runs(page, monkeypatch, tmp_path):
     plt.close("all")
 
 
-def test_every_exported_name_is_in_the_reference():
-    index = (DOCS / "api" / "index.md").read_text()
-    listed = {name.rsplit(".", 1)[1] for name in re.findall(r"~ttt_jax\.(\S+)", index)}
-    assert listed == set(ttt_jax.__all__)
+def test_every_exported_name_is_defined_in_a_public_module():
+    assert all(reference.home_of(name) for name in ttt_jax.__all__)
 
 
-INTERNAL = {"blocks", "checkpoint", "extrapolate", "moments", "processes", "progress", "report", "spec", "store"}
-INTERNAL |= {"sweep", "sweep_report", "tails", "tally", "task_average"}
-
-
-def test_every_module_with_public_names_has_a_page_or_is_internal():
-    modules = {file.stem for file in (ROOT / "ttt_jax").glob("*.py") if "\n__all__ = [" in file.read_text()}
-    assert modules - {"__init__"} == {*MODULES, *INTERNAL} - {"tabular"}
-
-
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", reference.public_modules())
 def test_public_names_have_docstrings(module):
-    module = importlib.import_module(f"ttt_jax.{module}")
+    module = importlib.import_module(module)
     for name in module.__all__:
         if isinstance(found := getattr(module, name), type | FunctionType):  # of a constant, the site takes the comment
             assert found.__doc__, name
+
+
+def test_every_module_says_its_one_idea_in_a_line():
+    rows = re.findall(r"^\| `(\w+\.py)` \| (.*) \|$", reference.module_table(), re.MULTILINE)
+    assert len(rows) > 100
+    assert all(len(idea) > 10 for _, idea in rows), [name for name, idea in rows if len(idea) <= 10]
+
+
+def public_classes(package: str) -> list[str]:
+    found = []
+    for file in (ROOT / package).rglob("*.py"):
+        nodes = ast.parse(file.read_text()).body
+        found += [node.name for node in nodes if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    return found
+
+
+def test_no_name_stands_for_two_things():
+    """No two public classes of one name, no two modules of one in a package, no module behind a function's name."""
+    classes = public_classes("ttt_jax") + public_classes("experiments")
+    assert sorted(classes) == sorted(set(classes))
+    files = [file for file in (ROOT / "ttt_jax").rglob("*.py") if not file.name.startswith("__")]
+    for package in ("theory", "training", "simulation", "verdict", "sweep", "cli", "_internal"):
+        stems = [file.stem for file in files if file.relative_to(ROOT / "ttt_jax").parts[0] == package]
+        assert sorted(stems) == sorted(set(stems))
+    for name in ttt_jax.__all__:
+        assert not (ROOT / "ttt_jax" / f"{name}.py").exists()
+        assert not (ROOT / "ttt_jax" / name).is_dir()
 
 
 def test_every_claim_is_in_the_theory():
@@ -69,35 +86,10 @@ def test_every_figure_is_in_the_gallery():
     assert sorted(shown) == sorted(file.name for file in (DOCS / "figures").glob("*.png"))
 
 
-def test_every_module_is_in_the_architecture():
-    listed = set(re.findall(r"^\| `([\w./]+)` \|", (DOCS / "architecture.md").read_text(), re.MULTILINE))
-    files = [file for folder in ("proofs_check", "experiments", "benchmarks") for file in (ROOT / folder).glob("*.py")]
-    files += (ROOT / "ttt_jax").rglob("*.py")
-    present = {str(file.relative_to(ROOT)) for file in files}
-    assert listed == {file for file in present if not file.endswith("__init__.py")}
-
-
-def imported(module: str) -> set[str]:
-    """All modules that a module of ttt_jax imports from ttt_jax, directly or through another."""
-    found, waiting = set(), [module]
-    while waiting:
-        for node in ast.parse((ROOT / "ttt_jax" / f"{waiting.pop()}.py").read_text()).body:
-            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "ttt_jax":
-                names = node.module.split(".")[1:2] or [alias.name for alias in node.names]
-                waiting += set(names) - found
-                found |= set(names)
-    return found
-
-
-def test_theory_and_simulation_share_no_formula():
-    theory = {"exact", "asymptotic", "paper", "task_average", "several_steps"}
-    data_path, simulation = {"data", "models", "ttt"}, {"setting", "blocks", "law", "estimate", "trajectory", "folds"}
-    for module in theory:
-        assert not imported(module) & (data_path | {"estimate", "trajectory", "folds"}), module
-    for module in data_path | simulation:
-        assert not imported(module) & theory, module
-    for module in data_path:
-        assert not imported(module) & {"law"}, module
+def test_imports_keep_their_contracts():
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_package_stands_alone():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttt_jax import GaussianTasks, Pretraining, Problem, exact_risk
+from ttt_jax import GaussianTasks, Inference, Pretraining, Problem, exact_risk
 from ttt_jax._internal.validate import step_size_array
 
 GOOD = {"n": 4, "k": 3, "task": [1.0, 2.0], "feature_cov": 1.0, "noise_var": 0.0}
@@ -109,3 +111,37 @@ def test_traced_weights_and_step_sizes_are_refused():
         jax.grad(lambda w: exact_risk(problem, w).optimal)(0.1)
     with pytest.raises(ValueError, match="step_sizes has no value inside jit"):
         jax.jit(step_size_array)(jnp.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Inference("old"), "context must be one of fresh, same, got 'old'"),
+        (lambda: Inference("same", n=80), "n must be None for the context 'same', got 80"),
+        (lambda: Inference("same", feature_cov=1.0), "feature_cov must be None for the context 'same'"),
+        (lambda: Inference("same", noise_var=0.0), "noise_var must be None for the context 'same', got 0.0"),
+        (lambda: Inference(n=0), "n must be an integer >= 1, got 0"),
+        (lambda: Inference(query_noise_var=-1), "query_noise_var must be a finite number >= 0, got -1"),
+        (lambda: Inference(query_feature_cov=[1.0, -1.0]), "query_feature_cov must be positive semi-definite"),
+        (lambda: Inference(rescale=1), "rescale must be True or False, got 1"),
+        (
+            lambda: Problem(2, 2, [0.7, -0.4], evaluation=Inference(feature_cov=np.ones(3))),
+            r"evaluation\.feature_cov is for 3 features, but d is for 2",
+        ),
+        (lambda: Problem(2, 2, [0.7, -0.4], evaluation="new"), "evaluation must be one of fresh, same, got 'new'"),
+    ],
+)
+def test_laws_without_meaning_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_fields_left_out_are_those_of_training():
+    features = [0.5, 1.5]
+    problem = Problem(5, 7, [0.7, -0.4], 2.0, 0.3, evaluation=Inference(n=9, feature_cov=features))
+    law = problem.inference
+    assert (law.n, law.noise_var, law.query_noise_var) == (9, 0.3, 0.3)
+    assert law.query_feature_cov.tolist() == features  # the query is drawn like the context
+    same = replace(problem, evaluation="same").inference
+    assert (same.context, same.n, same.feature_cov, same.query_noise_var) == ("same", None, None, 0.3)
+    assert float(same.query_feature_cov) == 2.0

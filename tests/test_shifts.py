@@ -146,8 +146,8 @@ def exact_by_enumeration(n, k, lr, weight, evaluation):
 
 @pytest.mark.parametrize("evaluation", ["fresh", "same"])
 def test_signs_in_one_dimension_have_no_randomness(evaluation):
-    problem = Problem(3, 5, [1.0], feature_law="rademacher")
-    found = estimate_risk(problem, 0.1, 1e-3, num_tasks=50, evaluation=evaluation, x64=True)
+    problem = Problem(3, 5, [1.0], feature_law="rademacher", evaluation=evaluation)
+    found = estimate_risk(problem, 0.1, 1e-3, num_tasks=50, x64=True)
     assert found.mean == pytest.approx(exact_by_enumeration(3, 5, 1e-3, 0.1, evaluation), rel=1e-12)
 
 

@@ -3,20 +3,18 @@
 import sys
 
 try:
-    from ttt_jax.problem import GaussianTasks, Pretraining, Problem
-    from ttt_jax.risk_curve import RiskCurve
+    from ttt_jax.problem import GaussianTasks, Inference, NotApplicable, Pretraining, Problem
+    from ttt_jax.procedures import Folds, GradientStep, GradientSteps, Optimizer
+    from ttt_jax.risk_curve import RiskCurve, RiskPath
     from ttt_jax.shifts import SHIFTS, make_shift
-    from ttt_jax.simulation.driver import Estimate, estimate_risk
-    from ttt_jax.simulation.folds import estimate_folds
-    from ttt_jax.simulation.trajectory import Trajectory, estimate_trajectory
-    from ttt_jax.theory.pretrained import pretrained_weights
-    from ttt_jax.theory.risk import asymptotic_risk, exact_risk
+    from ttt_jax.simulation import Estimate, JointEstimate, estimate_curve, estimate_risk
+    from ttt_jax.theory import asymptotic_risk, exact_risk, pretrained_weights
     from ttt_jax.training.models import LinearAttention, Prompt, TokenLinearAttention, functional
     from ttt_jax.training.pretraining import pretrain
     from ttt_jax.training.prompts import fold_prompts
     from ttt_jax.training.steps import ttt_loss, ttt_step, ttt_train
-    from ttt_jax.verdict.claim import check
-    from ttt_jax.verdict.comparison import Comparison, agreement_table, compare, family_verdict
+    from ttt_jax.verdict import Comparison, Verdict, agreement_table, compare, family_verdict, judge
+    from ttt_jax.verdict.claim import Check, CheckRow, check
 except KeyboardInterrupt:  # the imports are most of a command's first second
     if sys.argv[0] != "-m" and not sys.argv[0].endswith("/ttt-jax"):
         raise
@@ -27,27 +25,37 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SHIFTS",
+    "Check",
+    "CheckRow",
     "Comparison",
     "Estimate",
+    "Folds",
     "GaussianTasks",
+    "GradientStep",
+    "GradientSteps",
+    "Inference",
+    "JointEstimate",
     "LinearAttention",
+    "NotApplicable",
+    "Optimizer",
     "Pretraining",
     "Problem",
     "Prompt",
     "RiskCurve",
+    "RiskPath",
     "TokenLinearAttention",
-    "Trajectory",
+    "Verdict",
     "agreement_table",
     "asymptotic_risk",
     "check",
     "compare",
-    "estimate_folds",
+    "estimate_curve",
     "estimate_risk",
-    "estimate_trajectory",
     "exact_risk",
     "family_verdict",
     "fold_prompts",
     "functional",
+    "judge",
     "make_shift",
     "pretrain",
     "pretrained_weights",

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ttt_jax._internal import linalg
-from ttt_jax._internal.validate import choice, covariance, finite_array, finite_number, non_negative, positive_integer
+from ttt_jax._internal.validate import (
+    boolean,
+    choice,
+    covariance,
+    finite_array,
+    finite_number,
+    non_negative,
+    positive_integer,
+)
 
-__all__ = ["GaussianTasks", "NotApplicable", "Pretraining", "Problem"]
+__all__ = ["GaussianTasks", "Inference", "NotApplicable", "Pretraining", "Problem"]
 
 
 FEATURE_LAWS = ("gaussian", "rademacher", "student_t")
@@ -91,6 +99,55 @@ class Pretraining:
 
 
 @dataclass(frozen=True, eq=False)
+class Inference:
+    """The law at inference, where it differs from that of training: another context, another query.
+
+    The query is drawn like the rows of the inference context unless it has a law of its own.
+
+    Args:
+        context: "fresh" draws a new context for the query, "same" takes that of the TTT step again.
+        n: number of context pairs; None for as many as in training.
+        feature_cov: Se, covariance of the context's features, a scalar, a diagonal (d,) or dense (d, d); None for that
+            of training.
+        noise_var: se2, label noise of the context; None for that of training.
+        query_feature_cov: Sq, covariance of the query's features; None for Se.
+        query_noise_var: sq2, label noise of the query, a part of the risk; None for se2.
+        rescale: multiply the summary u = X'y of the context by (n in training) / (n at inference), for a model without
+            a factor 1/n that meets a context of another length.
+
+    Raises:
+        ValueError: if a field is invalid; "same" takes no context law of its own.
+
+    Example:
+        >>> Inference(n=80, query_noise_var=0.0).n
+        80
+        >>> Inference("same", n=80)
+        Traceback (most recent call last):
+        ValueError: n must be None for the context 'same', got 80
+    """
+
+    context: str = "fresh"
+    n: int | None = None
+    feature_cov: Any = None
+    noise_var: float | None = None
+    query_feature_cov: Any = None
+    query_noise_var: float | None = None
+    rescale: bool = False
+
+    def __post_init__(self):
+        choice("context", self.context, EVALUATIONS)
+        checks = {"n": positive_integer, "feature_cov": covariance, "noise_var": non_negative}
+        checks |= {"query_feature_cov": covariance, "query_noise_var": non_negative}
+        for name, check in checks.items():
+            if (value := getattr(self, name)) is None:
+                continue
+            if self.context == "same" and name in ("n", "feature_cov", "noise_var"):
+                raise ValueError(f"{name} must be None for the context 'same', got {value!r}")
+            _set(self, **{name: check(name, value)})
+        boolean("rescale", self.rescale)
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
     """One test-time problem: n context pairs and k further labelled pairs of one task, y = x'b + xi.
 
@@ -128,6 +185,7 @@ class Problem:
     noise_var: float = 0.0
     feature_law: str = "gaussian"
     dof: float | None = None
+    evaluation: str | Inference = "fresh"
 
     def __post_init__(self):
         choice("feature_law", self.feature_law, FEATURE_LAWS)
@@ -153,11 +211,40 @@ class Problem:
             feature_cov=covariance("feature_cov", feature_cov),
             noise_var=non_negative("noise_var", self.noise_var),
         )
+        if isinstance(self.evaluation, Inference):
+            laws = {
+                f"evaluation.{name}": getattr(self.evaluation, name) for name in ("feature_cov", "query_feature_cov")
+            }
+            _dimension(d, {name: cov for name, cov in laws.items() if cov is not None})
+        else:
+            choice("evaluation", self.evaluation, EVALUATIONS)
 
     @property
     def d(self) -> int:
         """Number of features."""
         return self.task.d if isinstance(self.task, GaussianTasks) else len(self.task)
+
+    @property
+    def inference(self) -> Inference:
+        """The law at inference with every field filled in.
+
+        Example:
+            >>> Problem(n=5, k=1, task=[1.0], evaluation=Inference(n=9)).inference.query_noise_var
+            0.0
+        """
+        given = self.evaluation if isinstance(self.evaluation, Inference) else Inference(self.evaluation)
+        feature_cov = self.feature_cov if given.feature_cov is None else given.feature_cov
+        noise_var = self.noise_var if given.noise_var is None else given.noise_var
+        filled = replace(
+            given,
+            query_feature_cov=feature_cov if given.query_feature_cov is None else given.query_feature_cov,
+            query_noise_var=noise_var if given.query_noise_var is None else given.query_noise_var,
+        )
+        if given.context == "fresh":
+            filled = replace(
+                filled, n=self.n if given.n is None else given.n, feature_cov=feature_cov, noise_var=noise_var
+            )
+        return filled
 
 
 def require_gaussian(problem: Problem, formula: str) -> None:
@@ -172,6 +259,14 @@ def require_identity(problem: Problem, formula: str) -> None:
     off = np.abs(sx - (np.eye(problem.d) if sx.ndim == 2 else 1.0)).max()
     if off:
         raise NotApplicable(f"feature_cov must be the identity for {formula}, but differs from it by up to {off:.3g}")
+
+
+def require_training_law(problem: Problem, formula: str) -> None:
+    """NotApplicable, naming the formula, unless the law at inference is that of training."""
+    given = vars(problem.evaluation) if isinstance(problem.evaluation, Inference) else {}
+    own = [name for name, value in given.items() if name != "context" and value is not None and value is not False]
+    if own:
+        raise NotApplicable(f"{formula} needs the training law at inference, but evaluation gives {own[0]}")
 
 
 def mean_square(problem: Problem) -> float:

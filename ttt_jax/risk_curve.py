@@ -1,4 +1,4 @@
-"""The risk of one TTT step as a function of its step size."""
+"""What theory answers: the risk as a function of one step size, or after each of several steps."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float
 
-__all__ = ["RiskCurve"]
+from ttt_jax.procedures import Procedure, as_procedure
+
+__all__ = ["RiskCurve", "RiskPath"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +19,7 @@ class RiskCurve:
 
     Args:
         c0: risk before the step.
-        c1: minus the slope at lr = 0, never negative.
+        c1: minus the slope at lr = 0; negative where any step hurts.
         c2: curvature, never negative.
         covariance: (3, 3) covariance of the errors of (c0, c1, c2) where tasks were sampled, else zero.
 
@@ -58,9 +61,43 @@ class RiskCurve:
         """Every step size below c1 / c2 lowers the risk; 0 where no step helps."""
         return self.c1 / self.c2 if self.c1 > 0 and self.c2 > 0 else 0.0
 
+    def after(self, procedure: Procedure | float | str) -> float:
+        """Risk after the procedure, at its step size or, if that is free, at the optimal one."""
+        lr = as_procedure(procedure).lr
+        return self.optimal if lr == "optimal" else self.at(lr)
+
     def stderr(self, lr: float) -> float:
         """Standard error of at(lr), from the sampling of random tasks; 0 for a fixed task."""
         if not self.covariance.any():
             return 0.0
         direction = np.array([1.0, -lr, lr**2])
         return math.sqrt(max(float(direction @ self.covariance @ direction), 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class RiskPath:
+    """The risk after 0, 1, ..., T steps of given sizes.
+
+    Args:
+        risks: (T + 1,), label noise included.
+
+    Example:
+        >>> RiskPath(np.array([1.0, 0.5, 0.4])).final
+        0.4
+    """
+
+    risks: Float[np.ndarray, " steps_plus_1"]
+
+    @property
+    def initial(self) -> float:
+        """Risk before the first step."""
+        return float(self.risks[0])
+
+    @property
+    def final(self) -> float:
+        """Risk after the last step."""
+        return float(self.risks[-1])
+
+    def after(self, procedure: Procedure | None = None) -> float:
+        """Risk after the procedure that this path is of."""
+        return self.final

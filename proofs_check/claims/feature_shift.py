@@ -6,11 +6,11 @@ E = E{[(n+2) t^2 + t s] [(1 - w t)^2 + w^2 t s]} / n.
 """
 
 import sympy as sp
-from ttt_jax.theory.risk import exact_risk
 
 from proofs_check.claim import Setting, exact_claim
 from proofs_check.moments import chi2_mean
 from proofs_check.oracle import Group
+from ttt_jax.theory.risk import exact_risk
 
 
 def formula(c, setting):

@@ -1,7 +1,8 @@
 """In the number k of training queries the gain of the best step is a hyperbola, rising from 0 to a finite limit, exact.
 
 c1 = k c1(1) and c2 = k (2-k) c2(1) + k (k-1)/2 c2(2), so that gain = c1^2/(4 c2) = k alpha^2/[4 (beta + gamma k)] with
-alpha = c1(1), gamma = c2(2)/2 - c2(1) and beta = c2(1) - gamma. On it rest the answers of `ttt_jax.theory.decisions` about k.
+alpha = c1(1), gamma = c2(2)/2 - c2(1) and beta = c2(1) - gamma. The answers of
+`ttt_jax.theory.decisions` about k rest on it.
 """
 
 from dataclasses import replace

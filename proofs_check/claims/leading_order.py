@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import sympy as sp
-from ttt_jax.theory.risk import asymptotic_risk
 
 from proofs_check.claim import FLOAT64, both, leading_claim, same_numbers
 from proofs_check.claims import exact_risk
 from proofs_check.claims.theorem_5_3 import two_halves
 from ttt_jax._internal import linalg
+from ttt_jax.theory.risk import asymptotic_risk
 
 FEATURES = sp.Rational(1, 2), sp.Rational(3, 2)
 NOISE_VAR = sp.Rational(1, 4)

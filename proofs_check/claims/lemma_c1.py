@@ -6,12 +6,12 @@ L is a convex quadratic in W, so a point where its gradient vanishes is a minimu
 from dataclasses import replace
 
 import sympy as sp
-from ttt_jax.theory.risk import exact_risk
 
 from proofs_check.claim import FLOAT64, Setting, both, exact_claim, identities, same_numbers
 from proofs_check.oracle import Group
 from ttt_jax.problem import Problem
 from ttt_jax.theory.paper import lemma_c1
+from ttt_jax.theory.risk import exact_risk
 
 
 def formula(c, setting):

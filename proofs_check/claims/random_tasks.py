@@ -13,12 +13,12 @@ import jax
 import numpy as np
 import sympy as sp
 from sympy import QQ
-from ttt_jax.theory.risk import exact_risk
 
 from proofs_check import oracle, symbolic
 from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, both, identities, isotropic, of_check, same_numbers, simulate
 from proofs_check.simulation import z_verdict
 from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.theory.risk import exact_risk
 from ttt_jax.theory.task_average import draw_tasks
 from ttt_jax.verdict.claim import check
 

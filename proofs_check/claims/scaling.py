@@ -1,7 +1,6 @@
 """In other units of the labels, (b, s2) -> (c b, c^2 s2) with W kept, c0, c1, c2 are c^2, c^4, c^6 times as large."""
 
 import sympy as sp
-from ttt_jax.theory.risk import exact_risk
 
 from proofs_check import symbolic
 from proofs_check.claim import (
@@ -18,6 +17,7 @@ from proofs_check.claim import (
     simulate,
 )
 from proofs_check.oracle import Group
+from ttt_jax.theory.risk import exact_risk
 from ttt_jax.verdict.claim import check
 
 FACTOR = sp.Rational(3, 2)

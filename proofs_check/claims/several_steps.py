@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import sympy as sp
-from ttt_jax.theory.risk import asymptotic_risk
 
 from proofs_check.claim import CONFIDENCE, Claim, Verdict, identities
 from proofs_check.steps import narayana_moment
 from ttt_jax.problem import Problem
+from ttt_jax.theory.risk import asymptotic_risk
 from ttt_jax.theory.several_steps import best_step_sizes, best_steps_fraction, best_steps_risk, one_batch_risk
 from ttt_jax.training.models import LinearAttention, Prompt, functional
 from ttt_jax.training.steps import ttt_step

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from sympy import QQ
 from sympy.polys.rings import ring
-from ttt_jax.theory.risk import exact_risk
 
 from proofs_check import oracle
 from ttt_jax.problem import Problem
+from ttt_jax.theory.risk import exact_risk
 
 
 def rational(rng: random.Random) -> QQ:

@@ -1,21 +1,64 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttt_jax import LinearAttention, Problem, estimate_folds, exact_risk, fold_prompts, functional, ttt_loss, ttt_step
-from ttt_jax.simulation.folds import _mean_and_scatter
+from tests.simulation.draws import draws
+from ttt_jax import (
+    Folds,
+    Inference,
+    LinearAttention,
+    Problem,
+    estimate_curve,
+    estimate_risk,
+    exact_risk,
+    family_verdict,
+    fold_prompts,
+    functional,
+    ttt_loss,
+    ttt_step,
+)
 
 PROBLEM = Problem(8, 16, 1.5 * np.ones(4) / 2, feature_cov=[0.5, 1.0, 1.5, 2.0], noise_var=0.2)
 
 
-@pytest.mark.parametrize("evaluation", ["fresh", "same"])
-def test_one_fold_is_the_exact_risk(evaluation):
-    exact = exact_risk(PROBLEM, 0.04, evaluation)
-    found = estimate_folds(PROBLEM, 0.04, 1, evaluation=evaluation, num_tasks=20_000)
-    for lr in (0.0, exact.optimal_lr / 2):
-        assert abs(found.at(lr) - exact.at(lr)) < 4 * found.stderr(lr)
-    assert found.optimal == pytest.approx(exact.optimal, rel=0.05)
+@pytest.mark.parametrize("evaluation", ["fresh", Inference(n=10, noise_var=0.5, query_feature_cov=1.0, rescale=True)])
+def test_before_the_step_and_its_slope_are_those_of_one_step_on_every_fold(evaluation):
+    """With a context of N - N/K pairs c0 is that of one step, and c1, a sum over exchangeable folds, K times it."""
+    folds = 3
+    found = estimate_curve(replace(PROBLEM, evaluation=evaluation), 0.04, Folds(folds), num_tasks=20_000)
+    exact = exact_risk(replace(PROBLEM, n=16, k=8, evaluation=evaluation), 0.04)
+    stderr = np.sqrt(np.diag(found.covariance))
+    zs = [(found.c0 - exact.c0) / stderr[0], (found.c1 - folds * exact.c1) / stderr[1]]
+    assert family_verdict(zs)[0], zs
+    assert abs(found.c2 - folds * exact.c2) > 10 * stderr[2]  # the folds share their pairs
+
+
+def test_the_same_context_is_that_of_the_first_fold():
+    """Task by task with whole arrays: `ttt_step` on the stacked prompts, then the context of the first of them."""
+    problem, lr = replace(PROBLEM, evaluation="same"), 2e-4
+    risks = draws(problem, 0.04, (Folds(3, lr),), num_tasks=4, x64=True)[:, 0]
+    curves = draws(problem, 0.04, (Folds(3),), num_tasks=4, x64=True)
+    np.testing.assert_allclose(curves @ [1, -lr, lr**2], risks, rtol=1e-10)
+    exact = exact_risk(replace(problem, n=16, k=8), 0.04)
+    found = estimate_curve(problem, 0.04, Folds(3), num_tasks=20_000)
+    assert abs(found.c0 - exact.c0) < 4 * np.sqrt(found.covariance[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("law", "kurtosis"), [({"feature_law": "rademacher"}, 1.0), ({"feature_law": "student_t", "dof": 12.0}, 3 + 6 / 8)]
+)
+def test_other_laws_of_the_features_change_the_risk_by_their_kurtosis(law, kurtosis):
+    """E[x x' (x'b)^2] of independent entries has (kurtosis - 3) Sx^2 diag(b^2) beyond that of Gaussian ones."""
+    problem, weight = replace(PROBLEM, **law), 0.04
+    beyond = 16 * weight**2 * (kurtosis - 3) * np.sum(problem.feature_cov**3 * problem.task**2)
+    gaussian = exact_risk(replace(PROBLEM, n=16), weight).initial
+    found = estimate_risk(problem, weight, Folds(3, 0.0), num_tasks=20_000)
+    assert abs(found.mean - gaussian - beyond) < 4 * found.stderr
+    assert abs(beyond) > 8 * found.stderr
+    assert found.stderr_reliable is None
 
 
 def test_every_pair_is_a_query_once_and_never_in_its_own_context():
@@ -47,30 +90,33 @@ def test_loss_and_step_of_stacked_prompts_are_sums_over_folds():
     ("folds", "options", "message"),
     [
         (5, {}, r"folds must divide n \+ k = 24, got 5"),
-        (0, {}, "folds must be an integer >= 1, got 0"),
         (2, {"num_tasks": 1}, "num_tasks must be at least 2"),
-        (1, {"problem": Problem(8, 2**31, np.ones(4))}, "k must be at most 2147483639 to be simulated, got 2147483648"),
-        (2, {"problem": Problem(8, 8, np.ones(4), feature_law="rademacher")}, "needs Gaussian features"),
-        (2, {"evaluation": "new"}, "evaluation must be one of fresh, same, got 'new'"),
+        (2, {"problem": Problem(8, 2**31, np.ones(4))}, "k must be at most 2147483639 to be simulated, got 2147483648"),
     ],
 )
 def test_bad_input_is_refused(folds, options, message):
     with pytest.raises(ValueError, match=message):
-        estimate_folds(**{"problem": PROBLEM, "weights": 0.0, "folds": folds} | options)
+        estimate_curve(**{"problem": PROBLEM, "start": 0.0, "procedure": Folds(folds)} | options)
 
 
-def test_blocks_add_up_to_the_whole():
-    draws = np.random.default_rng(0).normal(size=(100, 3)) + 5
-    blocks = [draws[:30], draws[30:31], np.full((2, 3), np.inf), draws[31:]]
-    mean, scatter, num_nonfinite = _mean_and_scatter(blocks)
-    assert num_nonfinite == 2
-    np.testing.assert_allclose(mean, draws.mean(axis=0))
-    np.testing.assert_allclose(scatter / 99, np.cov(draws, rowvar=False))
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Folds(0), "folds must be an integer >= 1, got 0"),
+        (lambda: Folds(1), "folds must be an integer >= 2, got 1"),
+        (lambda: Folds(2.0), "folds must be an integer >= 1, got 2.0"),
+        (lambda: Folds(2, "best"), "lr must be a finite number or 'optimal', got 'best'"),
+        (lambda: estimate_curve(PROBLEM, 0.0, Folds(2, 1e-3)), "lr must be 'optimal' for a curve over all step sizes"),
+    ],
+)
+def test_folds_without_meaning_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_overflow_is_reported():
     with pytest.warns(UserWarning, match="the risk of .* of 20 tasks is not finite"):
-        found = estimate_folds(PROBLEM, 1e25, 2, num_tasks=20)
+        found = estimate_curve(PROBLEM, 1e25, Folds(2), num_tasks=20)
     assert np.isnan([found.initial, found.at(1e-3), found.stderr(1e-3)]).all()
 
 
@@ -91,6 +137,6 @@ def test_folds_that_do_not_fit_are_refused(labels, folds, message):
 def test_the_context_of_every_fold_is_all_the_rest(evaluation):
     """Without a step the risk is that of N - N/K pairs, for either context."""
     training = Problem(24 - 24 // 3, 8, PROBLEM.task, PROBLEM.feature_cov, PROBLEM.noise_var)
-    found = estimate_folds(PROBLEM, 0.04, 3, evaluation=evaluation, num_tasks=20_000)
+    found = estimate_curve(replace(PROBLEM, evaluation=evaluation), 0.04, Folds(3), num_tasks=20_000)
     assert abs(found.initial - exact_risk(training, 0.04).initial) < 4 * found.stderr(0.0)
     assert abs(found.initial - exact_risk(PROBLEM, 0.04).initial) > 4 * found.stderr(0.0)

@@ -1,25 +1,23 @@
-import jax.numpy as jnp
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ttt_jax import GaussianTasks, Problem, estimate_risk, exact_risk
+from tests.simulation.draws import draws
+from ttt_jax import GaussianTasks, GradientStep, Inference, Problem, estimate_risk, exact_risk
 from ttt_jax.simulation import reliability as tails
-from ttt_jax.simulation.blocks import simulate_blocks
 from ttt_jax.simulation.reliability import unseen_variance
-from ttt_jax.simulation.scaled import make_setting
-from ttt_jax.simulation.summaries import law_risk
 
 
 def share(problem, evaluation, num_tasks=20_000, lr_factor=1.0, weights=None):
     weights = np.asarray(1 / (problem.n + problem.d + 1) if weights is None else weights)
-    lr = lr_factor * exact_risk(problem, weights, evaluation).optimal_lr
-    return unseen_variance(problem, weights, lr, evaluation, num_tasks)
+    problem = replace(problem, evaluation=evaluation)
+    return unseen_variance(problem, weights, lr_factor * exact_risk(problem, weights).optimal_lr, num_tasks)
 
 
-def law_risks(problem, weights, lr):
+def law_risks(problem, weights, procedure):
     """The per-task risks of 2^18 experiments."""
-    setting, scale = make_setting(problem, weights, lr, "law", "fresh", jnp.float32)
-    return scale * np.concatenate(list(simulate_blocks(law_risk, setting, num_tasks=2**18, seed=0, block_size=4096)))
+    return draws(problem, weights, (procedure,), num_tasks=2**18, sampler="law")[:, 0]
 
 
 def test_heavy_and_light_tails():
@@ -37,15 +35,24 @@ def test_longer_runs_see_more():
     assert shares == sorted(shares, reverse=True)
 
 
-def test_against_brute_force():
+FACTOR = [0.5, 1.0, 2.0]
+LAW = Inference(n=9, feature_cov=[1.0, 0.3, 2.0], noise_var=0.5, query_feature_cov=0.5, rescale=True)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "factors"),
+    [("fresh", {}), (LAW, {"left": FACTOR, "right": FACTOR}), (Inference("same", query_feature_cov=FACTOR), {})],
+    ids=["fresh", "law at inference, factors", "same"],
+)
+def test_against_brute_force(evaluation, factors):
     """The importance-sampled share of the variance against that of a long plain run."""
-    problem = Problem(6, 8, np.ones(3), noise_var=0.2)
+    problem = Problem(6, 8, np.ones(3), noise_var=0.2, evaluation=evaluation)
     weights = np.asarray(0.05)
-    lr = 0.3 * exact_risk(problem, weights).optimal_lr
-    risks = np.sort(law_risks(problem, weights, lr))
+    step = GradientStep(0.3 * exact_risk(problem, weights, GradientStep(**factors)).optimal_lr, **factors)
+    risks = np.sort(law_risks(problem, weights, step))
     deviation = (risks - risks.mean()) ** 2
     plain = deviation[-len(risks) // 100 :].sum() / deviation.sum()
-    assert unseen_variance(problem, weights, lr, "fresh", 100) == pytest.approx(plain, rel=0.15)
+    assert unseen_variance(problem, weights, step, 100) == pytest.approx(plain, rel=0.15)
 
 
 def test_scale_and_constant_risk():
@@ -58,10 +65,10 @@ def test_scale_and_constant_risk():
 
 def test_flag_follows_the_tails():
     for n, evaluation, reliable in ((2, "same", False), (60, "fresh", True)):
-        problem = Problem(n, n, np.ones(n) / np.sqrt(n))
+        problem = Problem(n, n, np.ones(n) / np.sqrt(n), evaluation=evaluation)
         weights = 1 / (2 * n + 1)
-        lr = exact_risk(problem, weights, evaluation).optimal_lr
-        found = estimate_risk(problem, weights, lr, evaluation=evaluation, num_tasks=4000, sampler="law")
+        lr = exact_risk(problem, weights).optimal_lr
+        found = estimate_risk(problem, weights, lr, num_tasks=4000, sampler="law")
         assert found.stderr_reliable is reliable
 
 
@@ -72,7 +79,7 @@ def test_coverage_where_the_flag_says_reliable():
     curve = exact_risk(problem, weights)
     lr = 0.5 * curve.optimal_lr
     assert estimate_risk(problem, weights, lr, num_tasks=1024, sampler="law").stderr_reliable
-    runs = law_risks(problem, weights, lr).reshape(256, 1024)
+    runs = law_risks(problem, weights, GradientStep(lr)).reshape(256, 1024)
     covered = abs(runs.mean(axis=1) - curve.at(lr)) < 1.96 * runs.std(axis=1, ddof=1) / np.sqrt(1024)
     assert covered.mean() > 0.95 - 4 * np.sqrt(0.95 * 0.05 / 256)
 
@@ -81,8 +88,8 @@ def test_coverage_where_the_flag_says_reliable():
 def test_too_heavy_tails_have_no_variance(evaluation, least):
     """The risk has degree 8 or 12 in the features of one row, so its square needs twice as many moments."""
     for dof, infinite in ((least, True), (least + 1, False)):
-        problem = Problem(40, 40, np.ones(4), feature_law="student_t", dof=dof)
-        assert (unseen_variance(problem, np.zeros(()), 1e-7, evaluation, 20_000) == 1.0) is infinite
+        problem = Problem(40, 40, np.ones(4), feature_law="student_t", dof=dof, evaluation=evaluation)
+        assert (unseen_variance(problem, np.zeros(()), 1e-7, 20_000) == 1.0) is infinite
 
 
 def test_memory_does_not_grow_with_d(monkeypatch):
@@ -93,7 +100,7 @@ def test_memory_does_not_grow_with_d(monkeypatch):
     monkeypatch.setattr("ttt_jax.simulation.reliability.MIN_DRAWS", 2**14)
     sizes = []
     weighted_risks = tails._weighted_risks
-    monkeypatch.setattr(tails, "_weighted_risks", lambda *a: sizes.append(a[4]) or weighted_risks(*a))
+    monkeypatch.setattr(tails, "_weighted_risks", lambda *a: sizes.append(a[3]) or weighted_risks(*a))
     assert share(problem, "same") == pytest.approx(whole, rel=0.3)
     assert max(sizes) == 1000
     assert sum(sizes) == 2**14

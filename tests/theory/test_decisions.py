@@ -1,30 +1,30 @@
 """The closed answers against a search over integers on exact_risk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+
+from ttt_jax.problem import GaussianTasks, Inference, NotApplicable, Problem
+from ttt_jax.theory.decisions import alignment, best_context, sample_complexity, warm_or_cold
 from ttt_jax.theory.risk import exact_risk
 
-from ttt_jax.problem import GaussianTasks, Problem
-from ttt_jax.theory.decisions import alignment, best_context, sample_complexity, warm_or_cold
+
+def problem(n=6, k=30, d=8, noise_var=0.0, evaluation="fresh"):
+    return Problem(n, k, np.linspace(1, 2, d), np.linspace(0.5, 1.5, d), noise_var, evaluation=evaluation)
 
 
-def problem(n=6, k=30, d=8, noise_var=0.0):
-    return Problem(n, k, np.linspace(1, 2, d), np.linspace(0.5, 1.5, d), noise_var)
-
-
-def best_risk(n, k, weights, given, evaluation="fresh"):
-    return exact_risk(Problem(n, k, given.task, given.feature_cov, given.noise_var), weights, evaluation).optimal
+def best_risk(n, k, weights, given):
+    return exact_risk(replace(given, n=n, k=k), weights).optimal
 
 
 @pytest.mark.parametrize("evaluation", ["fresh", "same"])
 @pytest.mark.parametrize("noise_var", [0.0, 5.0])
 @pytest.mark.parametrize("weight", [0.05, 0.1, 0.15])
 def test_the_switch_is_the_first_k_at_which_the_order_changes(evaluation, noise_var, weight):
-    given = problem(noise_var=noise_var)
-    answer = warm_or_cold(given, weight, evaluation)
-    risks = [
-        (best_risk(6, k, weight, given, evaluation), best_risk(6, k, 0.0, given, evaluation)) for k in range(1, 400)
-    ]
+    given = problem(noise_var=noise_var, evaluation=evaluation)
+    answer = warm_or_cold(given, weight)
+    risks = [(best_risk(6, k, weight, given), best_risk(6, k, 0.0, given)) for k in range(1, 400)]
     warm_first = risks[0][0] < risks[0][1]
     changed = [k for k, (warm, cold) in enumerate(risks, 1) if (warm < cold) is not warm_first]
     assert answer.switch == (changed[0] if changed else answer.switch)
@@ -35,8 +35,8 @@ def test_the_switch_is_the_first_k_at_which_the_order_changes(evaluation, noise_
 
 def test_the_context_used_again_has_no_switch_when_isotropic():
     isotropic = Problem(50, 20, np.ones(100))
-    assert warm_or_cold(isotropic, evaluation="fresh").switch is not None
-    assert warm_or_cold(isotropic, evaluation="same").switch is None
+    assert warm_or_cold(isotropic).switch is not None
+    assert warm_or_cold(replace(isotropic, evaluation="same")).switch is None
 
 
 def test_best_context_and_sample_complexity_against_a_search():
@@ -74,9 +74,38 @@ def test_a_worse_alignment_leaves_more_to_gain():
         (lambda: warm_or_cold(problem(), "random"), "weights must be one of"),
         (lambda: best_context(problem(), max_n=0), "max_n must be an integer >= 1"),
         (lambda: sample_complexity(problem(), float("nan"), max_n=3), "target must be a finite number"),
-        (lambda: best_context(problem(), max_n=3, evaluation="both"), "evaluation must be one of"),
     ],
 )
 def test_nonsense_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("context", ["fresh", "same"])
+def test_the_short_form_of_the_evaluation_is_the_training_law(context):
+    short, long = (problem(noise_var=0.5, evaluation=given) for given in (context, Inference(context)))
+    assert warm_or_cold(short, 0.1) == warm_or_cold(long, 0.1)
+    assert best_context(short, 0.02, max_n=24) == best_context(long, 0.02, max_n=24)
+    assert sample_complexity(short, 9.0, 0.02, max_n=24) == sample_complexity(long, 9.0, 0.02, max_n=24)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "field"),
+    [
+        (Inference(n=6), "n"),
+        (Inference(feature_cov=2.0), "feature_cov"),
+        (Inference(noise_var=0.0), "noise_var"),
+        (Inference("same", query_feature_cov=np.ones(8)), "query_feature_cov"),
+        (Inference("same", query_noise_var=1.0), "query_noise_var"),
+        (Inference(rescale=True), "rescale"),
+    ],
+)
+def test_a_law_at_inference_of_its_own_is_not_applicable(evaluation, field):
+    given = problem(evaluation=evaluation)
+    for answer in (
+        lambda: warm_or_cold(given, 0.1),
+        lambda: best_context(given, 0.1, max_n=3),
+        lambda: sample_complexity(given, 9.0, max_n=3),
+    ):
+        with pytest.raises(NotApplicable, match=f"needs the training law at inference, but evaluation gives {field}$"):
+            answer()

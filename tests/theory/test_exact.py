@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import random_problem
 from ttt_jax import GaussianTasks, Problem, exact_risk
-from ttt_jax.theory.exact import EVALUATIONS, risk_coefficients
+from ttt_jax.problem import EVALUATIONS
+from ttt_jax.theory.exact import risk_coefficients
 from ttt_jax.theory.paper import lemma_b2, lemma_c1, proposition_4_1_risk, theorem_4_5
 
 
@@ -82,7 +84,7 @@ def test_initial_risk_of_random_tasks_by_quadrature_over_the_tasks():
 
 
 def coefficients(problem, weights, evaluation="fresh"):
-    curve = exact_risk(problem, weights, evaluation)
+    curve = exact_risk(replace(problem, evaluation=evaluation), weights)
     return np.array([curve.c0, curve.c1, curve.c2])
 
 
@@ -145,7 +147,7 @@ def test_rotations_change_nothing(evaluation, seed):
 def test_units(evaluation, seed, c):
     problem, weights = random_problem(seed)
     scaled = Problem(problem.n, problem.k, c * problem.task, problem.feature_cov, c**2 * problem.noise_var)
-    a, b = exact_risk(problem, weights, evaluation), exact_risk(scaled, weights, evaluation)
+    a, b = (exact_risk(replace(p, evaluation=evaluation), weights) for p in (problem, scaled))
     assert b.initial == pytest.approx(c**2 * a.initial, rel=1e-10)
     assert b.c1 == pytest.approx(c**4 * a.c1, rel=1e-10)
     assert b.c2 / c**3 == pytest.approx(c**3 * a.c2, rel=1e-10)
@@ -174,7 +176,7 @@ def test_where_no_step_helps_rounding_leaves_no_negative_slope():
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
 def test_degenerate_problems_are_finite(problem, evaluation):
     for weights in (0.0, 0.1):
-        curve = exact_risk(problem, weights, evaluation)
+        curve = exact_risk(replace(problem, evaluation=evaluation), weights)
         assert np.isfinite([curve.c0, curve.c1, curve.c2, curve.optimal_lr, curve.optimal]).all()
         if not np.any(problem.feature_cov @ problem.task if np.ndim(problem.feature_cov) else problem.task):
             assert weights or curve.optimal_lr == 0
@@ -213,8 +215,12 @@ def test_global_precision_is_untouched():
 
 def test_bad_arguments_are_named():
     problem = Problem(3, 4, np.ones(3))
-    with pytest.raises(ValueError, match="evaluation must be one of fresh, same"):
-        exact_risk(problem, 0.1, "stale")
+    with pytest.raises(ValueError, match="evaluation must be one of fresh, same, got 'stale'"):
+        replace(problem, evaluation="stale")
+    with pytest.raises(ValueError, match=r"procedure must be a step size or a procedure such as .* got None"):
+        exact_risk(problem, 0.1, None)
+    with pytest.raises(ValueError, match="lr must be a finite number or 'optimal', got 'same'"):
+        exact_risk(problem, 0.1, "same")
     with pytest.raises(ValueError, match=r"weights must be a scalar or have shape \(3,\) or \(3, 3\)"):
         exact_risk(problem, np.ones((3, 2)))
     with pytest.raises(ValueError, match="weights must hold finite"):

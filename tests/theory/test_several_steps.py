@@ -1,12 +1,12 @@
 """The theory of several steps: its limits, and its integrals by another road."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from ttt_jax.theory.risk import asymptotic_risk
 
-from ttt_jax import GaussianTasks, Problem, exact_risk
+from ttt_jax import GaussianTasks, GradientSteps, Inference, NotApplicable, Problem, asymptotic_risk, exact_risk
 from ttt_jax.theory.paper import misalignment, theorem_5_3
 from ttt_jax.theory.several_steps import (
     best_step_sizes,
@@ -19,8 +19,8 @@ from ttt_jax.theory.several_steps import (
 )
 
 
-def isotropic(n, k, d, noise_var=0.0, task_norm=1.0):
-    return Problem(n, k, task_norm * np.ones(d) / np.sqrt(d), noise_var=noise_var)
+def isotropic(n, k, d, noise_var=0.0, task_norm=1.0, evaluation="fresh"):
+    return Problem(n, k, task_norm * np.ones(d) / np.sqrt(d), noise_var=noise_var, evaluation=evaluation)
 
 
 def moment(j, g):
@@ -41,7 +41,7 @@ def test_one_batch_is_the_integral_over_the_spectrum(evaluation, noise_var):
     """phi multiplied out, its powers integrated by Narayana moments; also at g = 1 and below, for a long task."""
     theta, n, d = np.array([0.3, 0.2, 0.1]), 30, 40
     for k in (20, 40, 90):
-        problem = isotropic(n, k, d, noise_var, task_norm=1.7)
+        problem = isotropic(n, k, d, noise_var, task_norm=1.7, evaluation=evaluation)
         norm2 = 1.7**2
         tau = norm2 + noise_var
         weight = 1 / (n + d + 1)
@@ -62,32 +62,33 @@ def test_one_batch_is_the_integral_over_the_spectrum(evaluation, noise_var):
             expected = noise_var + misfit + spread - 2 * kappa * misfit * integral(psi)
             expected += kappa**2 * ((misfit + spread) * square + noise)
         steps = theta / (2 * d * (n**2 * norm2 + n * d * tau))
-        assert one_batch_risk(problem, weight, steps, evaluation)[-1] == pytest.approx(expected, rel=1e-12)
+        assert one_batch_risk(problem, weight, steps)[-1] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("evaluation", ["fresh", "same"])
 def test_one_step_is_the_leading_order_of_one_step(evaluation):
-    problem = isotropic(3_000, 8_000, 6_000, noise_var=0.3)
+    problem = isotropic(3_000, 8_000, 6_000, noise_var=0.3, evaluation=evaluation)
     weight = 1 / 9_001
-    lr = 0.7 * asymptotic_risk(problem, weight, evaluation).optimal_lr
-    start, end = one_batch_risk(problem, weight, [lr], evaluation)
-    curve = asymptotic_risk(problem, weight, evaluation)
+    lr = 0.7 * asymptotic_risk(problem, weight).optimal_lr
+    start, end = one_batch_risk(problem, weight, [lr])
+    curve = asymptotic_risk(problem, weight)
     assert (start, end) == pytest.approx((curve.initial, curve.at(lr)), rel=1e-3)
-    assert end == pytest.approx(exact_risk(problem, weight, evaluation).at(lr), rel=3e-3)
+    assert end == pytest.approx(exact_risk(problem, weight).at(lr), rel=3e-3)
 
 
 @pytest.mark.parametrize("g", [0.5, 1.0, 3.0])
 def test_best_steps_reach_the_bound_and_no_others_do(g):
     problem = isotropic(500, int(1000 * g), 1000)
+    same = replace(problem, evaluation="same")
     rng = np.random.default_rng(0)
     for steps in (1, 2, 5):
         sizes = best_step_sizes(problem, steps)
-        best = best_steps_risk(problem, 0.0, steps, "same")
+        best = best_steps_risk(same, 0.0, steps)
         assert best == pytest.approx(best_steps_fraction(g, steps))
-        assert one_batch_risk(problem, 0.0, sizes, "same")[-1] == pytest.approx(best, rel=1e-12)
+        assert one_batch_risk(same, 0.0, sizes)[-1] == pytest.approx(best, rel=1e-12)
         for _ in range(5):
             other = sizes * np.exp(0.3 * rng.normal(size=steps))
-            assert one_batch_risk(problem, 0.0, other, "same")[-1] > best
+            assert one_batch_risk(same, 0.0, other)[-1] > best
             assert one_batch_risk(problem, 0.0, other)[-1] > best_steps_risk(problem, 0.0, steps)
 
 
@@ -135,6 +136,7 @@ def test_problems_outside_the_theory_are_refused():
         (Problem(5, 9, np.ones(4), feature_cov=2.0), "feature_cov must be the identity .* by up to 1$"),
         (Problem(5, 9, np.zeros(4)), "task must not be 0"),
         (Problem(5, 9, np.ones(4), feature_law="rademacher"), "needs Gaussian features"),
+        (Problem(5, 9, np.ones(4), evaluation=Inference(n=7)), "needs the training law at inference"),
     ):
         for function in (one_batch_risk, new_context_risk, new_context_risk_leading):
             with pytest.raises(ValueError, match=message):
@@ -161,3 +163,24 @@ def test_best_step_sizes_know_the_length_of_the_summary():
     (lr,) = best_step_sizes(isotropic(n, k, d, noise_var, task_norm=1.5), 1)
     summary2 = n**2 * 1.5**2 + n * d * (1.5**2 + noise_var)
     assert 1 / lr == pytest.approx(2 * d * summary2 * (1 + k / d))
+
+
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+def test_the_verbs_give_the_path_of_the_procedure_or_say_why_not(evaluation):
+    problem, steps = isotropic(30, 50, 40, evaluation=evaluation), [3e-6, 2e-6]
+    path = asymptotic_risk(problem, 0.01, GradientSteps(steps))
+    np.testing.assert_array_equal(path.risks, one_batch_risk(problem, 0.01, steps))
+    assert (path.initial, path.final, path.after()) == (path.risks[0], path.risks[2], path.risks[2])
+    with pytest.raises(NotApplicable, match="no exact risk is known for several steps on one batch"):
+        exact_risk(problem, 0.01, GradientSteps(steps))
+    anew = GradientSteps(steps, new_context=True)
+    if evaluation == "same":
+        for risk in (exact_risk, asymptotic_risk):
+            with pytest.raises(
+                ValueError, match="evaluation must be 'fresh' for new contexts at every step, got 'same'"
+            ):
+                risk(problem, 0.01, anew)
+        return
+    np.testing.assert_array_equal(exact_risk(problem, 0.01, anew).risks, new_context_risk(problem, 0.01, steps))
+    leading = new_context_risk_leading(problem, 0.01, steps)
+    np.testing.assert_array_equal(asymptotic_risk(problem, 0.01, anew).risks, leading)

@@ -17,8 +17,9 @@ WEIGHTS = np.array([[0.05, 0.01], [-0.03, 0.02]])
 @pytest.mark.parametrize("average", [exact_risk, asymptotic_risk])
 def test_the_two_quadratures_agree(average, evaluation):
     """Multiples of the identity take the quadrature of |b|^2; a diagonal a hair away takes the one over tasks."""
-    by_norm = average(Problem(6, 8, TASKS, noise_var=0.3), 0.05, evaluation)
-    by_task = average(Problem(6, 8, TASKS, noise_var=0.3), [0.05, 0.05 * (1 + 1e-12)], evaluation)
+    problem = Problem(6, 8, TASKS, noise_var=0.3, evaluation=evaluation)
+    by_norm = average(problem, 0.05)
+    by_task = average(problem, [0.05, 0.05 * (1 + 1e-12)])
     for name in ("c0", "c1", "c2"):
         assert getattr(by_norm, name) == pytest.approx(getattr(by_task, name), rel=1e-10)
     assert not by_norm.covariance.any()
@@ -27,14 +28,14 @@ def test_the_two_quadratures_agree(average, evaluation):
 
 @pytest.mark.parametrize("evaluation", ["fresh", "same"])
 def test_sampled_tasks_agree_with_the_exact_average(evaluation):
-    problem = Problem(6, 8, TASKS, FEATURE_COV, 0.1)
-    exact = exact_risk(problem, WEIGHTS, evaluation)
-    sampled = exact_risk(problem, WEIGHTS, evaluation, num_tasks=15)  # fewer than the 16 of the quadrature
+    problem = Problem(6, 8, TASKS, FEATURE_COV, 0.1, evaluation=evaluation)
+    exact = exact_risk(problem, WEIGHTS)
+    sampled = exact_risk(problem, WEIGHTS, num_tasks=15)  # fewer than the 16 of the quadrature
     assert sampled.c0 == pytest.approx(exact.c0, rel=1e-12)
     assert sampled.stderr(0.0) == 0
     lr = exact.optimal_lr
     assert sampled.stderr(lr) > 0
-    seeds = [exact_risk(problem, WEIGHTS, evaluation, num_tasks=15, seed=seed) for seed in range(40)]
+    seeds = [exact_risk(problem, WEIGHTS, num_tasks=15, seed=seed) for seed in range(40)]
     z = np.mean([curve.at(lr) - exact.at(lr) for curve in seeds]) / np.std([curve.at(lr) for curve in seeds]) * 40**0.5
     assert abs(z) < 4
 

@@ -5,7 +5,7 @@ import optax
 import pytest
 from flax import nnx
 
-from tests.test_models import SHAPES, random_prompt
+from tests.training.test_models import SHAPES, random_prompt
 from ttt_jax import LinearAttention, Prompt, TokenLinearAttention, functional, ttt_loss, ttt_step, ttt_train
 
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import nnx
 
-from tests.test_models import random_prompt
+from tests.training.test_models import random_prompt
 from ttt_jax import LinearAttention, Pretraining, TokenLinearAttention, functional, pretrain, ttt_loss, ttt_train
 from ttt_jax.training import transformers
 from ttt_jax.training.transformers import Decoder, MultiLayerLinearAttention
@@ -79,7 +79,7 @@ def test_interrupted_pretraining_goes_on_to_the_same_result(tmp_path):
 
     directory = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["ttt_jax.pretrain"], "progress_bar", interrupted)
+        patch.setattr(sys.modules["ttt_jax.training.pretraining"], "progress_bar", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pretrain(model, params, law, num_steps=12, directory=directory, save_every=3, **options)
     resumed = pretrain(model, params, law, num_steps=12, directory=directory, save_every=3, **options)

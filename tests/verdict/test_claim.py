@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import sympy as sp
-from ttt_jax.theory.risk import asymptotic_risk, exact_risk
 
 from ttt_jax.problem import GaussianTasks, Problem
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.paper import theorem_4_5
 from ttt_jax.theory.pretrained import starting_weights
+from ttt_jax.theory.risk import asymptotic_risk, exact_risk
 from ttt_jax.verdict.claim import check
 
 PROBLEMS = [Problem(40, 12, np.ones(6), noise_var=0.5), Problem(30, 20, np.ones(8), noise_var=0.1)]

@@ -1,18 +1,32 @@
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttt_jax import Problem, RiskCurve, agreement_table, compare, estimate_risk, exact_risk, family_verdict
+from ttt_jax import (
+    Folds,
+    GradientStep,
+    GradientSteps,
+    Inference,
+    LinearAttention,
+    Problem,
+    RiskCurve,
+    compare,
+    estimate_risk,
+    exact_risk,
+    functional,
+    judge,
+)
 from ttt_jax.verdict.comparison import theory
 
 
 def test_three_ways_side_by_side():
-    problem = Problem(30, 60, np.ones(20) / np.sqrt(20), noise_var=0.1)
-    for evaluation in ("fresh", "same"):
-        c = compare(problem, 1 / 51, evaluation=evaluation, num_tasks=4000, seed=2)
-        assert c.lr == exact_risk(problem, 1 / 51, evaluation).optimal_lr
-        assert c.estimate == estimate_risk(problem, 1 / 51, c.lr, evaluation=evaluation, num_tasks=4000, seed=2)
+    for evaluation in ("fresh", "same", Inference(n=40, query_noise_var=0.3)):
+        problem = Problem(30, 60, np.ones(20) / np.sqrt(20), noise_var=0.1, evaluation=evaluation)
+        c = compare(problem, 1 / 51, num_tasks=4000, seed=2)
+        assert c.lr == exact_risk(problem, 1 / 51).optimal_lr
+        assert vars(c.estimate) == vars(estimate_risk(problem, 1 / 51, c.lr, num_tasks=4000, seed=2))
         assert c.z == pytest.approx((c.estimate.mean - c.exact.optimal) / c.estimate.stderr)
         assert abs(c.z) < 4
         assert c.asymptotic.optimal == pytest.approx(c.exact.optimal, rel=0.25)
@@ -40,33 +54,82 @@ def test_what_does_not_apply_is_none_with_a_reason():
 
 def test_other_features_have_no_exact_risk_but_bad_input_is_an_error():
     problem = Problem(3, 3, np.ones(2), feature_law="rademacher")
-    exact, asymptotic, reason = theory(problem, 0.1, "fresh")
+    exact, asymptotic, reason = theory(problem, 0.1)
     assert exact is None
     assert asymptotic is not None
     assert reason == "exact_risk needs Gaussian features, got feature_law 'rademacher'"
-    for weights, evaluation, message in ((np.ones(3), "fresh", "weights must be"), (0.1, "foo", "evaluation must be")):
+    for weights, procedure, message in ((np.ones(3), 0.1, "weights must be"), (0.1, "foo", "lr must be a finite")):
         with pytest.raises(ValueError, match=message):
-            theory(problem, weights, evaluation)
+            theory(problem, weights, procedure)
 
 
-def test_family_verdict_is_corrected():
-    assert family_verdict([3.0] * 3)[0] is False
-    assert family_verdict([3.0] + [0.0] * 60)[0] is True
-    assert family_verdict([np.nan])[0] is False
-    rng = np.random.default_rng(0)
-    failures = sum(not family_verdict(rng.normal(size=40))[0] for _ in range(2000))
-    assert abs(failures - 20) < 4 * np.sqrt(20)
-
-
-def test_table_is_aligned_and_says_disagree():
-    rows = [{"name": "a", "z": 9.0}, {"name": "long", "z": -0.25}]
-    lines = agreement_table(rows, [9.0, -0.25], unreliable=1).splitlines()
-    assert len({len(line) for line in lines[:3]}) == 1
-    assert lines[3].startswith("DISAGREE: 1 of 2 cells")
-    assert "1 further cells are not judged" in lines[4]
+def test_the_factors_of_a_step_reach_all_three():
+    problem = Problem(30, 60, np.ones(8) / np.sqrt(8), np.linspace(0.5, 1.5, 8), 0.1)
+    inverse = 1 / problem.feature_cov
+    plain, c = (
+        compare(problem, 0.02, s, num_tasks=8000) for s in ("optimal", GradientStep(left=inverse, right=inverse))
+    )
+    assert abs(c.z) < 4
+    assert c.procedure.left is not None
+    assert c.lr == c.exact.optimal_lr != plain.lr
+    assert c.asymptotic.optimal == pytest.approx(c.exact.optimal, rel=0.2)
+    assert c.asymptotic.optimal != pytest.approx(plain.asymptotic.optimal, rel=1e-6)
 
 
 def test_the_error_of_a_sampled_exact_value_counts():
     c = compare(Problem(6, 9, np.ones(4) / 2), 0.05, 1e-4, num_tasks=500)
     sampled = RiskCurve(c.exact.c0, c.exact.c1, c.exact.c2, np.diag([1.0, 0.0, 0.0]))
     assert abs(replace(c, exact=sampled).z) == pytest.approx(abs(c.estimate.mean - c.exact.at(1e-4)), rel=0.01)
+
+
+def test_steps_on_new_contexts_are_judged_after_each_step():
+    problem = Problem(20, 30, np.ones(12) / np.sqrt(12), noise_var=0.1)
+    steps = GradientSteps(exact_risk(problem, 1 / 35).optimal_lr * np.array([1.0, 0.5]), new_context=True)
+    c = compare(problem, 1 / 35, steps, num_tasks=2000)
+    assert (c.lr, c.asymptotic) == (None, None)
+    assert "noise_var must be 0" in c.reason
+    rows = [c.row(step=step) for step in range(3)]
+    assert [row["exact"] for row in rows] == c.exact.risks.tolist()
+    assert [row["estimate"] for row in rows] == c.estimate.mean.tolist()
+    assert all(abs(row["z"]) < 4 for row in rows)
+    assert rows[-1]["z"] == c.z
+    assert rows[0]["initial"] == rows[2]["initial"] == c.exact.initial
+
+
+def test_a_reliability_that_is_not_assessed_is_never_taken_for_true():
+    problem = Problem(8, 16, np.ones(4) / 2)
+    model = functional(LinearAttention(0.05 * jnp.eye(4)))
+    steps = GradientSteps([1e-5], new_context=True)
+    compared = [compare(problem, 0.05, p, num_tasks=100) for p in (Folds(3, 1e-5), GradientSteps([1e-5]), steps)]
+    compared.append(compare(problem, model, 1e-5, num_tasks=100))
+    for c in compared:
+        assert c.estimate.stderr_reliable is None
+        assert c.row()["stderr_reliable"] is None
+        assert "the reliability of the standard error is not assessed" in c.row()["note"]
+        assert "not assessed" in str(c)
+    verdict = judge([c.row() for c in compared])
+    assert (verdict.judged, verdict.unassessed) == (1, 1)  # one of the four has an exact risk
+    assert "1 of them with standard errors that are not assessed" in str(verdict)
+    assert judge([c.row() for c in compared[:2]]).agrees is None
+
+
+def test_a_row_is_in_the_unit_asked_for_and_says_why_a_value_is_missing():
+    problem = Problem(20, 30, 2 * np.ones(4), noise_var=0.1)
+    c = compare(problem, 0.01, 1e-7, num_tasks=500)
+    one, other = c.row(), c.row(unit=16.0)
+    for name in ("initial", "exact", "asymptotic", "estimate", "stderr"):
+        assert other[name] == pytest.approx(one[name] / 16)
+    assert (one["z"], one["lr"], one["num_tasks"], one["note"]) == (other["z"], 1e-7, 500, "")
+    assert not {"estimate", "z"} & compare(problem, 0.01, 1e-7, num_tasks=0).row().keys()
+    with pytest.warns(UserWarning, match="of 20 tasks is not finite"):
+        broken = compare(problem, 0.01, 1e30, num_tasks=20).row()
+    assert (broken["estimate"], broken["stderr"], broken["z"], broken["stderr_reliable"]) == (None, None, None, False)
+    assert "tasks is not finite: no mean" in broken["note"]
+
+
+@pytest.mark.parametrize("procedure", [Folds(3), "optimal"])
+def test_an_optimum_is_not_made_up(procedure):
+    """No theory for folds; and none for one step of a task without signal seen through signs."""
+    problem = Problem(8, 16, np.zeros(4), noise_var=1.0, feature_law="rademacher")
+    with pytest.raises(ValueError, match="lr must be a number, got 'optimal': "):
+        compare(problem, 0.05, procedure)

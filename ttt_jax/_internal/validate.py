@@ -74,9 +74,14 @@ def covariance(field: str, value: Any) -> np.ndarray:
 def weights_array(value: Any, d: int) -> np.ndarray:
     """The attention weights W as a float64 array (), (d,) or (d, d); ValueError unless they fit d features."""
     value = finite_array("weights", value)
-    if value.shape not in ((), (d,), (d, d)):
-        raise ValueError(f"weights must be a scalar or have shape ({d},) or ({d}, {d}), got {value.shape}")
+    require_square("weights", value, d)
     return value
+
+
+def require_square(field: str, value: np.ndarray, d: int) -> None:
+    """ValueError unless the array is a scalar, a diagonal (d,) or a (d, d) matrix."""
+    if value.shape not in ((), (d,), (d, d)):
+        raise ValueError(f"{field} must be a scalar or have shape ({d},) or ({d}, {d}), got {value.shape}")
 
 
 def seed_integer(value) -> int:

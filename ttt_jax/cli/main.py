@@ -10,6 +10,7 @@ import re
 import shlex
 import socket
 import sys
+import tomllib
 import warnings
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from ttt_jax.cli.tabular import add_tabular_command
 
 if TYPE_CHECKING:
     from ttt_jax.problem import Problem
+    from ttt_jax.procedures import Procedure
     from ttt_jax.verdict.comparison import Comparison
 
 EXAMPLES = """examples:
@@ -84,6 +86,16 @@ def build_parser() -> argparse.ArgumentParser:
     step.add_argument(
         "--evaluation", choices=("fresh", "same"), default="fresh", help="context at evaluation (default: fresh)"
     )
+    step.add_argument(
+        "--inference",
+        metavar="TABLE",
+        help="where inference differs from training, as 'n = 80, noise_var = 0.1' (fields of ttt_jax.Inference)",
+    )
+    step.add_argument(
+        "--procedure",
+        metavar="TABLE",
+        help="in place of one gradient step, as 'name = \"folds\", folds = 5' (names: step, folds, steps, optimizer)",
+    )
     step.add_argument("--tasks", type=int, default=20_000, help="simulated tasks; 0 for none (default: 20000)")
     step.add_argument(
         "--sampler",
@@ -138,7 +150,7 @@ def run_risk(arguments: argparse.Namespace) -> int:
     from ttt_jax._internal.validate import seed_integer
     from ttt_jax.verdict.comparison import compare
 
-    lr = _lr(arguments.lr)
+    procedure = _procedure(arguments)
     if arguments.tasks < 0:
         raise CommandError(f"--tasks must be an integer >= 0, got {arguments.tasks}")
     seed_integer(arguments.seed)
@@ -149,8 +161,7 @@ def run_risk(arguments: argparse.Namespace) -> int:
         comparison = compare(
             problem,
             weights,
-            lr,
-            evaluation=arguments.evaluation,
+            procedure,
             num_tasks=arguments.tasks,
             seed=arguments.seed,
             sampler=arguments.sampler,
@@ -167,6 +178,7 @@ def run_risk(arguments: argparse.Namespace) -> int:
 def run_sweep(arguments: argparse.Namespace) -> int:
     from ttt_jax._internal.processes import connect, is_leader
     from ttt_jax.sweep import run as sweep
+    from ttt_jax.verdict.agreement import judge
 
     if arguments.parquet and not find_spec("pyarrow"):
         raise CommandError("--parquet needs pyarrow: pip install 'ttt_jax[parquet]'")
@@ -192,7 +204,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         if is_leader():
             if arguments.parquet:
                 sweep.write_parquet(rows, arguments.out)
-            emit(f"{arguments.out / sweep.RESULTS}: {len(rows)} cells; {sweep.verdict(rows)}")
+            emit(f"{arguments.out / sweep.RESULTS}: {len(rows)} cells; {judge(rows)}")
         return 0
 
     status = exit_status("ttt-jax sweep", work)
@@ -228,9 +240,9 @@ def run_report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _lr(text: str) -> float | None:
+def _lr(text: str) -> float | str:
     if text == "optimal":
-        return None
+        return text
     try:
         value = float(text)
     except ValueError:
@@ -259,7 +271,7 @@ def _load(flag: str, path: str | None, default: float | np.ndarray | None = None
 
 def _problem(arguments: argparse.Namespace) -> Problem:
     from ttt_jax._internal.validate import positive_integer
-    from ttt_jax.problem import Problem
+    from ttt_jax.problem import Inference, Problem
 
     feature_cov = _load("--feature-cov", arguments.feature_cov, 1.0)
     task = _load("--task", arguments.task)
@@ -273,7 +285,30 @@ def _problem(arguments: argparse.Namespace) -> Problem:
         task = np.ones(d) / math.sqrt(d)
     elif arguments.d is not None and np.shape(task) != (arguments.d,):
         raise CommandError(f"--task must have shape ({arguments.d},) to fit --d, got {np.shape(task)}")
-    return Problem(arguments.n, arguments.k, task, feature_cov, arguments.noise_var)
+    evaluation = arguments.evaluation
+    if arguments.inference is not None:
+        evaluation = Inference(evaluation, **_inline("--inference", arguments.inference))
+    return Problem(arguments.n, arguments.k, task, feature_cov, arguments.noise_var, evaluation=evaluation)
+
+
+def _procedure(arguments: argparse.Namespace) -> Procedure:
+    from ttt_jax.procedures import make_procedure
+
+    lr = _lr(arguments.lr)
+    given = {"name": "step"} if arguments.procedure is None else _inline("--procedure", arguments.procedure)
+    if given.get("name") in ("step", "folds"):
+        given["lr"] = lr
+    elif arguments.lr != "optimal":
+        raise CommandError(f"--lr is for one step, and has no effect on the procedure {given.get('name')!r}")
+    return make_procedure(**given)
+
+
+def _inline(flag: str, text: str) -> dict[str, Any]:
+    """The keys and values of a TOML table on one line, without its braces."""
+    try:
+        return tomllib.loads(f"table = {{{text}}}")["table"]
+    except tomllib.TOMLDecodeError:
+        raise CommandError(f"{flag} must be like 'name = \"folds\", folds = 5', got {text!r}") from None
 
 
 def _weights(arguments: argparse.Namespace, problem: Problem) -> np.ndarray:
@@ -308,24 +343,12 @@ def _weights(arguments: argparse.Namespace, problem: Problem) -> np.ndarray:
 
 def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Namespace) -> dict:
     """Numbers that do not exist or are not finite are null, with a reason beside them where there is one."""
-    from ttt_jax.verdict.comparison import finite_or_none
-
-    estimate, lr = comparison.estimate, comparison.lr
+    row = comparison.row()
     monte_carlo = None
-    if estimate is not None:
-        monte_carlo = {
-            "mean": finite_or_none(estimate.mean),
-            "stderr": finite_or_none(estimate.stderr),
-            "num_tasks": estimate.num_tasks,
-            "sampler": estimate.sampler,
-            "stderr_reliable": estimate.stderr_reliable,
-            "skewness": finite_or_none(estimate.skewness),
-            "kurtosis": finite_or_none(estimate.kurtosis),
-            "num_nonfinite": estimate.num_nonfinite,
-            "block_size": estimate.block_size,
-            "doubt": estimate.doubt,
-        }
-    assert comparison.exact is not None
+    if comparison.estimate is not None:
+        names = ("stderr", "num_tasks", "sampler", "stderr_reliable", "skewness", "kurtosis", "num_nonfinite")
+        monte_carlo = {"mean": row["estimate"], **{name: row[name] for name in (*names, "block_size")}}
+        monte_carlo["doubt"] = comparison.estimate.doubt
     return {
         "d": problem.d,
         "n": problem.n,
@@ -334,24 +357,28 @@ def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Names
         "init": "file" if arguments.weights is not None else arguments.init or "pretrained",
         "evaluation": arguments.evaluation,
         "seed": arguments.seed,
-        "lr": lr,
-        "optimal_lr": comparison.exact.optimal_lr,
-        "initial": {"exact": comparison.exact.initial},
+        "lr": row["lr"],
+        "optimal_lr": getattr(comparison.exact, "optimal_lr", None),
+        "initial": {"exact": row["initial"]},
         "ttt": {
-            "exact": finite_or_none(comparison.exact.at(lr)),
-            "asymptotic": None if comparison.asymptotic is None else finite_or_none(comparison.asymptotic.at(lr)),
+            "exact": row["exact"],
+            "asymptotic": row["asymptotic"],
             "asymptotic_reason": comparison.reason,
             "monte_carlo": monte_carlo,
         },
-        "z": finite_or_none(comparison.z),
+        "z": row.get("z"),
     }
 
 
 def _as_text(comparison: Comparison, problem: Problem, arguments: argparse.Namespace) -> str:
-    chosen = " (optimal)" if arguments.lr == "optimal" else ""
+    step = (
+        ""
+        if comparison.lr is None
+        else f", lr = {comparison.lr:.6g}{' (optimal)' if arguments.lr == 'optimal' else ''}"
+    )
     return (
         f"d = {problem.d}, n = {problem.n}, k = {problem.k}, noise_var = {problem.noise_var:g}, "
-        f"evaluation = {arguments.evaluation}, lr = {comparison.lr:.6g}{chosen}\n{comparison}"
+        f"evaluation = {arguments.evaluation}{step}\n{comparison}"
     )
 
 

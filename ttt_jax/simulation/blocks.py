@@ -19,8 +19,6 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from ttt_jax._internal.processes import gather
 from ttt_jax._internal.validate import positive_integer
 
-__all__ = ["default_block_size", "simulate_blocks"]
-
 Sampler = Callable[..., Float[Array, "..."]]
 """(key, setting) -> what one experiment gives, an array of any shape."""
 
@@ -39,7 +37,7 @@ MAX_BLOCKS = 2**30  # block counts are int32 on the device
 SECONDS_PER_CALL = 0.25
 
 
-def default_block_size(d: int, num_tasks: int, rows: int, *, stepped_weights: bool = True) -> int:
+def default_block_size(d: int, num_tasks: int, rows: int, num_stepped: int = 0) -> int:
     """Tasks per block: their normals, `rows` rows of d at a time, fit the cache, their stepped weights fit memory.
 
     Short runs are one block. The size depends on the platform (CPU or accelerator), but not on the number of devices.
@@ -60,16 +58,13 @@ def default_block_size(d: int, num_tasks: int, rows: int, *, stepped_weights: bo
     normals = BLOCK_BYTES.get(platform, ACCELERATOR_BLOCK_BYTES) // (4 * rows * d)
     most = MAX_DEFAULT_BLOCK_SIZE.get(platform, ACCELERATOR_MAX_DEFAULT_BLOCK_SIZE)
     short = 1 << (num_tasks - 1).bit_length()
-    stepped = MAX_STEPPED_WEIGHTS_BYTES // (4 * d * d) if stepped_weights else most
-    return max(1, min(normals, most, stepped, short))
+    return max(1, min(normals, most, MAX_STEPPED_WEIGHTS_BYTES // (4 * max(num_stepped, 1)), short))
 
 
-def checked_block_size(
-    block_size: int | None, d: int, num_tasks: int, rows: int, *, stepped_weights: bool = True
-) -> int:
+def checked_block_size(block_size: int | None, d: int, num_tasks: int, rows: int, num_stepped: int = 0) -> int:
     """The block size, or the default if it is None; ValueError unless it is an integer from 1 to MAX_BLOCK_SIZE."""
     if block_size is None:
-        block_size = default_block_size(d, num_tasks, rows, stepped_weights=stepped_weights)
+        block_size = default_block_size(d, num_tasks, rows, num_stepped)
     elif positive_integer("block_size", block_size) > MAX_BLOCK_SIZE:
         raise ValueError(f"block_size must be at most {MAX_BLOCK_SIZE}, got {block_size}")
     if num_tasks > block_size * MAX_BLOCKS:

@@ -3,10 +3,10 @@
 The risk of one experiment is a polynomial of high degree in Gaussians (degree 12 for evaluation "same"). With few
 context pairs much of its variance can live on events that a run of the usual length never sees. Then the sample
 variance is too small, and so are the sample kurtosis and every other statistic that could warn: the runs whose
-interval misses are the runs that look well behaved. The mixture law (see `ttt_jax.simulation.summaries`) shows where the tails come
-from, the chi-squares t and the lengths of Gaussian vectors. Each is drawn here from a mixture of its own law and of
-size-biased ones (density times t^m), with the exact weights, so that rare events are common in a pilot of a few
-thousand draws.
+interval misses are the runs that look well behaved. The mixture law (see `ttt_jax.simulation.summaries`) shows where
+the tails come from, the chi-squares t and the lengths of Gaussian vectors. Each is drawn here from a mixture of its
+own law and of size-biased ones (density times t^m), with the exact weights, so that rare events are common in a pilot
+of a few thousand draws.
 """
 
 from __future__ import annotations
@@ -18,21 +18,19 @@ from jaxtyping import Float
 
 from ttt_jax._internal import linalg
 from ttt_jax.problem import GaussianTasks, Problem, mean_square
-
-__all__ = ["unseen_variance"]
+from ttt_jax.procedures import GradientStep, as_procedure
 
 NUM_DRAWS, MIN_DRAWS = 16_384, 512
 MAX_NORMALS = 2**21  # of one kind, at once
 
 
-def unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluation: str, num_tasks: int) -> float:
+def unseen_variance(problem: Problem, weights: np.ndarray, procedure: GradientStep | float, num_tasks: int) -> float:
     """The share of the variance of the per-task risk that comes from events rarer than one in num_tasks.
 
     Args:
         problem: the test-time problem.
         weights: W before the step, (), (d,) or (d, d).
-        lr: step size.
-        evaluation: "fresh" or "same" context at evaluation.
+        procedure: one gradient step, or its step size.
         num_tasks: length of the run in question.
 
     Returns:
@@ -40,21 +38,22 @@ def unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluation
         fixed seed; 0 for a risk that does not vary.
 
     Example:
-        >>> problem = Problem(n=2, k=2, task=[1.0, 0.0])
-        >>> unseen_variance(problem, np.zeros(()), 0.01, "same", 20_000) > 0.5
+        >>> problem = Problem(n=2, k=2, task=[1.0, 0.0], evaluation="same")
+        >>> unseen_variance(problem, np.zeros(()), 0.01, 20_000) > 0.5
         True
         >>> problem = Problem(n=40, k=40, task=np.ones(40) / np.sqrt(40))
-        >>> unseen_variance(problem, np.zeros(()), 1e-6, "fresh", 20_000) < 0.1
+        >>> unseen_variance(problem, np.zeros(()), 1e-6, 20_000) < 0.1
         True
     """
-    if problem.dof is not None and problem.dof <= (24 if evaluation == "same" else 16):
+    if problem.dof is not None and problem.dof <= (24 if problem.inference.context == "same" else 16):
         return 1.0  # the variance is infinite: the risk has degree 8 or 12 in the features of one row
+    procedure = as_procedure(procedure)
     at_once = max(1, MAX_NORMALS // problem.d)
     draws = max(MIN_DRAWS, min(NUM_DRAWS, at_once))
     rng = np.random.default_rng(0)
     with np.errstate(all="ignore"):
         parts = [
-            _weighted_risks(problem, weights, lr, evaluation, min(at_once, draws - start), rng)
+            _weighted_risks(problem, weights, procedure, min(at_once, draws - start), rng)
             for start in range(0, draws, at_once)
         ]
         log_weight, risk = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -62,12 +61,13 @@ def unseen_variance(problem: Problem, weights: np.ndarray, lr: float, evaluation
 
 
 def _weighted_risks(
-    problem: Problem, weights: np.ndarray, lr: float, evaluation: str, size: int, rng: np.random.Generator
+    problem: Problem, weights: np.ndarray, procedure: GradientStep, size: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
     """The logarithms of the weights of `size` draws, and their risks; memory grows with size * d."""
+    law, lr, same = problem.inference, procedure.lr, problem.inference.context == "same"
     log_weight = np.zeros(size)
     scale = math.sqrt(problem.noise_var + mean_square(problem)) or 1.0
-    root, noise_std = linalg.sqrt(problem.feature_cov), math.sqrt(problem.noise_var) / scale
+    train = linalg.sqrt(problem.feature_cov), math.sqrt(problem.noise_var) / scale
 
     def chi_square(degrees: float, power: int) -> np.ndarray:
         """Draws of a mixture of chi2(degrees) with its size-biased laws of order power/2 and power."""
@@ -84,8 +84,9 @@ def _weighted_risks(
         z = rng.standard_normal((size, dimension))
         return z * np.sqrt(chi_square(dimension, power) / np.sum(z**2, axis=1))[:, None]
 
-    def statistic(predictor: np.ndarray, rows: int, t_power: int, z_power: int) -> np.ndarray:
-        """X'(X b + xi) for `rows` rows, as `law.draw_statistic` draws it."""
+    def summary(predictor: np.ndarray, rows: int, law: tuple, t_power: int, z_power: int) -> np.ndarray:
+        """X'(X b + xi) for `rows` rows, as `summaries.draw_summary` draws it."""
+        root, noise_std = law
         t = chi_square(rows, t_power)[:, None]
         z = gaussian(problem.d + 1, z_power)
         label = linalg.apply(root, predictor)
@@ -99,11 +100,17 @@ def _weighted_risks(
     else:
         task = np.broadcast_to(problem.task / scale, (size, problem.d))
     # The risk contains |u|^4 |r|^2 |v|^2 ("same") or (u'u_e)^2 |r|^2 |v|^2, and its fourth power is what is averaged.
-    u = statistic(task, problem.n, *((24, 12) if evaluation == "same" else (16, 8)))
-    v = statistic(task - linalg.apply(weights, u), problem.k, 8, 4)
-    u_eval = u if evaluation == "same" else statistic(task, problem.n, 8, 4)
-    predictor = linalg.apply(weights, u_eval) + 2 * lr * scale**2 * np.sum(u * u_eval, axis=1, keepdims=True) * v
-    return log_weight, np.sum(linalg.apply(root, task - predictor) ** 2, axis=1)
+    u = summary(task, problem.n, train, *((24, 12) if same else (16, 8)))
+    v = summary(task - linalg.apply(weights, u), problem.k, train, 8, 4)
+    u_eval, factor = u, 1.0
+    if not same:
+        context = linalg.sqrt(law.feature_cov), math.sqrt(law.noise_var) / scale
+        u_eval, factor = summary(task, law.n, context, 8, 4), problem.n / law.n if law.rescale else 1.0
+    seen = u_eval if procedure.right is None else linalg.apply(procedure.right, u_eval)
+    v = v if procedure.left is None else linalg.apply(procedure.left, v)
+    change = 2 * lr * scale**2 * np.sum(u * seen, axis=1, keepdims=True) * v
+    predictor = factor * (linalg.apply(weights, u_eval) + change)
+    return log_weight, np.sum(linalg.apply(linalg.sqrt(law.query_feature_cov), task - predictor) ** 2, axis=1)
 
 
 def _share_of_upper_tail(weight: Float[np.ndarray, " T"], risk: Float[np.ndarray, " T"], num_tasks: int) -> float:

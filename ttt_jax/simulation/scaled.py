@@ -19,31 +19,49 @@ SMALLEST_UNIT = 1e-60
 """Of the variance of the labels; 1 over it is the largest."""
 
 
-class Setting(NamedTuple):
-    """One Monte Carlo cell as arrays: a problem, the initial weights and the step size.
+class RowLaw(NamedTuple):
+    """Rows x = root z with labels y = x'b + xi: the root of the feature covariance, and the variance of xi."""
 
-    Matrices are diagonals (d,) or dense (d, d); roots are symmetric square roots of covariances. Every field is traced,
-    so that one compilation serves every cell of the same shapes.
+    root: Float[Array, ...]
+    noise_var: Float[Array, ""]
+
+
+class Scaled(NamedTuple):
+    """A problem as arrays. Matrices are diagonals (d,) or dense (d, d); roots are symmetric square roots.
+
+    Every field is traced, so that one compilation serves every cell of the same shapes.
     """
 
     n: Int[Array, ""]
     k: Int[Array, ""]
-    lr: Float[Array, ...]  # one step size, or one for every step
-    noise_var: Float[Array, ""]
-    feature_root: Float[Array, ...]
-    weights: Float[Array, ...]
+    train: RowLaw
     task_mean: Float[Array, " d"]
     task_root: Float[Array, ...] | None  # None: the task is task_mean in every experiment
     features: Partial  # (key, shape, dtype) -> independent entries of mean 0 and variance 1
-    same: Bool[Array, ""]  # whether the context of TTT is the context at evaluation
+    same: Bool[Array, ""]  # whether the context of TTT is the context at inference
+    n_inference: Int[Array, ""]
+    inference: RowLaw
+    query: RowLaw
+    summary_scale: Float[Array, ""]  # of the summary at inference
 
 
-def draw_task(key: Key[Array, ""], setting: Setting) -> Float[Array, " d"]:
+class Units(NamedTuple):
+    """With x = sqrt(m) x' and y = sqrt(risk) y' the same experiment has W' = m W and lr' = m^2 risk lr."""
+
+    m: float
+    risk: float
+
+    def lr(self, lr: ArrayLike) -> np.ndarray:
+        """lr' of step sizes lr."""
+        return np.asarray(lr) * self.m**2 * self.risk
+
+
+def draw_task(key: Key[Array, ""], scaled: Scaled) -> Float[Array, " d"]:
     """The task vector of one experiment."""
-    if setting.task_root is None:
-        return setting.task_mean
-    normals = jax.random.normal(key, setting.task_mean.shape, setting.task_mean.dtype)
-    return setting.task_mean + linalg.apply(setting.task_root, normals)
+    if scaled.task_root is None:
+        return scaled.task_mean
+    normals = jax.random.normal(key, scaled.task_mean.shape, scaled.task_mean.dtype)
+    return scaled.task_mean + linalg.apply(scaled.task_root, normals)
 
 
 def feature_unit(problem: Problem) -> float:
@@ -51,44 +69,58 @@ def feature_unit(problem: Problem) -> float:
     return float(np.mean(problem.feature_cov if problem.feature_cov.ndim < 2 else np.diag(problem.feature_cov))) or 1.0
 
 
-def make_setting(
-    problem: Problem, weights: np.ndarray, lr: ArrayLike, sampler: str, evaluation: str, dtype
-) -> tuple[Setting, float]:
-    """The cell as arrays of the given precision, and the unit of the risk.
-
-    The units are such that tr(Sx) = d and labels have a variance of order one. With x = sqrt(m) x' and
-    y = sqrt(scale) y' the same experiment has b' = sqrt(m / scale) b, W' = m W and lr' = m^2 scale lr.
-    """
-    if sampler == "law" and problem.feature_law != "gaussian":
-        raise ValueError(f"sampler must be 'data' for the feature_law {problem.feature_law!r}, got 'law'")
-    m, d = feature_unit(problem), problem.d
+def safe_units(problem: Problem) -> Units:
+    """Units such that tr(Sx) = d and labels have a variance of order one."""
+    m = feature_unit(problem)
     with np.errstate(over="ignore"):
-        scale = m * mean_square(problem) + problem.noise_var or 1.0
-    if not SMALLEST_UNIT <= scale <= 1 / SMALLEST_UNIT:
-        direction = "up" if scale < 1 else "down"
+        risk = m * mean_square(problem) + problem.noise_var or 1.0
+    if not SMALLEST_UNIT <= risk <= 1 / SMALLEST_UNIT:
+        direction = "up" if risk < 1 else "down"
         raise ValueError(
-            f"labels of variance {scale:.3g} cannot be simulated, since the fourth power of a risk must fit float64: "
+            f"labels of variance {risk:.3g} cannot be simulated, since the fourth power of a risk must fit float64: "
             f"scale task, noise_var or feature_cov {direction}"
         )
-    unit = math.sqrt(m / scale)
+    return Units(m, risk)
+
+
+def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
+    """The problem as arrays of the given precision, in the given units."""
+    m, risk = units
+    d, unit = problem.d, math.sqrt(m / risk)
     task, task_root = problem.task, None
     if isinstance(task, GaussianTasks):
-        task_root = jnp.asarray(unit * _array(linalg.sqrt(task.cov), d), dtype)
+        task_root = jnp.asarray(unit * as_rows(linalg.sqrt(task.cov), d), dtype)
         task = task.mean
-    weights = linalg.dense(weights, d) if sampler == "data" else _array(weights, d)
-    setting = Setting(
+    law = problem.inference
+    covs = [problem.feature_cov, problem.feature_cov if law.context == "same" else law.feature_cov]
+    roots = [as_rows(linalg.sqrt(cov), d) / math.sqrt(m) for cov in (*covs, law.query_feature_cov)]
+    if any(root.ndim == 2 for root in roots[:2]):
+        roots[:2] = [linalg.dense(root, d) for root in roots[:2]]
+    noises = [problem.noise_var, problem.noise_var if law.context == "same" else law.noise_var, law.query_noise_var]
+    train, inference, query = (
+        RowLaw(jnp.asarray(root, dtype), jnp.asarray(noise / risk, dtype))
+        for root, noise in zip(roots, noises, strict=True)
+    )
+    n_inference = law.n if law.context == "fresh" else problem.n
+    return Scaled(
         n=jnp.int32(problem.n),
         k=jnp.int32(problem.k),
-        lr=jnp.asarray(np.asarray(lr) * m**2 * scale, dtype),
-        noise_var=jnp.asarray(problem.noise_var / scale, dtype),
-        feature_root=jnp.asarray(_array(linalg.sqrt(problem.feature_cov), d) / math.sqrt(m), dtype),
-        weights=jnp.asarray(m * weights, dtype),
+        train=train,
         task_mean=jnp.asarray(unit * task, dtype),
         task_root=task_root,
         features=_features(problem, dtype),
-        same=jnp.asarray(evaluation == "same"),
+        same=jnp.asarray(law.context == "same"),
+        n_inference=jnp.int32(n_inference),
+        inference=inference,
+        query=query,
+        summary_scale=jnp.asarray(problem.n / n_inference if law.rescale else 1.0, dtype),
     )
-    return setting, scale
+
+
+def as_rows(matrix: np.ndarray, d: int) -> np.ndarray:
+    """The matrix as (d,) if it is diagonal, else (d, d)."""
+    matrix = linalg.simplest(matrix)
+    return matrix if matrix.ndim == 2 else np.broadcast_to(matrix, (d,))
 
 
 def _features(problem: Problem, dtype) -> Partial:
@@ -99,9 +131,3 @@ def _features(problem: Problem, dtype) -> Partial:
 
 def _student_t(dof: Float[Array, ""], key: Key[Array, ""], shape: tuple[int, ...], dtype) -> Float[Array, ...]:
     return jnp.sqrt((dof - 2) / dof) * jax.random.t(key, dof, shape, dtype)
-
-
-def _array(matrix: np.ndarray, d: int) -> np.ndarray:
-    """The matrix as (d,) if it is diagonal, else (d, d)."""
-    matrix = linalg.simplest(matrix)
-    return matrix if matrix.ndim == 2 else np.broadcast_to(matrix, (d,))

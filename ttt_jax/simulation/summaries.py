@@ -1,4 +1,4 @@
-"""A TTT experiment drawn from the law of its sufficient statistics u and v, with O(d) random numbers.
+"""A TTT experiment drawn from the law of its summaries u and v, with O(d) random numbers.
 
 u = X'y of n rows has the law of t p + sqrt(t tau) g with t ~ chi2(n), p = Sx b, tau = b'Sx b + s2 and an independent
 g ~ N(0, Sx - p p'/tau); v = Xt'(yt - Xt W u) has, given u, the same law with k for n and b - W u for b. So n and k are
@@ -13,35 +13,45 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from ttt_jax._internal import linalg
-from ttt_jax.simulation.scaled import Setting, draw_task
+from ttt_jax.simulation.scaled import RowLaw, Scaled, draw_task
 
 
-def draw_statistic(
-    key: Key[Array, ""], predictor: Float[Array, " d"], rows: Int[Array, ""], setting: Setting
+def draw_summary(
+    key: Key[Array, ""], predictor: Float[Array, " d"], rows: Int[Array, ""], law: RowLaw
 ) -> Float[Array, " d"]:
     """X'(X b + xi) for `rows` rows, from its mixture law; `predictor` is b."""
-    root, dtype = setting.feature_root, setting.task_mean.dtype
+    root, dtype = law.root, predictor.dtype
     key_t, key_z, key_noise = jax.random.split(key, 3)
     t = jax.random.chisquare(key_t, rows.astype(dtype), dtype=dtype)
     z = jax.random.normal(key_z, predictor.shape, dtype)
     label = linalg.apply(root, predictor)  # y = label'z + noise, of variance tau
-    tau = label @ label + setting.noise_var
-    y = label @ z + jnp.sqrt(setting.noise_var) * jax.random.normal(key_noise, (), dtype)
+    tau = label @ label + law.noise_var
+    y = label @ z + jnp.sqrt(law.noise_var) * jax.random.normal(key_noise, (), dtype)
     inverse_tau = jnp.where(tau > 0, 1 / jnp.where(tau > 0, tau, 1.0), 0.0)
     return linalg.apply(root, jnp.sqrt(t * tau) * z + (t - jnp.sqrt(t * tau) * y * inverse_tau) * label)
 
 
-def law_risk(key: Key[Array, ""], setting: Setting) -> Float[Array, ""]:
-    """The risk after TTT in one experiment, the new query integrated out.
+def risk_of_step(
+    key: Key[Array, ""],
+    scaled: Scaled,
+    weights: Float[Array, ...],
+    lr: Float[Array, ""],
+    left: Float[Array, ...] | None,
+    right: Float[Array, ...] | None,
+) -> Float[Array, ""]:
+    """The risk after one gradient step in one experiment, the new query integrated out.
 
-    W_TT u_e = W u_e + 2 lr v (u'u_e),     risk = |R (b - W_TT u_e)|^2 + s2
+    W_TT u_e = W u_e + 2 lr (u'R u_e) L v,     risk = |Sq^(1/2) (b - W_TT u_e)|^2 + sq2
     """
     key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
-    task = draw_task(key_task, setting)
-    u = draw_statistic(key_context, task, setting.n, setting)
-    residual = task - linalg.apply(setting.weights, u)
-    v = draw_statistic(key_train, residual, setting.k, setting)
-    u_eval = jax.lax.cond(setting.same, lambda: u, lambda: draw_statistic(key_fresh, task, setting.n, setting))
-    predictor = linalg.apply(setting.weights, u_eval) + 2 * setting.lr * (u @ u_eval) * v
-    error = linalg.apply(setting.feature_root, task - predictor)
-    return error @ error + setting.noise_var
+    task = draw_task(key_task, scaled)
+    u = draw_summary(key_context, task, scaled.n, scaled.train)
+    v = draw_summary(key_train, task - linalg.apply(weights, u), scaled.k, scaled.train)
+    u_eval = scaled.summary_scale * jax.lax.cond(
+        scaled.same, lambda: u, lambda: draw_summary(key_fresh, task, scaled.n_inference, scaled.inference)
+    )
+    overlap = u @ (u_eval if right is None else linalg.apply(right, u_eval))
+    v = v if left is None else linalg.apply(left, v)
+    predictor = linalg.apply(weights, u_eval) + 2 * lr * overlap * v
+    error = linalg.apply(scaled.query.root, task - predictor)
+    return error @ error + scaled.query.noise_var

@@ -14,10 +14,9 @@ from typing import Any
 from ttt_jax._internal.command import printable
 from ttt_jax._internal.html import html_page, html_table
 from ttt_jax.plotting import MARKERS, Series, draw
-from ttt_jax.sweep.run import read_sweep, verdict
+from ttt_jax.sweep.run import read_sweep
 from ttt_jax.sweep.spec import Spec
-
-__all__ = ["write_report"]
+from ttt_jax.verdict.agreement import judge
 
 MAX_FIGURES = 24
 SHOWN = ("cell", "lr", "initial", "exact", "asymptotic", "estimate", "stderr", "z", "num_tasks", "note")
@@ -44,7 +43,7 @@ def write_report(directory: Path) -> Path:
     spec, rows = read_sweep(directory)
     if not rows:
         raise ValueError(f"{directory}: no cell is finished yet")
-    parts = [f"<p>{escape(verdict(rows))}.</p>"]
+    parts = [f"<p>{escape(str(judge(rows)))}.</p>"]
     if len(rows) < len(spec.cells):
         parts.append(f"<p>{len(rows)} of {len(spec.cells)} cells are finished.</p>")
     pages = list(_figures(spec, rows))

@@ -7,7 +7,7 @@ goes on from there ends with exactly the numbers of an undisturbed one.
 from __future__ import annotations
 
 import csv
-import math
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,15 +18,14 @@ from typing import Any
 import jax
 
 from ttt_jax._internal.command import refuse_overwriting
-from ttt_jax._internal.processes import ProcessDied, is_leader, share
+from ttt_jax._internal.processes import is_leader, share
 from ttt_jax._internal.progress import Progress
-from ttt_jax.simulation.driver import Plan, estimate_of, simulate
-from ttt_jax.simulation.tally import Tally
+from ttt_jax.procedures import with_lr
+from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.sweep.spec import Cell, Spec, import_plugins, load_spec, make_spec
 from ttt_jax.sweep.store import Store, StoreError
-from ttt_jax.verdict.comparison import Comparison, family_verdict, finite_or_none, theory
-
-__all__ = ["ProcessDied", "read_sweep", "run_sweep", "verdict", "write_parquet"]
+from ttt_jax.verdict.agreement import finite_or_none
+from ttt_jax.verdict.comparison import Comparison, resolved, theory
 
 SECONDS_PER_SAVE = 1.0
 RESULTS, CONVERGENCE, PARQUET = "results.csv", "convergence.csv", "results.parquet"
@@ -128,13 +127,12 @@ def _differences(key: str, before: Any, after: Any) -> Iterable[str]:
 
 def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
     """The row of one cell, which the store then holds; a cell whose values cannot be computed is empty, with why."""
-    plan = spec.plan(cell, begun["block_size"] if begun else None)
     try:
-        row = _computed(cell, plan, begun, store, bar)
+        row = _computed(spec, cell, begun, store, bar)
     except StoreError:
         raise
     except ValueError as error:
-        row = _row(cell, plan, Comparison(math.nan, None, None, str(error), None), 0.0)
+        row = _row(cell, spec.x64, Comparison(cell.what(), None, None, str(error), None), 0.0)
     except MemoryError as error:
         raise MemoryError(f"cell {cell.index}, d = {cell.d}: {error}") from None
     if store:
@@ -143,41 +141,41 @@ def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, b
     return row
 
 
-def _computed(cell: Cell, plan: Plan, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
+def _computed(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
     """The row of a cell, from the tally of `begun` on, if there is one."""
     problem, weights = cell.problem()
-    exact, asymptotic, reason = theory(problem, weights, cell.evaluation, cell.seed)
-    curve = asymptotic if cell.lr == "asymptotic" else exact or asymptotic
-    if curve is None:
-        raise ValueError(f"lr {cell.lr!r} does not apply: {reason}")
-    lr = share(curve.optimal_lr if isinstance(cell.lr, str) else cell.lr)
+    procedure = cell.what()
+    exact, asymptotic, reason = theory(problem, weights, procedure, cell.seed)
+    if cell.lr == "asymptotic" and asymptotic is None:
+        raise ValueError(f"lr 'asymptotic' does not apply: {reason}")
+    procedure = resolved(procedure, None if cell.lr == "asymptotic" else exact, asymptotic, reason)
+    if hasattr(procedure, "lr"):
+        procedure = with_lr(procedure, share(procedure.lr))
+    run = spec.run(cell, problem, weights, procedure, begun["block_size"] if begun else None)
     first, before = (Tally.from_dict(begun["tally"]), begun["seconds"]) if begun else (Tally(), 0.0)
     tally, started = first, time.perf_counter()
     saved = started
-    for tally in simulate(problem, weights, lr, plan, first):
+    for tally in run.tallies(first):
         now = time.perf_counter()
         rate = (tally.num_tasks - first.num_tasks) / (now - started)
-        error = tally.moments.stderr / abs(tally.moments.mean or 1.0)
-        bar.advance(0, f"{rate:.3g} tasks/s, relative error {error:.1e}")
+        _, mean, stderr = tally.point()
+        bar.advance(0, f"{rate:.3g} tasks/s, relative error {stderr / abs(mean or 1.0):.1e}")
         if store and now - saved > SECONDS_PER_SAVE:
             saved = now
             seconds = before + now - started
-            kept = {"cell": cell.index, "tally": tally.to_dict(), "block_size": plan.block_size, "seconds": seconds}
+            kept = {"cell": cell.index, "tally": tally.to_dict(), "block_size": run.block_size, "seconds": seconds}
             store.put({"partial": kept})
-    estimate = estimate_of(problem, weights, lr, plan, tally)
-    return _row(cell, plan, Comparison(lr, exact, asymptotic, reason, estimate), before + time.perf_counter() - started)
+    (estimate,) = run.estimates(tally)
+    comparison = Comparison(procedure, exact, asymptotic, reason, estimate)
+    return _row(cell, spec.x64, comparison, before + time.perf_counter() - started)
 
 
-def _row(cell: Cell, plan: Plan, comparison: Comparison, seconds: float) -> dict[str, Any]:
+def _row(cell: Cell, x64: bool, comparison: Comparison, seconds: float) -> dict[str, Any]:
     """One line of results.csv; what does not exist is null, with its reason in `note`."""
-    estimate, lr = comparison.estimate, finite_or_none(comparison.lr)
-    notes = [comparison.reason or ""]
-    if estimate is None:
-        pass
-    elif estimate.num_nonfinite:
-        notes.append(f"the risk of {estimate.num_nonfinite} tasks is not finite: no mean")
-    elif not estimate.stderr_reliable:
-        notes.append("too few tasks for the tails of the risk: the standard error is doubtful")
+    row, estimate = comparison.row(), comparison.estimate
+    note = row.pop("note")
+    evaluation = cell.evaluation if isinstance(cell.evaluation, str) else json.dumps(cell.evaluation)
+    name, *parameters = cell.procedure.values()
     return {
         "cell": cell.index,
         "d": cell.d,
@@ -189,25 +187,12 @@ def _row(cell: Cell, plan: Plan, comparison: Comparison, seconds: float) -> dict
         "shift": cell.shift,
         **{f"shift_{name}": value for name, value in cell.shift_parameters.items()},
         "init": cell.init,
-        "evaluation": cell.evaluation,
+        "evaluation": evaluation,
+        "procedure": json.dumps(cell.procedure) if parameters else name,
         "lr_rule": cell.lr if isinstance(cell.lr, str) else "given",
-        "lr": lr,
-        "initial": None if comparison.exact is None else comparison.exact.initial,
-        "exact": None if comparison.exact is None else finite_or_none(comparison.exact.at(lr)),
-        "asymptotic": None if comparison.asymptotic is None else finite_or_none(comparison.asymptotic.at(lr)),
-        "estimate": estimate and finite_or_none(estimate.mean),
-        "stderr": estimate and finite_or_none(estimate.stderr),
-        "stderr_reliable": estimate is not None and estimate.stderr_reliable,
-        "z": finite_or_none(comparison.z),
-        "num_tasks": estimate.num_tasks if estimate else 0,
-        "num_nonfinite": estimate.num_nonfinite if estimate else 0,
-        "skewness": estimate and finite_or_none(estimate.skewness),
-        "kurtosis": estimate and finite_or_none(estimate.kurtosis),
-        "sampler": plan.sampler,
-        "seed": plan.seed,
-        "block_size": plan.block_size,
-        "x64": plan.x64,
-        "note": "; ".join(note for note in notes if note),
+        **row,
+        "x64": x64,
+        "note": note,
         "history": [
             [count, finite_or_none(mean), finite_or_none(stderr)]
             for count, mean, stderr in (estimate.history if estimate else ())
@@ -274,21 +259,3 @@ def read_sweep(directory: Path) -> tuple[Spec, list[dict[str, Any]]]:
         raise StoreError(f"{directory}: no cell is finished yet")
     rows = [row for name, row in records.items() if name.startswith("cell ")]
     return make_spec(records["spec"], try_shifts=False), sorted(rows, key=lambda row: row["cell"])
-
-
-def verdict(rows: Sequence[dict[str, Any]]) -> str:
-    """One line: whether the simulated risks agree with the exact ones."""
-    zs = [row["z"] for row in rows if row["stderr_reliable"] and row["z"] is not None]
-    agree, bound = family_verdict(zs)
-    outside = sum(abs(z) > bound for z in zs)
-    broken = sum(row["num_nonfinite"] > 0 for row in rows)
-    empty = sum(row["num_tasks"] == 0 for row in rows)
-    agreement = f"agree: |z| <= {bound:.2f} in all {len(zs)} cells" if zs else "agreement: no cell to judge"
-    parts = [agreement if agree else f"DISAGREE: |z| > {bound:.2f} in {outside} of {len(zs)} cells"]
-    if unjudged := len(rows) - len(zs) - broken - empty:
-        parts.append(f"{unjudged} not judged, their tails make the standard error doubtful")
-    if broken:
-        parts.append(f"{broken} with risks that are not finite")
-    if empty:
-        parts.append(f"{empty} without values, their notes say why")
-    return "; ".join(parts)

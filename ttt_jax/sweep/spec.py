@@ -9,7 +9,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,20 +24,21 @@ from ttt_jax._internal.validate import (
     positive_number,
     seed_integer,
 )
-from ttt_jax.problem import EVALUATIONS, Problem
+from ttt_jax.problem import EVALUATIONS, Inference, Problem
+from ttt_jax.procedures import PROCEDURES, GradientStep, Procedure, make_procedure
 from ttt_jax.shifts import SHIFTS, make_shift
 from ttt_jax.simulation.blocks import MAX_BLOCK_SIZE, MAX_ROWS
-from ttt_jax.simulation.driver import SAMPLERS, Plan, make_plan
+from ttt_jax.simulation.estimate import SAMPLERS, Run, make_run
 from ttt_jax.theory.pretrained import pretrained_weights
-
-__all__ = ["Cell", "Spec", "import_plugins", "load_spec"]
 
 INITS = ("pretrained", "zero")
 LR_RULES = ("optimal", "asymptotic")
 MAX_CELLS = 1_000_000
 MAX_TASKS = 10**15
 SWEEP_KEYS = ("seed", "num_tasks", "target_relative_stderr", "max_tasks", "sampler", "x64", "block_size")
-GRID_KEYS = ("d", "n", "n_over_d", "k", "k_over_d", "noise_var", "lr", "init", "evaluation", "sampler", "shift")
+GRID_KEYS = (
+    "d", "n", "n_over_d", "k", "k_over_d", "noise_var", "lr", "init", "evaluation", "procedure", "sampler", "shift",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Cell:
     shift: str
     shift_parameters: dict[str, Any] = field(hash=False)
     init: str
-    evaluation: str
+    evaluation: str | dict[str, Any] = field(hash=False)
+    procedure: dict[str, Any] = field(hash=False)
     lr: str | float
     sampler: str
     seed: int
@@ -62,7 +64,16 @@ class Cell:
         pretraining, problem = make_shift(
             self.shift, n=self.n, k=self.k, d=self.d, noise_var=self.noise_var, **self.shift_parameters
         )
+        evaluation = Inference(**self.evaluation) if isinstance(self.evaluation, dict) else self.evaluation
+        problem = replace(problem, evaluation=evaluation)
         return problem, pretrained_weights(pretraining, dense=False) if self.init == "pretrained" else np.zeros(())
+
+    def what(self) -> Procedure:
+        """What is done at test time; its step size may be free."""
+        given = dict(self.procedure)
+        if given["name"] in ("step", "folds"):
+            given["lr"] = "optimal" if isinstance(self.lr, str) else self.lr
+        return make_procedure(**given)
 
 
 @dataclass(frozen=True)
@@ -87,17 +98,20 @@ class Spec:
     axes: dict[str, list]
     cells: tuple[Cell, ...]
 
-    def plan(self, cell: Cell, block_size: int | None = None) -> Plan:
+    def run(
+        self, cell: Cell, problem: Problem, weights: np.ndarray, procedure: Procedure, block_size: int | None
+    ) -> Run:
         """How a cell is simulated."""
-        return make_plan(
-            cell.d,
-            self.num_tasks,
-            cell.seed,
-            cell.evaluation,
-            cell.sampler,
-            self.x64,
-            block_size or self.block_size,
-            self.target_relative_stderr,
+        return make_run(
+            problem,
+            weights,
+            (procedure,),
+            num_tasks=self.num_tasks,
+            seed=cell.seed,
+            sampler=cell.sampler,
+            x64=self.x64,
+            block_size=block_size or self.block_size,
+            target_relative_stderr=self.target_relative_stderr,
         )
 
 
@@ -194,8 +208,9 @@ def _axes(grid: dict) -> dict[str, list]:
         "noise_var": non_negative,
         "lr": _lr,
         "init": partial(choice, choices=INITS),
-        "evaluation": partial(choice, choices=EVALUATIONS),
-        "sampler": partial(choice, choices=tuple(SAMPLERS)),
+        "evaluation": _evaluation,
+        "procedure": _procedure,
+        "sampler": partial(choice, choices=SAMPLERS),
     }
     axes = {}
     for name, given in grid.items():
@@ -247,20 +262,29 @@ def _cells(axes: dict[str, list], seed: int, try_shifts: bool) -> Iterator[Cell]
             shift_parameters=parameters,
             init=at.get("init", "pretrained"),
             evaluation=at.get("evaluation", "fresh"),
+            procedure=at.get("procedure", {"name": "step"}),
             lr=at.get("lr", "optimal"),
             sampler=at["sampler"],
             seed=int(np.random.SeedSequence([seed, index]).generate_state(1)[0]),
         )
-        kind = cell.shift, json.dumps(parameters), d
+        kind = cell.shift, json.dumps([parameters, cell.procedure, cell.evaluation]), d
         if try_shifts and kind not in tried:
             tried.add(kind)
             try:
-                if cell.problem()[0].feature_law != "gaussian" and cell.sampler == "law":
+                problem, _ = cell.problem()
+                if problem.feature_law != "gaussian" and cell.sampler == "law":
                     raise ValueError(f"sampler must be 'data' for {cell.shift!r}, got 'law'")
             except MemoryError:
                 raise ValueError(f"grid.d is too large for the memory, got {d}") from None
             except (ValueError, TypeError) as error:
                 raise ValueError(f"grid.shift: {error}") from None
+        try:
+            procedure = cell.what()
+            procedure.check(cell.problem()[0])
+        except ValueError as error:
+            raise ValueError(f"grid.procedure: {error}") from None
+        if cell.sampler == "law" and not isinstance(procedure, GradientStep):
+            raise ValueError(f"grid.sampler must be 'data' for the procedure {cell.procedure['name']!r}, got 'law'")
         yield cell
 
 
@@ -291,6 +315,26 @@ def _table(key: str, value: Any) -> dict:
 def _in(prefix: str, key: str, known: tuple[str, ...]) -> None:
     if key not in known:
         raise ValueError(f"{prefix}{key} is no key here; known are {', '.join(known)}")
+
+
+def _evaluation(key: str, value: Any) -> str | dict:
+    """ "fresh", "same" or the fields of an `Inference`, checked by making it."""
+    if not isinstance(value, dict):
+        return choice(key, value, EVALUATIONS)
+    try:
+        Inference(**value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{key}: {error}") from None
+    return value
+
+
+def _procedure(key: str, value: Any) -> dict:
+    """A name, or a table of a name and parameters."""
+    table = {"name": value} if isinstance(value, str) else _table(key, value)
+    choice(f"{key}.name", table.get("name"), tuple(PROCEDURES))
+    if "lr" in table:
+        raise ValueError(f"{key}.lr is not a parameter here: it is grid.lr")
+    return table
 
 
 def _lr(key: str, value: Any) -> str | float:

@@ -14,8 +14,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["Store", "StoreError"]
-
 
 class StoreError(ValueError):
     """The store cannot be used, as one line for the user."""

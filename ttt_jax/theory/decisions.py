@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ttt_jax._internal.validate import choice, finite_number, positive_integer
-from ttt_jax.problem import EVALUATIONS, GaussianTasks, Problem, require_gaussian
+from ttt_jax._internal.validate import finite_number, positive_integer
+from ttt_jax.problem import GaussianTasks, NotApplicable, Problem, require_gaussian, require_training_law
 from ttt_jax.theory.exact import risk_coefficients
 from ttt_jax.theory.paper import misalignment
 from ttt_jax.theory.pretrained import starting_weights
@@ -96,7 +96,7 @@ class StartComparison(NamedTuple):
     switch: int | None
 
 
-def warm_or_cold(problem: Problem, weights: Weights = "pretrained", evaluation: str = "fresh") -> StartComparison:
+def warm_or_cold(problem: Problem, weights: Weights = "pretrained") -> StartComparison:
     """Whether to start TTT from the pretrained W or from 0, and from which k on the answer changes.
 
     The two risks, each c0 minus a hyperbola in k, are equal at the roots of a quadratic.
@@ -104,10 +104,10 @@ def warm_or_cold(problem: Problem, weights: Weights = "pretrained", evaluation: 
     Args:
         problem: the test-time problem, one task.
         weights: W as an array, or "pretrained" for isotropic tasks under the law of the problem.
-        evaluation: "fresh" or "same" context at evaluation.
 
     Raises:
-        ValueError: for random tasks, or W that does not fit.
+        ValueError: for W that does not fit.
+        NotApplicable: for random tasks, features that are not Gaussian, or a law at inference of its own.
 
     Example:
         >>> problem = Problem(n=200, k=800, task=np.ones(400) / 20)      # Figure 1b at k = 2 d
@@ -117,7 +117,7 @@ def warm_or_cold(problem: Problem, weights: Weights = "pretrained", evaluation: 
 
     Reference: Corollary 4.6 of Gozeten et al. (ICML 2025) is the leading order.
     """
-    warm, cold = (_in_k(problem, w, [problem.n], evaluation)[0] for w in (weights, "zero"))
+    warm, cold = (_in_k(problem, w, [problem.n])[0] for w in (weights, "zero"))
     risks = warm.risk(problem.k), cold.risk(problem.k)
     sign = warm.risk(1) - cold.risk(1)
     # (c0 difference) D_w D_c = k (alpha_w^2 D_c - alpha_c^2 D_w) / 4 with D = beta + gamma k
@@ -135,17 +135,17 @@ def warm_or_cold(problem: Problem, weights: Weights = "pretrained", evaluation: 
     return StartComparison(*risks, "warm" if risks[0] <= risks[1] else "cold", switch)
 
 
-def best_context(problem: Problem, weights: Weights = "pretrained", *, max_n: int, evaluation: str = "fresh") -> int:
+def best_context(problem: Problem, weights: Weights = "pretrained", *, max_n: int) -> int:
     """The context length n in 1, ..., max_n with the smallest risk after the best TTT step on k queries.
 
     Args:
         problem: gives k, the task, features and noise; its n is not used.
         weights: W as an array for every n, as a function of n, "pretrained" (at each n anew) or "zero".
         max_n: largest context length to consider.
-        evaluation: "fresh" or "same" context at evaluation.
 
     Raises:
-        ValueError: for random tasks, or W that does not fit.
+        ValueError: for W that does not fit.
+        NotApplicable: for random tasks, features that are not Gaussian, or a law at inference of its own.
 
     Example:
         >>> problem = Problem(n=1, k=40_000, task=np.ones(400) / 20)
@@ -154,7 +154,7 @@ def best_context(problem: Problem, weights: Weights = "pretrained", *, max_n: in
 
     Reference: Corollary 4.4 of Gozeten et al. (ICML 2025) says where more context hurts.
     """
-    curves = _in_k(problem, weights, range(1, positive_integer("max_n", max_n) + 1), evaluation)
+    curves = _in_k(problem, weights, range(1, positive_integer("max_n", max_n) + 1))
     return 1 + int(np.argmin([curve.risk(problem.k) for curve in curves]))
 
 
@@ -176,7 +176,7 @@ class SampleComplexity(NamedTuple):
 
 
 def sample_complexity(
-    problem: Problem, target: float, weights: Weights = "pretrained", *, max_n: int, evaluation: str = "fresh"
+    problem: Problem, target: float, weights: Weights = "pretrained", *, max_n: int
 ) -> SampleComplexity:
     """The smallest n, and the smallest n + k, that reach a target risk with and without TTT.
 
@@ -185,10 +185,10 @@ def sample_complexity(
         target: the risk to reach, label noise included, not normalised.
         weights: where TTT starts, in the forms of `best_context`.
         max_n: largest context length to consider; time and memory are proportional to it.
-        evaluation: "fresh" or "same" context at evaluation.
 
     Raises:
-        ValueError: for random tasks, W that does not fit, or a target that is no finite number.
+        ValueError: for W that does not fit, or a target that is not a finite number.
+        NotApplicable: for random tasks, features that are not Gaussian, or a law at inference of its own.
 
     Example:
         >>> problem = Problem(n=1, k=1, task=np.ones(100) / 10)
@@ -200,10 +200,8 @@ def sample_complexity(
     """
     finite_number("target", target)
     lengths = range(1, positive_integer("max_n", max_n) + 1)
-    plain = _in_k(problem, "pretrained", lengths, evaluation)
-    curves = (
-        plain if isinstance(weights, str) and weights == "pretrained" else _in_k(problem, weights, lengths, evaluation)
-    )
+    plain = _in_k(problem, "pretrained", lengths)
+    curves = plain if isinstance(weights, str) and weights == "pretrained" else _in_k(problem, weights, lengths)
     without = next((n for n, curve in zip(lengths, plain, strict=True) if curve.c0 <= target), None)
     needed = [(n, k) for n, curve in zip(lengths, curves, strict=True) if math.isfinite(k := curve.smallest_k(target))]
     if not needed:
@@ -235,18 +233,18 @@ class _InK(NamedTuple):
         return math.ceil(gain * self.beta / rest) if rest > 0 else math.inf
 
 
-def _in_k(problem: Problem, weights: Weights, lengths: Sequence[int], evaluation: str) -> list[_InK]:
+def _in_k(problem: Problem, weights: Weights, lengths: Sequence[int]) -> list[_InK]:
     """The risk as a function of k for every context length."""
-    choice("evaluation", evaluation, EVALUATIONS)
     require_gaussian(problem, "the exact risk as a function of k")
+    require_training_law(problem, "the exact risk as a function of k")
     if isinstance(problem.task, GaussianTasks):
-        raise ValueError("task must be one vector here, not GaussianTasks")
+        raise NotApplicable("task must be one vector for the exact risk as a function of k, not GaussianTasks")
     starts = (weights(n) if callable(weights) else weights for n in lengths)
     stack = np.stack([starting_weights(start, problem, n) for n, start in zip(lengths, starts, strict=True)])
     with jax.enable_x64(True):
         law = [jnp.asarray(a, jnp.float64) for a in (problem.task, problem.feature_cov, problem.noise_var)]
         n = jnp.asarray(lengths, jnp.float64)
-        c0, c1, one, two = (np.asarray(c) for c in _at_one_and_two(*law, stack, n, evaluation))
+        c0, c1, one, two = (np.asarray(c) for c in _at_one_and_two(*law, stack, n, problem.inference.context))
     gamma = (two - 2 * one) / 2
     return [_InK(*row) for row in np.stack([c0, c1, one - gamma, gamma], axis=1).tolist()]
 

@@ -21,75 +21,50 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
 from ttt_jax._internal.linalg import Operator, inner, operator, outer, trace
-from ttt_jax._internal.validate import choice, weights_array
-from ttt_jax.problem import EVALUATIONS, Problem, require_gaussian
+from ttt_jax.problem import Problem, require_gaussian
+from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
+from ttt_jax.theory.inference import AtInference, at_inference
+from ttt_jax.theory.risk import exact
 from ttt_jax.theory.task_average import average_over_tasks
 
-__all__ = ["exact_risk", "risk_coefficients"]
+__all__ = ["risk_coefficients"]
 
 Polynomial = dict[int, Any]
 """Coefficients of powers of t: numbers or scalar arrays."""
 
 
-def exact_risk(
-    problem: Problem, weights: ArrayLike, evaluation: str = "fresh", *, num_tasks: int = 10_000, seed: int = 0
-) -> RiskCurve:
-    """The exact expected risk after one TTT step from W, for every step size at once.
-
-        risk(lr) = E (y - x' W_TT u)^2 = c0 - c1 lr + c2 lr^2,     W_TT = W - lr grad L_train(W)
-
-    Args:
-        problem: the test-time problem; the risk includes its label noise and is not normalised by |b|^2.
-        weights: the weights W before the step, a scalar (times the identity), (d,) or (d, d), symmetric or not.
-        evaluation: "fresh" draws a new context for the new query, as the paper does; "same" reuses the TTT context.
-        num_tasks: for `GaussianTasks`, how many tasks to average c1 and c2 over where they have no closed form.
-        seed: for `GaussianTasks`, the seed of these tasks.
-
-    Returns:
-        A `RiskCurve`. For `GaussianTasks` it is the averaged parabola, whose optimum is the best one step size for all
-        tasks: E c1 / (2 E c2), not the average of the tasks' optima. c0 is always exact; c1 and c2 are if feature_cov
-        and W are multiples of the identity, or if 4^rank(task covariance) <= num_tasks. Else they are averages over
-        sampled tasks, and `RiskCurve.stderr` says how precise.
-
-    Raises:
-        ValueError: if W does not fit the problem or the evaluation is unknown.
-
-    Example:
-        >>> import numpy as np
-        >>> problem = Problem(n=20, k=40, task=np.ones(20) / np.sqrt(20))
-        >>> curve = exact_risk(problem, 1 / 41)
-        >>> round(curve.initial, 4), round(curve.optimal, 4)
-        (0.5122, 0.4559)
-
-    Reference: Lemma B.2 and Theorem 4.5 of Gozeten et al. (ICML 2025) are the special cases lr = 0 and W = 0; the
-    general formula is this project's.
-    """
-    choice("evaluation", evaluation, EVALUATIONS)
+@exact.register
+def one_step(procedure: GradientStep, problem: Problem, weights: np.ndarray, num_tasks: int, seed: int) -> RiskCurve:
+    """The exact risk of one gradient step, averaged over random tasks; see `exact_risk`."""
     require_gaussian(problem, "exact_risk")
-    curve = average_over_tasks(risk_coefficients, problem, weights, evaluation, num_tasks, seed)
+    curve = average_over_tasks(risk_coefficients, problem, weights, procedure, num_tasks, seed)
+    if isinstance(problem.evaluation, str) and procedure.left is None and procedure.right is None:
+        curve = replace(curve, c1=max(curve.c1, 0.0))  # a sum of squares: rounding may leave -1e-17
     if not curve.covariance.any():
-        return replace(curve, c1=max(curve.c1, 0.0))  # rounding may leave -1e-17 where no step helps
+        return curve
     covariance = curve.covariance.copy()
     covariance[0] = covariance[:, 0] = 0.0
-    return RiskCurve(_mean_initial_risk(problem, weights_array(weights, problem.d)), curve.c1, curve.c2, covariance)
+    return RiskCurve(_mean_initial_risk(problem, weights), curve.c1, curve.c2, covariance)
 
 
 def _mean_initial_risk(problem: Problem, weights: np.ndarray) -> float:
     """E c0 over b ~ N(mean, cov): c0 is b'A b + const, and E b'A b = mean'A mean + tr(A cov)."""
-    tasks, d, n, s2 = problem.task, problem.d, problem.n, problem.noise_var
-    is_dense = max(np.ndim(a) for a in (problem.feature_cov, weights, tasks.cov)) == 2
+    tasks, d, law = problem.task, problem.d, at_inference(problem)
+    matrices = law.feature_cov, law.query_feature_cov, weights, tasks.cov
+    is_dense = max(np.ndim(a) for a in matrices) == 2
     with jax.enable_x64(True):
-        sx, w, cov = (operator(jnp.asarray(a), d, dense=is_dense) for a in (problem.feature_cov, weights, tasks.cov))
-        wsx = w @ sx
-        spread = n * inner(wsx, sx @ w)  # n tr(W'Sx W Sx)
-        keep = operator(jnp.ones(()), d, dense=is_dense) + (-float(n)) * wsx
-        quadratic = keep.T @ (sx @ keep) + float(n) * (wsx.T @ (sx @ wsx)) + spread * sx
+        se, sq, w, cov = (operator(jnp.asarray(a), d, dense=is_dense) for a in matrices)
+        n, w = float(law.n), float(law.scale) * w
+        wse = w @ se
+        spread = n * inner(wse, sq @ w)  # n tr(W'Sq W Se)
+        keep = operator(jnp.ones(()), d, dense=is_dense) + (-n) * wse
+        quadratic = keep.T @ (sq @ keep) + n * (wse.T @ (sq @ wse)) + spread * se
         mean = jnp.asarray(tasks.mean)
-        return float(mean @ (quadratic @ mean) + inner(quadratic, cov) + s2 * spread + s2)
+        quadratic_mean = mean @ (quadratic @ mean) + inner(quadratic, cov)
+        return float(quadratic_mean + law.noise_var * spread + law.query_noise_var)
 
 
 def risk_coefficients(
@@ -101,17 +76,21 @@ def risk_coefficients(
     k: Float[Array, ""],
     *,
     evaluation: str = "fresh",
+    inference: AtInference | None = None,
+    left: Float[Array, ...] | None = None,
+    right: Float[Array, ...] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """The coefficients (c0, c1, c2) of risk(lr) = c0 - c1 lr + c2 lr^2, a pure function of arrays.
 
     It can be jitted, vmapped and differentiated in every argument but `evaluation`; n and k may be any positive reals.
-    The cost is O(d) if feature_cov and weights are scalars or diagonals, else O(d^3); the precision is that of the
-    arguments.
+    The cost is O(d) if every matrix is a scalar or a diagonal, else O(d^3); the precision is that of the arguments.
+    The step is W - lr L grad R. With u, r of the context of training, u_e, r_e = b - W u_e of that at inference,
+    M = E u r', M_e = E u_e r_e', C_e = E u_e u_e' and A = L'Sq L:
 
-        c0 = s2 + E r'Sx r
-        c1 = 4 k |E[u r'] Sx|_F^2                        (fresh)     4 k E[|u|^2 r'Sx^2 r]            (same)
-        c2 = 4 E[u'C u (r'Q r + q)],  C = E uu'          (fresh)     4 E[|u|^4 (r'Q r + q)]           (same)
-        Q  = k (k+1) Sx^3 + k tr(Sx^2) Sx,   q = s2 k tr(Sx^2)
+        c0 = sq2 + E r_e'Sq r_e
+        c1 = 4 k tr(Sx L'Sq M_e'R'M)                (fresh)     4 k E[(u'R u) r'Sx L'Sq r]            (same)
+        c2 = 4 E[u'R C_e R'u (r'Q r + q)]           (fresh)     4 E[(u'R u)^2 (r'Q r + q)]            (same)
+        Q  = k (k+1) Sx A Sx + k tr(Sx A) Sx,   q = s2 k tr(Sx A)
 
     Args:
         task: the task vector b, (d,).
@@ -120,7 +99,9 @@ def risk_coefficients(
         weights: W, (), (d,) or (d, d).
         n: number of context pairs.
         k: number of training queries.
-        evaluation: "fresh" or "same" context at evaluation.
+        evaluation: "fresh" or "same" context at inference.
+        inference: the law at inference; None for that of training. With "same" only its query counts.
+        left, right: L and R, (), (d,) or (d, d); None for the identity.
 
     Example:
         >>> import jax.numpy as jnp
@@ -128,32 +109,49 @@ def risk_coefficients(
         >>> float(c0), float(c1), float(c2)   # c1/(2 c2) is Theorem 4.5's 1/[2 (k+d+1) (n^2+4n+3+d)]
         (1.0, 512.0, 369152.0)
     """
+    if inference is None:
+        inference = AtInference(n, feature_cov, noise_var, feature_cov, noise_var, 1.0)
     # The coefficients have degree 2, 4 and 6 in (b, s): unit scale keeps them inside the range of float32.
     square = task @ task + noise_var
     scale = jnp.where(square > 0, square, 1.0)
     b, s2 = task / jnp.sqrt(scale), noise_var / scale
     d = len(task)
-    is_dense = jnp.ndim(feature_cov) == 2 or jnp.ndim(weights) == 2
-    sx, w = (operator(jnp.asarray(a), d, dense=is_dense) for a in (feature_cov, weights))
+    matrices = feature_cov, inference.feature_cov, inference.query_feature_cov, weights, left, right
+    is_dense = any(jnp.ndim(matrix) == 2 for matrix in matrices if matrix is not None)
+    sx, se, sq, w, l, r = (operator(jnp.asarray(1.0 if a is None else a, b.dtype), d, dense=is_dense) for a in matrices)
 
     p = sx @ b
     tau = b @ p + s2
     g = tau * sx + (-1.0) * outer(p, p, like=sx)
     u_cov = n * (g + (2.0 * outer(p, p, like=sx)))  # Var(t) p p' + E[t] G
     e = b - n * (w @ p)  # E r
-    sx2 = sx @ sx
-    q_matrix = k * (k + 1) * (sx2 @ sx) + (k * trace(sx2)) * sx
-    q_noise = s2 * k * trace(sx2)
+    sq_l = sq if left is None else sq @ l
+    a = sq if left is None else l.T @ sq_l
+    sx_a = sx @ a
+    q_matrix = k * (k + 1) * (sx_a @ sx) + (k * trace(sx_a)) * sx
+    q_noise = s2 * k * trace(sx_a)
 
-    c0 = s2 + e @ (sx @ e) + inner(w @ u_cov, sx @ w)
     if evaluation == "fresh":
-        gradient = (n * outer(p, sx @ e, like=sx)) + (-1.0) * (u_cov @ (w.T @ sx))  # E[u r'] Sx
-        c1 = 4 * k * inner(gradient, gradient)
-        f = _quadratic(u_cov + (n * n * outer(p, p, like=sx)), p, g)
+        n_e, w_e = inference.n, inference.scale * w
+        p_e = se @ b
+        pp_e = outer(p_e, p_e, like=sx)
+        u_cov_e = n_e * ((b @ p_e + inference.noise_var / scale) * se + pp_e)
+        e_e = b - n_e * (w_e @ p_e)
+        c0 = e_e @ (sq @ e_e) + inner(w_e @ u_cov_e, sq @ w_e)
+        train = (n * outer(p, sx @ e, like=sx)) + (-1.0) * (u_cov @ (w.T @ sx))  # E[u r'] Sx
+        infer = (n_e * outer(p_e, sq_l.T @ e_e, like=sx)) + (-1.0) * (u_cov_e @ (w_e.T @ sq_l))  # E[u_e r_e'] Sq L
+        second_e = u_cov_e + (n_e * n_e * pp_e)
+        if right is not None:
+            infer, second_e = r @ infer, r @ (second_e @ r.T)
+        c1 = 4 * k * inference.scale * inner(infer, train)
+        f = _quadratic(inference.scale**2 * second_e, p, g)
     else:
-        identity = operator(jnp.ones_like(tau), d, dense=is_dense)
-        c1 = 4 * k * _expected_product(_quadratic(identity, p, g), n, p, g, e, w, sx2)
-        f = _fourth_power(p, g)
+        c0 = e @ (sq @ e) + inner(w @ u_cov, sq @ w)
+        r = 0.5 * (r + r.T)
+        pull = sx @ sq_l.T
+        c1 = 4 * k * _expected_product(_quadratic(r, p, g), n, p, g, e, w, 0.5 * (pull + pull.T))
+        f = _squared_quadratic(r, p, g)
+    c0 = inference.query_noise_var / scale + c0
     c2 = 4 * (_expected_product(f, n, p, g, e, w, q_matrix) + q_noise * _chi2_mean(f.value, n))
     return c0 * scale, c1 * scale**2, c2 * scale**3
 
@@ -176,20 +174,20 @@ def _quadratic(f: Operator, p: Float[Array, " d"], g: Operator) -> _Factor:
     )
 
 
-def _fourth_power(p: Float[Array, " d"], g: Operator) -> _Factor:
-    """f(u) = |u|^4."""
-    gp = g @ p
-    ggp = g @ gp
-    pp, tr1, tr2 = p @ p, trace(g), inner(g, g)
+def _squared_quadratic(f: Operator, p: Float[Array, " d"], g: Operator) -> _Factor:
+    """f(u) = (u'F u)^2 for symmetric F."""
+    fp, fg = f @ p, f @ g
+    gfp = g @ fp
+    pfp, tr1, tr2 = p @ fp, trace(fg), inner(fg.T, fg)
 
     def curvature(kg):
-        kgg = kg @ g
-        tr_kgg = trace(kgg)
-        return {4: 4 * pp * tr_kgg + 8 * (p @ (g @ (kg @ p))), 3: 4 * tr1 * tr_kgg + 8 * inner(kgg.T, g)}
+        kgfg = kg @ fg
+        tr_kgfg = trace(kgfg)
+        return {4: 4 * pfp * tr_kgfg + 8 * (fp @ (g @ (kg @ fp))), 3: 4 * tr1 * tr_kgfg + 8 * inner(kgfg.T, fg)}
 
     return _Factor(
-        value={4: pp**2, 3: 2 * pp * tr1 + 4 * (p @ gp), 2: tr1**2 + 2 * tr2},
-        slope=[(4, 4 * pp, gp), (3, 4 * tr1, gp), (3, 8.0, ggp)],
+        value={4: pfp**2, 3: 2 * pfp * tr1 + 4 * (fp @ gfp), 2: tr1**2 + 2 * tr2},
+        slope=[(4, 4 * pfp, gfp), (3, 4 * tr1, gfp), (3, 8.0, g @ (f @ gfp))],
         curvature=curvature,
     )
 

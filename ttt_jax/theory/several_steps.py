@@ -16,8 +16,18 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ttt_jax._internal import linalg
-from ttt_jax._internal.validate import choice, positive_integer, positive_number, step_size_array, weights_array
-from ttt_jax.problem import EVALUATIONS, GaussianTasks, NotApplicable, Problem, require_gaussian, require_identity
+from ttt_jax._internal.validate import positive_integer, positive_number, step_size_array, weights_array
+from ttt_jax.problem import (
+    GaussianTasks,
+    NotApplicable,
+    Problem,
+    require_gaussian,
+    require_identity,
+    require_training_law,
+)
+from ttt_jax.procedures import GradientSteps
+from ttt_jax.risk_curve import RiskPath
+from ttt_jax.theory.risk import exact, leading_order
 
 __all__ = [
     "best_step_sizes",
@@ -30,9 +40,24 @@ __all__ = [
 ]
 
 
-def one_batch_risk(
-    problem: Problem, weights: ArrayLike, step_sizes: ArrayLike, evaluation: str = "fresh"
-) -> Float[np.ndarray, " steps_plus_1"]:
+@exact.register
+def exact_steps(procedure: GradientSteps, problem: Problem, weights: np.ndarray, num_tasks: int, seed: int) -> RiskPath:
+    """The exact risk after each step, each on a new context; see `new_context_risk`."""
+    if not procedure.new_context:
+        raise NotApplicable("no exact risk is known for several steps on one batch")
+    return RiskPath(new_context_risk(problem, weights, procedure.step_sizes))
+
+
+@leading_order.register
+def leading_order_steps(
+    procedure: GradientSteps, problem: Problem, weights: np.ndarray, num_tasks: int, seed: int
+) -> RiskPath:
+    """The leading order after each step, on one batch or each on a new context."""
+    risk = new_context_risk_leading if procedure.new_context else one_batch_risk
+    return RiskPath(risk(problem, weights, procedure.step_sizes))
+
+
+def one_batch_risk(problem: Problem, weights: ArrayLike, step_sizes: ArrayLike) -> Float[np.ndarray, " steps_plus_1"]:
     """The risk after 0, 1, ..., T gradient steps on one batch and context, to leading order in n, k, d.
 
         same:   s2 + (A + S) int phi^2 + s2 int psi^2/m
@@ -44,7 +69,6 @@ def one_batch_risk(
         problem: with Sx = I and one task.
         weights: W before the first step, (), (d,) or (d, d).
         step_sizes: lr_1, ..., lr_T.
-        evaluation: "fresh" or "same" context at evaluation.
 
     Returns:
         T + 1 risks, label noise included.
@@ -53,13 +77,12 @@ def one_batch_risk(
         ValueError: for other features, random tasks, or values without meaning.
 
     Example:
-        >>> problem = Problem(n=400, k=800, task=np.ones(800) / np.sqrt(800))
-        >>> one_batch_risk(problem, 0.0, best_step_sizes(problem, 1), "same").round(3).tolist()    # 1/(1+g)
+        >>> problem = Problem(n=400, k=800, task=np.ones(800) / np.sqrt(800), evaluation="same")
+        >>> one_batch_risk(problem, 0.0, best_step_sizes(problem, 1)).round(3).tolist()    # 1/(1+g)
         [1.0, 0.5]
 
     Reference: this project; Theorem 5.3 of Gozeten et al. (ICML 2025) is the best step of T = 1, fresh, noiseless.
     """
-    choice("evaluation", evaluation, EVALUATIONS)
     norm2, a, spread = _misfit_and_spread(problem, weights)
     n, d, s2 = problem.n, problem.d, problem.noise_var
     tau = norm2 + s2
@@ -70,7 +93,7 @@ def one_batch_risk(
     psi = 1 - phi
     over_m = weight / m  # the integral of f with f(0) = 0 is that of f/m over m mu(dm)
     square, noise = psi**2 @ over_m, s2 * (psi**2 @ (over_m / m))
-    if evaluation == "same":
+    if problem.inference.context == "same":
         return s2 + (a + spread) * (1 + (phi**2 - 1) @ over_m) + noise
     return s2 + a + spread - 2 * kappa * a * (psi @ over_m) + kappa**2 * ((a + spread) * square + noise)
 
@@ -102,7 +125,7 @@ def best_steps_fraction(ratio: float, steps: int) -> float:
     return 1 / float(np.sum(positive_number("ratio", ratio) ** np.arange(positive_integer("steps", steps) + 1)))
 
 
-def best_steps_risk(problem: Problem, weights: ArrayLike, steps: int, evaluation: str = "fresh") -> float:
+def best_steps_risk(problem: Problem, weights: ArrayLike, steps: int) -> float:
     """The smallest noiseless risk that T steps on one batch can reach, whatever their sizes, to leading order.
 
         same:  (A + S) rho_T;      fresh:  A + S - (1 - rho_T) A^2/(A + S)
@@ -119,12 +142,11 @@ def best_steps_risk(problem: Problem, weights: ArrayLike, steps: int, evaluation
 
     Reference: this project.
     """
-    choice("evaluation", evaluation, EVALUATIONS)
     if problem.noise_var:
         raise ValueError(f"noise_var must be 0 for the best risk of several steps, got {problem.noise_var}")
     _, a, spread = _misfit_and_spread(problem, weights)
     left = best_steps_fraction(problem.k / problem.d, steps)
-    if evaluation == "same":
+    if problem.inference.context == "same":
         return (a + spread) * left
     return a + spread - (1 - left) * a**2 / (a + spread)
 
@@ -228,7 +250,7 @@ def new_context_risk_leading(
     Reference: this project; the recursion behind Figure 2c of Gozeten et al. (ICML 2025).
     """
     if problem.noise_var:
-        raise ValueError(f"noise_var must be 0 for the leading order with new contexts, got {problem.noise_var}")
+        raise NotApplicable(f"noise_var must be 0 for the leading order with new contexts, got {problem.noise_var}")
     norm2, a, spread = _misfit_and_spread(problem, weights)
     risks = [a + spread]
     for x in 2 * step_size_array(step_sizes) * problem.n**2 * norm2 * problem.k:
@@ -246,7 +268,8 @@ def _misfit_and_spread(problem: Problem, weights: ArrayLike) -> tuple[float, flo
 def _isotropic(problem: Problem, weights: ArrayLike) -> tuple[float, float, float, float]:
     """B = |b|^2, b'W b, |W b|^2 and |W|_F^2; ValueError unless Sx = I and the task is one vector other than 0."""
     if isinstance(problem.task, GaussianTasks):
-        raise ValueError("task must be one vector for several steps, not GaussianTasks")
+        raise NotApplicable("task must be one vector for the theory of several steps, not GaussianTasks")
+    require_training_law(problem, "the theory of several steps")
     require_gaussian(problem, "the theory of several steps")
     require_identity(problem, "the theory of several steps")
     b, w = problem.task, weights_array(weights, problem.d)

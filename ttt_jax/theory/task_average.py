@@ -13,14 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from numpy.typing import ArrayLike
 
 from ttt_jax._internal import linalg
-from ttt_jax._internal.validate import positive_integer, seed_integer, weights_array
+from ttt_jax._internal.validate import positive_integer, seed_integer
 from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
-
-__all__ = ["average_over_tasks"]
+from ttt_jax.theory.inference import AtInference, at_inference
 
 Quadrature = tuple[Float[np.ndarray, "T d"], Float[np.ndarray, " T"]]
 """Tasks and their probabilities."""
@@ -29,26 +28,36 @@ HERMITE_NODES = 4  # exact to degree 7
 
 
 def average_over_tasks(
-    coefficients: Callable, problem: Problem, weights: ArrayLike, evaluation: str, num_tasks: int, seed: int
+    coefficients: Callable, problem: Problem, weights: np.ndarray, procedure: GradientStep, num_tasks: int, seed: int
 ) -> RiskCurve:
-    """The curve of coefficients(task, feature_cov, noise_var, weights, n, k, evaluation=), averaged over the tasks.
+    """The curve of `coefficients`, with the arguments of `exact.risk_coefficients`, averaged over the tasks.
 
-    The average is exact if the coefficients depend on the length of the task alone (feature_cov and weights are
-    multiples of the identity), or if 4^rank(task covariance) <= num_tasks; else it is over num_tasks sampled tasks,
-    with the covariance of its errors in the result.
+    The average is exact if the coefficients depend on the length of the task alone (every matrix is a multiple of the
+    identity), or if 4^rank(task covariance) <= num_tasks; else it is over num_tasks sampled tasks, with the covariance
+    of its errors in the result.
     """
-    weights, feature_cov = (
-        linalg.simplest(matrix) for matrix in (weights_array(weights, problem.d), problem.feature_cov)
-    )
+    factors = {
+        name: linalg.simplest(matrix) for name in ("left", "right") if (matrix := getattr(procedure, name)) is not None
+    }
+    weights, feature_cov, law = linalg.simplest(weights), linalg.simplest(problem.feature_cov), at_inference(problem)
+    matrices = weights, feature_cov, law.feature_cov, law.query_feature_cov, *factors.values()
     # In units of 4^i for x^2 and 4^j for y^2 no value is far from one, and powers of two change no digit.
     i, j = _units(problem)
     task = _scaled(problem.task, i - j)
     parameters = np.ldexp(feature_cov, -2 * i), math.ldexp(problem.noise_var, -2 * j), np.ldexp(weights, 2 * i)
-    quadrature = _quadrature(task, isotropic=weights.ndim == feature_cov.ndim == 0, num_tasks=num_tasks)
+    features = (np.ldexp(cov, -2 * i) for cov in (law.feature_cov, law.query_feature_cov))
+    noises = (math.ldexp(noise, -2 * j) for noise in (law.noise_var, law.query_noise_var))
+    fields = ("feature_cov", "query_feature_cov", "noise_var", "query_noise_var")
+    law = law._replace(**dict(zip(fields, (*features, *noises), strict=True)))
+    quadrature = _quadrature(task, isotropic=all(a.ndim == 0 for a in matrices), num_tasks=num_tasks)
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
         tasks, probabilities = quadrature or (draw_tasks(task, num_tasks, seed_integer(seed)), None)
         arguments = [jnp.float64(a) for a in (*parameters, problem.n, problem.k)]
-        values = np.stack(_map_over_tasks(coefficients, jnp.asarray(tasks), arguments, evaluation=evaluation), axis=1)
+        options = {"inference": AtInference(*map(jnp.float64, law))} | {k: jnp.float64(a) for k, a in factors.items()}
+        values = np.stack(
+            _map_over_tasks(coefficients, jnp.asarray(tasks), arguments, options, evaluation=problem.inference.context),
+            axis=1,
+        )
         covariance = np.zeros((3, 3)) if probabilities is not None else np.cov(values, rowvar=False) / num_tasks
         mean = values.mean(axis=0) if probabilities is None else probabilities @ values
         exponents = 2 * j + (4 * i + 2 * j) * np.arange(3)
@@ -94,8 +103,10 @@ def _ldexp(
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="evaluation")
-def _map_over_tasks(coefficients: Callable, tasks: Float[Array, "T d"], arguments: list, *, evaluation: str) -> tuple:
-    return jax.lax.map(lambda task: coefficients(task, *arguments, evaluation=evaluation), tasks)
+def _map_over_tasks(
+    coefficients: Callable, tasks: Float[Array, "T d"], arguments: list, options: dict, *, evaluation: str
+) -> tuple:
+    return jax.lax.map(lambda task: coefficients(task, *arguments, evaluation=evaluation, **options), tasks)
 
 
 def _quadrature(task: Any, *, isotropic: bool, num_tasks: int) -> Quadrature | None:

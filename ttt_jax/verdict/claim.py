@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -10,15 +11,17 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Float
 
 from ttt_jax._internal.validate import boolean, choice, finite_number, positive_number, seed_integer
-from ttt_jax.problem import EVALUATIONS, Problem, mean_square
-from ttt_jax.risk_curve import RiskCurve
-from ttt_jax.simulation.driver import Estimate, estimate_risk
+from ttt_jax.problem import NotApplicable, Problem, mean_square
+from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr, with_lr
+from ttt_jax.risk_curve import RiskCurve, RiskPath
+from ttt_jax.simulation import estimate_risk
 from ttt_jax.theory.pretrained import starting_weights
 from ttt_jax.theory.risk import exact_risk
-from ttt_jax.verdict.comparison import FLOAT32_ROUNDING, critical_z
+from ttt_jax.verdict.agreement import critical_z
+from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 from ttt_jax.verdict.infinity import Limit, limit_with_resolution
 
 __all__ = ["Check", "CheckRow", "check"]
@@ -52,7 +55,7 @@ class CheckRow:
         estimate: the simulated value.
         stderr: its standard error.
         z: (estimate - claimed) / stderr.
-        stderr_reliable: False where z is not judged, as in `Estimate`.
+        stderr_reliable: False where z is not judged, None where that is not assessed, as in `Estimate`.
         exact_stderr: standard error of the exact value, where `exact_risk` had to sample tasks; else 0.
         exact_rounding: rounding error of the exact value.
     """
@@ -64,7 +67,7 @@ class CheckRow:
     exact: float
     estimate: float
     stderr: float
-    stderr_reliable: bool
+    stderr_reliable: bool | None
     exact_stderr: float
     exact_rounding: float
 
@@ -132,7 +135,7 @@ class Check:
             if not math.isnan(row.exact):
                 exact = f"{row.exact:.6g}", f"{row.relative_error:.1e}"
             if not math.isnan(row.estimate):
-                mark = "" if row.stderr_reliable else "*"
+                mark = {True: "", False: "*", None: "?"}[row.stderr_reliable]
                 simulated = f"{row.estimate:.5g}({row.stderr:.1g})", f"{row.z:.2f}{mark}"
             table.append((str(row.n), str(row.k), str(row.d), f"{row.claimed:.6g}", *exact, *simulated))
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -141,8 +144,11 @@ class Check:
         verdict = words[self.exact_ok] if self.resolved else "not resolved"
         lines.append(f"exact: {verdict}{self._exact_detail()}")
         lines.append(f"simulation: {words[self.empirical_ok]}{self._empirical_detail()}")
-        if not all(row.stderr_reliable for row in self.rows):
+        flags = [row.stderr_reliable for row in self.rows]
+        if False in flags:
             lines.append("* not judged: too few tasks for the tails of the risk")
+        if None in flags:
+            lines.append("? the reliability of the standard error is not assessed")
         return "\n".join(lines)
 
     def _exact_detail(self) -> str:
@@ -168,16 +174,15 @@ def check(
     claim: Any,
     problems: Iterable[Problem],
     *,
-    weights: ArrayLike | Callable[[Problem], ArrayLike] | str = "pretrained",
+    start: Any = "pretrained",
+    procedure: Procedure | float | str | Callable[[Problem], Procedure | float] = "optimal",
     quantity: str = "risk",
-    lr: float | Callable[[Problem], float] | str = "optimal",
-    evaluation: str = "fresh",
     approximate: bool = False,
     rate: float | None = None,
     num_tasks: int = 20_000,
     seed: int = 0,
     confidence: float = 0.99,
-    exact: Callable[..., RiskCurve] | None = exact_risk,
+    exact: Callable[..., Any] | None = exact_risk,
     simulate: Callable[..., Any] = estimate_risk,
 ) -> Check:
     """Judge a formula for the risk of TTT by the exact risk and by simulation, over a grid of problems.
@@ -190,13 +195,13 @@ def check(
             expression in the first six. Evaluate it in float64; parameters of other names keep their defaults.
         problems: the problems to try; for an approximate claim, a sequence of sizes of one kind of problem, of which
             the three largest d are judged; two, where the rate is given.
-        weights: W before the step, as an array, a function of the problem, "zero", or "pretrained": W* for tasks
+        start: where training starts: W as an array, a function of the problem, "zero", or "pretrained": W* for tasks
             b ~ N(0, I) under the n, feature_cov and noise_var of the problem. Its own task does not enter: with
-            noise, W* for tasks of another length is another one.
-        quantity: what the claim is about: "initial" risk, "risk" at lr, "gain" (initial minus risk at lr), or
+            noise, W* for tasks of another length is another one. Or (model, params), which has no exact risk.
+        procedure: what is done at test time, or a function of the problem that says it; a number is the step size of
+            one gradient step, "optimal" the exact optimum.
+        quantity: what the claim is about: "initial" risk, "risk" after the procedure, "gain" (their difference), or
             "optimal_lr".
-        lr: step size, a number, a function of the problem, or "optimal" for the exact optimum.
-        evaluation: "fresh" or "same" context at evaluation.
         approximate: whether the claim is the leading order of something, right as d grows. log(claimed / exact) of the
             three largest sizes shows an exponent alpha; lines and parabolas in d^-alpha, for all alpha from this
             exponent to `rate` and some more, give a range of limits. Its middle is the limit, its whole width the
@@ -204,31 +209,30 @@ def check(
             Else, or where no exponent from 1/4 to 3/2 `rate` is seen, it is not resolved.
         rate: the exponent alpha of the error ~ d^-alpha of an approximate claim, where theory tells it: 1 if n/d and
             k/d are fixed, 1/2 if n = sqrt(d). None takes 1 in its place, and a wider margin.
-        num_tasks: simulated tasks per problem and step size; 0 leaves simulation out.
-        seed: of the simulation; every problem and step size has a seed of its own.
+        num_tasks: simulated tasks per problem, the same for every step size; 0 leaves simulation out.
+        seed: of the simulation; every problem has a seed of its own.
         confidence: probability that a correct claim passes all comparisons with simulation.
-        exact: the exact curve as a function of (problem, weights, evaluation), `exact_risk`; None leaves it out (then
-            lr must be given).
-        simulate: a replacement of `estimate_risk`, of the same signature, for another procedure; of
-            its result mean and stderr are used, and stderr_reliable if it has one.
+        exact: a function of (problem, start, procedure), `exact_risk`; None leaves it out (then a step size must be
+            given), and so does a procedure that no exact risk is known for.
+        simulate: a replacement of `estimate_risk`, called with one procedure at a time; of its result mean and stderr
+            are used, and stderr_reliable if it has one.
 
     Returns:
         A `Check`, true if something was compared and nothing speaks against the claim; print it for the table.
 
     Raises:
-        ValueError: naming the argument whose value has no meaning.
+        ValueError: if an argument is invalid.
 
     Example:
         >>> problems = [Problem(n, k, np.ones(4) / 2) for n, k in ((40, 8), (60, 4))]
         >>> theorem_4_5 = lambda n, k, d: k / (k + d + 1) * n**2 / (n**2 + 4 * n + 3 + d)
-        >>> result = check(theorem_4_5, problems, weights="zero", quantity="gain")
+        >>> result = check(theorem_4_5, problems, start="zero", quantity="gain")
         >>> result.ok, result.detectable < 0.1
         (True, True)
-        >>> bool(check(lambda n, k, d: k / (k + d), problems, weights="zero", quantity="gain"))
+        >>> bool(check(lambda n, k, d: k / (k + d), problems, start="zero", quantity="gain"))
         False
     """
     choice("quantity", quantity, tuple(QUANTITIES))
-    choice("evaluation", evaluation, EVALUATIONS)
     boolean("approximate", approximate)
     if rate is not None and not (approximate and positive_number("rate", rate)):
         raise ValueError(f"rate must be None unless approximate, got {rate!r}")
@@ -241,34 +245,84 @@ def check(
 
     rows = []
     for i, problem in enumerate(problems):
-        w = starting_weights(weights(problem) if callable(weights) else weights, problem, problem.n)
-        curve = exact(problem, w, evaluation) if exact else None
-        step = _step_size(lr, problem, curve)
+        begin = _start(start, problem)
+        curve, what = _resolved(procedure, problem, begin, exact)
+        step = getattr(what, "lr", None)
         if quantity == "optimal_lr" and num_tasks and not step:
             raise ValueError("lr must not be 0 where the optimal_lr is simulated; num_tasks=0 leaves simulation out")
-        risks = [
-            simulate(
-                problem, w, multiple * step, num_tasks=num_tasks, seed=seed + 3 * i + multiple, evaluation=evaluation
+        claimed = _claimed(claim, problem, begin, step)
+        estimate = stderr = math.nan
+        reliable: bool | None = True
+        if num_tasks:
+            mean, covariance, reliable = _simulated(
+                problem, begin, _at_multiples(quantity, what), simulate, num_tasks, seed + 3 * i
             )
-            for multiple in QUANTITIES[quantity]
-            if num_tasks
-        ]
-        claimed = _claimed(claim, problem, w, step)
+            estimate, stderr = _of_estimates(quantity, mean, covariance, step, claimed)
         rows.append(
             CheckRow(
                 problem.n,
                 problem.k,
                 problem.d,
                 claimed,
-                _of_curve(quantity, curve, step) if curve else math.nan,
-                *(_of_estimates(quantity, risks, step, claimed) if risks else (math.nan, math.nan)),
-                all(getattr(risk, "stderr_reliable", True) for risk in risks),
-                *(_errors_of_curve(quantity, curve, step) if curve else (0.0, 0.0)),
+                _of_theory(quantity, curve, step) if curve else math.nan,
+                estimate,
+                stderr,
+                reliable,
+                *(_errors_of_theory(quantity, curve, step) if curve else (0.0, 0.0)),
             )
         )
         if approximate and not (rows[-1].claimed and rows[-1].exact):
             raise ValueError(f"an approximate claim has a relative error, but its value is 0 at d = {problem.d}")
-    return _judge(tuple(rows), approximate, rate, bool(exact), bool(num_tasks), confidence)
+    has_exact = not any(math.isnan(row.exact) for row in rows)
+    if not (has_exact or num_tasks):
+        raise ValueError("num_tasks must be positive where no exact risk is known, or there is nothing to compare with")
+    return _judge(tuple(rows), approximate, rate, has_exact, bool(num_tasks), confidence)
+
+
+def _start(start: Any, problem: Problem) -> Any:
+    """W as an array, or (model, params)."""
+    if isinstance(start, tuple):
+        return start
+    return starting_weights(start(problem) if callable(start) else start, problem, problem.n)
+
+
+def _resolved(procedure: Any, problem: Problem, start: Any, exact: Callable | None) -> tuple[Any, Procedure]:
+    """The exact curve or path, None where there is none, and the procedure with its step size."""
+    what = as_procedure(procedure(problem) if callable(procedure) else procedure)
+    curve = None
+    if exact is not None:
+        with contextlib.suppress(NotApplicable):
+            curve = exact(problem, start, what)
+    if has_free_lr(what):
+        if curve is None:
+            raise ValueError("lr must be a number or a function of the problem where there is no exact curve")
+        what = with_lr(what, curve.optimal_lr)
+    return curve, what
+
+
+def _at_multiples(quantity: str, procedure: Procedure) -> list[Procedure]:
+    """The procedures at the multiples of the step size that the quantity needs; else before and after the procedure."""
+    if hasattr(procedure, "lr"):
+        return [with_lr(procedure, multiple * procedure.lr) for multiple in QUANTITIES[quantity]]
+    if quantity == "optimal_lr":
+        raise ValueError(f"quantity must not be optimal_lr for {type(procedure).__name__}, which has no one step size")
+    return [(GradientStep(0.0), procedure)[multiple] for multiple in QUANTITIES[quantity]]
+
+
+def _simulated(
+    problem: Problem, start: Any, procedures: list[Procedure], simulate: Callable, num_tasks: int, seed: int
+) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, "P P"], bool | None]:
+    """The means after each procedure, their covariance, and whether it is reliable."""
+    if simulate is estimate_risk:
+        joint = estimate_risk(problem, start, tuple(procedures), num_tasks=num_tasks, seed=seed)
+        found, covariance = joint.estimates, joint.covariance
+    else:
+        found = [simulate(problem, start, one, num_tasks=num_tasks, seed=seed + i) for i, one in enumerate(procedures)]
+        covariance = np.diag([float(np.atleast_1d(one.stderr)[-1]) ** 2 for one in found])
+    mean = np.array([float(np.atleast_1d(one.mean)[-1]) for one in found])
+    flags = [getattr(one, "stderr_reliable", True) for one in found]
+    reliable = False if False in flags else None if None in flags else True
+    return mean, covariance + np.diag((FLOAT32_ROUNDING * mean) ** 2), reliable
 
 
 def _percent(share: float, sign: str = "") -> str:
@@ -283,7 +337,7 @@ def _judge(
     simulated: bool,
     confidence: float,
 ) -> Check:
-    judged = [row for row in rows if simulated and row.stderr_reliable and 0 < row.stderr < math.inf]
+    judged = [row for row in rows if simulated and row.stderr_reliable is not False and 0 < row.stderr < math.inf]
     critical = critical_z(confidence, 1 if approximate else max(len(judged), 1))
     if approximate:
         return _judge_leading_order(rows, judged, critical, rate, has_exact)
@@ -346,7 +400,9 @@ def _off_power_law(rows: Sequence[CheckRow]) -> float:
     return max(abs(size[1] - np.interp(d[1], d[::2], size[::2])) for size in nk)
 
 
-def _of_curve(quantity: str, curve: RiskCurve, lr: float) -> float:
+def _of_theory(quantity: str, curve: RiskCurve | RiskPath, lr: float | None) -> float:
+    if isinstance(curve, RiskPath):
+        return {"initial": curve.initial, "risk": curve.final, "gain": curve.initial - curve.final}[quantity]
     return {
         "initial": curve.initial,
         "risk": curve.at(lr),
@@ -355,11 +411,11 @@ def _of_curve(quantity: str, curve: RiskCurve, lr: float) -> float:
     }[quantity]
 
 
-def _errors_of_curve(quantity: str, curve: RiskCurve, lr: float) -> tuple[float, float]:
-    """The standard error of `_of_curve`, and its rounding error; a gain is rounded like the risk it is part of."""
-    exact = _of_curve(quantity, curve, lr)
+def _errors_of_theory(quantity: str, curve: RiskCurve | RiskPath, lr: float | None) -> tuple[float, float]:
+    """The standard error of `_of_theory`, and its rounding error; a gain is rounded like the risk it is part of."""
+    exact = _of_theory(quantity, curve, lr)
     rounding = ROUNDING * max(abs(exact), 1e-4 * curve.initial if quantity == "gain" else 0.0)
-    if not curve.covariance.any():
+    if isinstance(curve, RiskPath) or not curve.covariance.any():
         return 0.0, rounding
     c2 = curve.c2 or math.nan
     gradient = {
@@ -371,37 +427,37 @@ def _errors_of_curve(quantity: str, curve: RiskCurve, lr: float) -> tuple[float,
     return math.sqrt(max(float(np.array(gradient) @ curve.covariance @ gradient), 0.0)), rounding
 
 
-def _of_estimates(quantity: str, risks: Sequence[Estimate], lr: float, claimed: float) -> tuple[float, float]:
-    """The quantity and its standard error from independent simulations at the multiples 0, 1, 2 of lr that it needs.
+def _of_estimates(
+    quantity: str, mean: Float[np.ndarray, " P"], covariance: Float[np.ndarray, "P P"], lr: float | None, claimed: float
+) -> tuple[float, float]:
+    """The quantity and its standard error from simulations at the multiples of lr that it needs.
 
     The standard error of a ratio is that under the claim (Fieller), so that z is judged like that of c1 - 2 claimed c2:
     an lr far below the optimum hardly determines c2, and the ratio is not Gaussian.
     """
-    mean = np.array([risk.mean for risk in risks])
-    stderr = np.hypot([risk.stderr for risk in risks], FLOAT32_ROUNDING * mean)
-    if quantity == "gain":
-        return float(mean[0] - mean[1]), float(np.hypot(*stderr))
-    if quantity != "optimal_lr":
-        return float(mean[0]), float(stderr[0])
-    slope, curvature = np.array([3, -4, 1]) / (2 * lr), np.array([1, -2, 1]) / (2 * lr**2)  # c1, c2 of the parabola
-    c1, c2 = slope @ mean, curvature @ mean
-    return float(c1 / (2 * c2)), float(np.linalg.norm((slope / 2 - claimed * curvature) / c2 * stderr))
+    if quantity == "optimal_lr":
+        slope, curvature = np.array([3, -4, 1]) / (2 * lr), np.array([1, -2, 1]) / (2 * lr**2)  # c1, c2 of the parabola
+        c1, c2 = slope @ mean, curvature @ mean
+        value, direction = c1 / (2 * c2), (slope / 2 - claimed * curvature) / c2
+    else:
+        direction = np.array([1.0, -1.0] if quantity == "gain" else [1.0])
+        value = direction @ mean
+    return float(value), math.sqrt(max(float(direction @ covariance @ direction), 0.0))
 
 
-def _claimed(claim: Any, problem: Problem, weights: np.ndarray, lr: float) -> float:
+def _claimed(claim: Any, problem: Problem, start: Any, lr: float | None) -> float:
     numbers = {
         "n": problem.n,
         "k": problem.k,
         "d": problem.d,
-        "lr": lr,
         "noise_var": problem.noise_var,
         "task_norm2": mean_square(problem),
-    }
+    } | ({} if lr is None else {"lr": lr})
     if hasattr(claim, "free_symbols"):
         _known(map(str, claim.free_symbols), numbers)
         value = claim.subs({symbol: numbers[str(symbol)] for symbol in claim.free_symbols})
     elif callable(claim):
-        values = numbers | {"problem": problem, "weights": weights}
+        values = numbers | {"problem": problem, "weights": start}
         parameters = inspect.signature(claim).parameters.values()
         named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         _known([p.name for p in named if p.default is p.empty], values)
@@ -454,14 +510,3 @@ def _known(names: Iterable[str], values: dict) -> None:
     unknown = sorted(set(names) - set(values))
     if unknown:
         raise ValueError(f"claim may use {', '.join(values)}, got {', '.join(unknown)}")
-
-
-def _step_size(lr: Any, problem: Problem, curve: RiskCurve | None) -> float:
-    if callable(lr):
-        lr = lr(problem)
-    if isinstance(lr, str):
-        choice("lr", lr, ("optimal",))
-        if curve is None:
-            raise ValueError("lr must be a number or a function of the problem where there is no exact curve")
-        return curve.optimal_lr
-    return finite_number("lr", lr)

@@ -1,211 +1,195 @@
-"""Where theory and simulation meet: one problem, its exact, asymptotic and simulated risk, and the verdict."""
+"""Where theory and simulation meet: the risk of one procedure, exactly, to leading order and by simulation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
 
-from ttt_jax._internal.validate import finite_number
 from ttt_jax.problem import NotApplicable, Problem
-from ttt_jax.risk_curve import RiskCurve
-from ttt_jax.simulation.driver import Estimate, estimate_risk
-from ttt_jax.theory.risk import asymptotic_risk, exact_risk
+from ttt_jax.procedures import Procedure, as_procedure, has_free_lr, with_lr
+from ttt_jax.risk_curve import RiskCurve, RiskPath
+from ttt_jax.simulation import Estimate, estimate_risk
+from ttt_jax.theory import asymptotic_risk, exact_risk
+from ttt_jax.verdict.agreement import finite_or_none
 
-__all__ = ["Comparison", "agreement_table", "compare", "critical_z", "family_verdict", "theory"]
+__all__ = ["Comparison", "compare"]
 
 FLOAT32_ROUNDING = 1e-6
 """Relative rounding error of a risk simulated in float32, a floor under its standard error."""
 
+Theory = RiskCurve | RiskPath | None
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The risk after one TTT step of size lr, three ways.
+    """The risk after one procedure, three ways.
 
     Args:
-        lr: the step size.
-        exact: the exact curve, None where it does not apply.
-        asymptotic: the leading-order curve, None where it does not apply.
+        procedure: what was done, its step size resolved.
+        exact: the exact `RiskCurve` or `RiskPath`, None where it does not apply.
+        asymptotic: that to leading order, None where it does not apply.
         reason: why one of them does not apply, else None.
         estimate: the Monte Carlo estimate, None if none was asked for.
     """
 
-    lr: float
-    exact: RiskCurve | None
-    asymptotic: RiskCurve | None
+    procedure: Procedure
+    exact: Theory
+    asymptotic: Theory
     reason: str | None
     estimate: Estimate | None
 
     @property
+    def lr(self) -> float | None:
+        """The step size; None for several steps."""
+        return getattr(self.procedure, "lr", None)
+
+    @property
     def z(self) -> float | None:
-        """(estimate - exact) / standard error, with the error of the exact value, if it has one, and of rounding."""
+        """(estimate - exact) / standard error, with the error of the exact value, if it has one, and of rounding.
+
+        After several steps, of the risk after the last.
+        """
+        return self._z(-1)
+
+    def _z(self, step: int) -> float | None:
         if self.estimate is None or self.exact is None:
             return None
-        mean, exact = self.estimate.mean, self.exact.at(self.lr)
-        stderr = math.hypot(self.estimate.stderr, self.exact.stderr(self.lr), FLOAT32_ROUNDING * mean)
+        mean, exact = _at(self.estimate.mean, step), self._risk(self.exact, step)
+        sampled = self.exact.stderr(self.lr) if isinstance(self.exact, RiskCurve) else 0.0
+        stderr = math.hypot(_at(self.estimate.stderr, step), sampled, FLOAT32_ROUNDING * mean)
         if mean == exact:
             return 0.0
         return (mean - exact) / stderr if stderr else math.inf
+
+    def _risk(self, curve: RiskCurve | RiskPath, step: int) -> float:
+        return float(curve.risks[step]) if isinstance(curve, RiskPath) else curve.after(self.procedure)
+
+    def row(self, unit: float = 1.0, step: int = -1) -> dict[str, Any]:
+        """One record: what does not exist or is not finite is None, with its reason in `note`.
+
+        Args:
+            unit: what risks are divided by.
+            step: of several, after which one; the last by default.
+        """
+        estimate, after = self.estimate, {"exact": None, "asymptotic": None}
+        for name in after:
+            if (curve := getattr(self, name)) is not None:
+                after[name] = finite_or_none(self._risk(curve, step) / unit)
+        row = {"lr": self.lr, "initial": None if self.exact is None else self.exact.initial / unit, **after}
+        notes = [self.reason or ""]
+        if estimate is None:
+            return row | {"note": "; ".join(filter(None, notes))}
+        if estimate.num_nonfinite:
+            notes.append(f"the risk of {estimate.num_nonfinite} tasks is not finite: no mean")
+        elif estimate.stderr_reliable is None:
+            notes.append("the reliability of the standard error is not assessed")
+        elif not estimate.stderr_reliable:
+            notes.append("too few tasks for the tails of the risk: the standard error is doubtful")
+        return row | {
+            "estimate": finite_or_none(_at(estimate.mean, step) / unit),
+            "stderr": finite_or_none(_at(estimate.stderr, step) / unit),
+            "stderr_reliable": estimate.stderr_reliable,
+            "z": finite_or_none(self._z(step)),
+            "num_tasks": estimate.num_tasks,
+            "num_nonfinite": estimate.num_nonfinite,
+            "skewness": finite_or_none(estimate.skewness),
+            "kurtosis": finite_or_none(estimate.kurtosis),
+            "sampler": estimate.sampler,
+            "seed": estimate.seed,
+            "block_size": estimate.block_size,
+            "note": "; ".join(filter(None, notes)),
+        }
 
     def __str__(self) -> str:
         lines = []
         if self.exact is not None:
             lines.append(f"risk before TTT, exact   {self.exact.initial:.6g}")
-            lines.append(f"risk after TTT, exact    {self.exact.at(self.lr):.6g}")
+            lines.append(f"risk after TTT, exact    {self.exact.after(self.procedure):.6g}")
         if self.asymptotic is not None:
-            lines.append(f"  asymptotic             {self.asymptotic.at(self.lr):.6g}")
-        else:
-            lines.append(f"  asymptotic             none: {self.reason}")
+            lines.append(f"  asymptotic             {self.asymptotic.after(self.procedure):.6g}")
+        if self.reason:
+            lines.append(f"  not applicable         {self.reason}")
         if self.estimate is not None:
-            mean, stderr, tasks = self.estimate.mean, self.estimate.stderr, self.estimate.num_tasks
-            lines.append(f"  Monte Carlo            {mean:.6g} +- {stderr:.2g}  ({tasks} tasks)")
+            mean, stderr = _at(self.estimate.mean, -1), _at(self.estimate.stderr, -1)
+            lines.append(f"  Monte Carlo            {mean:.6g} +- {stderr:.2g}  ({self.estimate.num_tasks} tasks)")
             if self.z is not None:
                 lines.append(f"  z = (Monte Carlo - exact) / stderr = {self.z:.2f}")
-            if self.estimate.doubt:
+            if self.estimate.stderr_reliable is None:
+                lines.append("  the reliability of the standard error is not assessed")
+            elif self.estimate.doubt:
                 lines.append(f"  the standard error is not reliable: {self.estimate.doubt}")
         return "\n".join(lines)
 
 
 def compare(
     problem: Problem,
-    weights: ArrayLike,
-    lr: float | None = None,
+    start: Any,
+    procedure: Procedure | float | str = "optimal",
     *,
-    evaluation: str = "fresh",
     num_tasks: int = 20_000,
-    seed: int = 0,
-    sampler: str = "data",
-    x64: bool = False,
-    progress: bool = False,
+    **options: Any,
 ) -> Comparison:
-    """The exact, asymptotic and Monte Carlo risk of one TTT step.
+    """The exact, asymptotic and Monte Carlo risk of one procedure.
 
     Args:
         problem: the test-time problem.
-        weights: W before the step, a scalar, (d,) or (d, d).
-        lr: step size; None takes the exact optimum, or the asymptotic one where there is no exact risk.
-        evaluation: "fresh" or "same" context at evaluation.
+        start: W of linear attention, a scalar, (d,) or (d, d); or (model, params), for the estimate alone.
+        procedure: what is done at test time; a number is the step size of one gradient step. A step size left
+            "optimal" is the exact optimum, or the asymptotic one where there is no exact risk.
         num_tasks: simulated tasks; 0 skips the simulation.
-        seed, sampler, x64, progress: as in `estimate_risk`.
+        options: of `estimate_risk`, by keyword.
 
     Raises:
-        ValueError: naming the argument whose value has no meaning.
+        ValueError: if an argument is invalid, or a step size is left "optimal" where no theory applies.
 
     Example:
-        >>> import numpy as np
         >>> c = compare(Problem(n=8, k=16, task=np.ones(4) / 2), 0.0, num_tasks=4096)
         >>> abs(c.z) < 4
         True
     """
-    exact, asymptotic, reason = theory(problem, weights, evaluation, seed)
-    if lr is None:
-        lr = best_curve(exact, asymptotic).optimal_lr
-    lr = finite_number("lr", lr)
+    procedure = as_procedure(procedure)
+    exact, asymptotic, reason = theory(problem, start, procedure, options.get("seed", 0))
+    procedure = resolved(procedure, exact, asymptotic, reason)
     estimate = None
     if num_tasks:
-        estimate = estimate_risk(
-            problem,
-            weights,
-            lr,
-            num_tasks=num_tasks,
-            seed=seed,
-            evaluation=evaluation,
-            sampler=sampler,
-            x64=x64,
-            progress=progress,
-        )
-    return Comparison(lr, exact, asymptotic, reason, estimate)
+        estimate = estimate_risk(problem, start, procedure, num_tasks=num_tasks, **options)
+    return Comparison(procedure, exact, asymptotic, reason, estimate)
 
 
-def best_curve(exact: RiskCurve | None, asymptotic: RiskCurve | None) -> RiskCurve:
-    """The exact curve if there is one, else the asymptotic one."""
+def resolved(procedure: Procedure, exact: Theory, asymptotic: Theory, reason: str | None) -> Procedure:
+    """The procedure with the exact optimal step size, or the asymptotic one, where it was left free."""
+    if not has_free_lr(procedure):
+        return procedure
     curve = exact or asymptotic
-    if curve is None:
-        raise ValueError("lr must be a number for this problem, which no theory applies to, got None")
-    return curve
+    if not isinstance(curve, RiskCurve):
+        raise ValueError(f"lr must be a number, got 'optimal': {reason}")
+    return with_lr(procedure, curve.optimal_lr)
 
 
 def theory(
-    problem: Problem, weights: ArrayLike, evaluation: str, seed: int = 0
-) -> tuple[RiskCurve | None, RiskCurve | None, str | None]:
-    """The exact and the asymptotic curve, None where one does not apply, and why.
+    problem: Problem, start: Any, procedure: Procedure | float | str = "optimal", seed: int = 0
+) -> tuple[Theory, Theory, str | None]:
+    """The exact risk and the leading order, None where one does not apply, and why.
 
     Example:
-        >>> exact, asymptotic, reason = theory(Problem(n=8, k=16, task=[0.0]), 0.0, "fresh")
+        >>> exact, asymptotic, reason = theory(Problem(n=8, k=16, task=[0.0]), 0.0)
         >>> exact.initial, asymptotic, reason
         (0.0, None, "asymptotic_risk needs a task with signal, but b'Sx b = 0")
     """
-    curves: list[RiskCurve | None] = []
+    found: list[Theory] = []
     reasons = []
     for risk in (exact_risk, asymptotic_risk):
         try:
-            curves.append(risk(problem, weights, evaluation, seed=seed))
+            found.append(risk(problem, start, procedure, seed=seed))
         except NotApplicable as error:
-            curves.append(None)
+            found.append(None)
             reasons.append(str(error))
-    exact, asymptotic = curves
+    exact, asymptotic = found
     return exact, asymptotic, "; ".join(reasons) or None
 
 
-def critical_z(confidence: float, count: int = 1) -> float:
-    """The bound that |z| of `count` independent scores keeps, all of them, with this probability if their claims hold.
-
-    Example:
-        >>> round(critical_z(0.95), 2), round(critical_z(0.99, count=3), 2)
-        (1.96, 2.93)
-    """
-    return NormalDist().inv_cdf((1 + confidence ** (1 / count)) / 2)
-
-
-def finite_or_none(value: float | None) -> float | None:
-    """The value, or None where it is not finite: JSON has no other word for it."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, float]:
-    """Whether all z-scores of a family are compatible with their claims, and the bound on |z| that decides it.
-
-    The bound is the Sidak-corrected quantile of the normal law: were every claim true, at least one of len(zs)
-    independent scores would exceed it with probability `level`.
-
-    Example:
-        >>> agree, bound = family_verdict([0.3, -2.9, 1.0])
-        >>> agree, round(bound, 2)
-        (True, 2.93)
-    """
-    bound = critical_z(1 - level, max(len(zs), 1))
-    return all(abs(z) <= bound for z in zs), bound
-
-
-def agreement_table(rows: Sequence[dict[str, object]], zs: Sequence[float], unreliable: int = 0) -> str:
-    """Rows of named values as aligned text columns, and below them the family-wise verdict on the z-scores.
-
-    Example:
-        >>> print(agreement_table([{"n/d": 0.5, "exact": 0.51234, "z": 0.4}], [0.4]))
-        n/d   exact    z
-        0.5  0.5123  0.4
-        agree: all 1 cells have |z| <= 2.58 (family-wise level 1%)
-    """
-    header = list(rows[0])
-    cells = [header] + [[_short(row[name]) for name in header] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
-    if not zs:
-        lines.append("no verdict: no cell has a standard error that can be trusted")
-        return "\n".join(lines)
-    agree, bound = family_verdict(zs)
-    outside = sum(not abs(z) <= bound for z in zs)
-    verdict = f"agree: all {len(zs)} cells have" if agree else f"DISAGREE: {outside} of {len(zs)} cells do not have"
-    lines.append(f"{verdict} |z| <= {bound:.2f} (family-wise level 1%)")
-    if unreliable:
-        lines.append(
-            f"{unreliable} further cells are not judged: the tails of the risk make their standard error doubtful"
-        )
-    return "\n".join(lines)
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _at(values: Any, step: int) -> float:
+    return float(np.atleast_1d(values)[step])

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["Limit", "limit_with_resolution", "value_at_infinity"]
-
 SLOWEST = 0.25
 """Deviations that fall slower than d^-SLOWEST are not extrapolated."""
 

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from ttt_jax import Verdict, agreement_table, family_verdict, judge
+from ttt_jax.verdict.agreement import critical_z
+
+
+def cell(z, reliable=True, broken=0):
+    return {"z": z, "stderr_reliable": reliable, "num_nonfinite": broken}
+
+
+def test_family_verdict_is_corrected():
+    assert family_verdict([3.0] * 3)[0] is False
+    assert family_verdict([3.0] + [0.0] * 60)[0] is True
+    assert family_verdict([np.nan])[0] is False
+    rng = np.random.default_rng(0)
+    failures = sum(not family_verdict(rng.normal(size=40))[0] for _ in range(2000))
+    assert abs(failures - 20) < 4 * np.sqrt(20)
+
+
+def test_table_is_aligned_and_says_disagree():
+    rows = [{"name": "a", "z": 9.0}, {"name": "long", "z": -0.25}]
+    verdict = judge([cell(9.0), cell(-0.25), cell(50.0, reliable=False)])
+    lines = agreement_table(rows, verdict).splitlines()
+    assert len({len(line) for line in lines[:3]}) == 1
+    assert lines[3].startswith("DISAGREE: |z| > 2.81 in 1 of 2 cells")
+    assert "1 not judged, their tails make the standard error doubtful" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("cells", "agrees", "said"),
+    [
+        ([cell(0.1), cell(-2.0)], True, "agree: |z| <= 2.81 in all 2 cells"),
+        ([cell(0.1), cell(2.9)], False, "DISAGREE: |z| > 2.81 in 1 of 2 cells"),
+        ([cell(0.1), cell(-2.9)], False, "in 1 of 2 cells"),
+        ([cell(0.1, None), cell(0.2)], True, "1 of them with standard errors that are not assessed"),
+        ([cell(9.0, None)], False, "1 of them with standard errors that are not assessed"),
+        ([cell(9.0, False)], None, "no verdict: no cell has a standard error that can be trusted; 1 not judged"),
+        ([cell(None, None)], None, "no verdict"),
+        ([], None, "no verdict"),
+        (
+            [cell(None, False, broken=3), cell(0.0)],
+            True,
+            "in all 1 cells (family-wise level 1%); 1 with risks that are not",
+        ),
+    ],
+)
+def test_verdicts(cells, agrees, said):
+    verdict = judge(cells)
+    assert verdict.agrees is agrees
+    assert said in str(verdict)
+
+
+def test_every_cell_is_counted_once():
+    cells = [cell(0.1), cell(0.2, None), cell(9.0, False), cell(None, False, broken=2), cell(None, None)]
+    bound = critical_z(0.99, 2)
+    assert judge(cells) == Verdict(judged=2, outside=0, bound=bound, unassessed=1, unreliable=1, broken=1)

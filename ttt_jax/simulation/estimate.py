@@ -1,0 +1,406 @@
+"""Monte Carlo estimates of the expected risk after test-time training: one driver for every start and procedure.
+
+Blocks of tasks arrive in a fixed order (see `ttt_jax.simulation.blocks`) and are added one by one, in float64, to a
+tally. So an estimate depends on the seed and the block size alone, and a run can resume where another stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from ttt_jax._internal import linalg
+from ttt_jax._internal.progress import Progress
+from ttt_jax._internal.validate import boolean, choice, finite_number, positive_integer, seed_integer, weights_array
+from ttt_jax.problem import Problem
+from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr
+from ttt_jax.risk_curve import RiskCurve
+from ttt_jax.simulation import samplers
+from ttt_jax.simulation.accumulate import Tally
+from ttt_jax.simulation.blocks import checked_block_size, require_countable, simulate_blocks
+from ttt_jax.simulation.reliability import unseen_variance
+from ttt_jax.simulation.samplers import Sampler
+from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_problem
+
+__all__ = ["Estimate", "JointEstimate", "estimate_curve", "estimate_risk"]
+
+SAMPLERS = ("data", "law")
+MAX_UNSEEN_VARIANCE = 0.1  # calibrated by benchmarks/coverage.py
+
+
+class Stopped(NamedTuple):
+    """Where each task stops at the step of smallest held-out loss.
+
+    Args:
+        risk: mean risk there.
+        stderr: its standard error.
+        step: the mean of that step.
+    """
+
+    risk: float
+    stderr: float
+    step: float
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A Monte Carlo estimate of an expected risk.
+
+    Args:
+        mean: the mean risk per task, not normalised; after 0, 1, ..., T steps, (T + 1,), if there are several.
+        stderr: its standard error, of the same shape.
+        num_tasks: number of independent tasks.
+        stderr_reliable: False where the standard error is not to be trusted: where more than a tenth of its variance
+            comes from events rarer than one in num_tasks, see `ttt_jax.simulation.reliability`. None, "not assessed",
+            where the law of the risk is not known: for models, several steps and folds.
+        skewness: third standardised moment of the per-task risk, after the last step.
+        kurtosis: fourth standardised moment of it, 3 for a Gaussian.
+        num_nonfinite: tasks whose risk overflowed; the mean is nan if there are any.
+        sampler: "data" or "law".
+        evaluation: "fresh" or "same" context at inference.
+        seed: of the random key.
+        block_size: tasks per block; part of what fixes the random numbers.
+        history: (number of tasks, mean, standard error) so far, at log-spaced numbers of tasks: a convergence curve.
+        stopped: what early stopping makes of it; None without held-out pairs.
+    """
+
+    mean: Any
+    stderr: Any
+    num_tasks: int
+    stderr_reliable: bool | None
+    skewness: float
+    kurtosis: float
+    num_nonfinite: int
+    sampler: str
+    evaluation: str
+    seed: int
+    block_size: int
+    history: tuple[tuple[int, float, float], ...] = field(repr=False)
+    stopped: Stopped | None = None
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the standard error cannot be trusted, or whether that was not assessed; None if it can."""
+        if self.stderr_reliable:
+            return None
+        if self.num_nonfinite:
+            return f"the risk of {self.num_nonfinite} tasks overflowed"
+        if self.num_tasks == 1:
+            return "one task has no standard error"
+        if self.stderr_reliable is None:
+            return "not assessed"
+        return "too few tasks for the tails of the per-task risk"
+
+
+@dataclass(frozen=True, eq=False)
+class JointEstimate:
+    """Estimates of several procedures on the same tasks.
+
+    Args:
+        estimates: one `Estimate` per procedure.
+        covariance: of the mean risks after the last step, (P, P).
+
+    Example:
+        >>> problem = Problem(n=20, k=40, task=np.ones(10) / 10**0.5)
+        >>> joint = estimate_risk(problem, 0.0, (0.0, 2e-6), num_tasks=2000)
+        >>> gain, stderr = joint.difference(0, 1)
+        >>> gain > 0, stderr < joint.estimates[1].stderr
+        (True, True)
+    """
+
+    estimates: tuple[Estimate, ...]
+    covariance: Float[np.ndarray, "P P"]
+
+    def difference(self, first: int, second: int) -> tuple[float, float]:
+        """Risk of one procedure minus that of another, by their places, and its standard error."""
+        weights = np.zeros(len(self.estimates))
+        weights[first] += 1
+        weights[second] -= 1
+        means = np.array([np.atleast_1d(estimate.mean)[-1] for estimate in self.estimates])
+        return float(weights @ means), math.sqrt(max(float(weights @ self.covariance @ weights), 0.0))
+
+
+def estimate_risk(
+    problem: Problem,
+    start: Any,
+    procedure: Procedure | float | tuple[Procedure | float, ...],
+    *,
+    num_tasks: int = 20_000,
+    seed: int = 0,
+    sampler: str = "data",
+    x64: bool = False,
+    target_relative_stderr: float | None = None,
+    block_size: int | None = None,
+    num_queries: int = 64,
+    progress: bool = False,
+) -> Estimate | JointEstimate:
+    """Simulate test-time training on many independent tasks and average the risk.
+
+    Args:
+        problem: the test-time problem.
+        start: where training starts: the W of linear attention, a scalar (times the identity), (d,) or (d, d), for
+            which the new query is integrated out; or (model, params) of any model, see `functional`.
+        procedure: what is done at test time; a number is the step size of one gradient step. A tuple of procedures is
+            tried on the same tasks.
+        num_tasks: number of independent experiments; the most, if there is a target.
+        seed: an integer in [0, 2^32).
+        sampler: "data" samples every row and takes a jax.grad step of the Flax model; "law" draws u and v from their
+            law, see `ttt_jax.simulation.summaries`.
+        x64: simulate in float64 in place of float32.
+        target_relative_stderr: stop once the standard error is at most this times the mean; asked at four numbers of
+            blocks per octave, the same in every run.
+        block_size: tasks per block; by default what fits the cache. Results are reproducible for equal block sizes.
+        num_queries: for (model, params), fresh queries per task on which the risk is measured.
+        progress: show a progress bar where standard error is a terminal and the work takes over two seconds.
+
+    Returns:
+        An `Estimate`; for a tuple of procedures a `JointEstimate`. A warning is raised if the risk of any task is not
+        finite.
+
+    Raises:
+        ValueError: if an argument is invalid, or a step size is left "optimal": `compare` resolves it by theory.
+        NotApplicable: if the sampler does not know the procedure.
+
+    Example:
+        >>> problem = Problem(n=8, k=16, task=np.ones(4) / 2)
+        >>> from ttt_jax.theory import exact_risk
+        >>> exact = exact_risk(problem, 0.0)
+        >>> estimate = estimate_risk(problem, 0.0, exact.optimal_lr, num_tasks=4096)
+        >>> abs(estimate.mean - exact.optimal) < 4 * estimate.stderr
+        True
+    """
+    several = isinstance(procedure, tuple)
+    procedures = tuple(as_procedure(one) for one in (procedure if several else (procedure,)))
+    if not procedures:
+        raise ValueError("procedure must not be an empty tuple")
+    if any(has_free_lr(one) for one in procedures):
+        raise ValueError("lr must be a number to be simulated, got 'optimal': compare finds the optimum by theory")
+    run = make_run(
+        problem,
+        start,
+        procedures,
+        num_tasks=num_tasks,
+        seed=seed,
+        sampler=sampler,
+        x64=x64,
+        target_relative_stderr=target_relative_stderr,
+        block_size=block_size,
+        num_queries=num_queries,
+    )
+    tally = _finish(run, progress)
+    estimates = run.estimates(tally)
+    if not several:
+        return estimates[0]
+    assert tally.moments is not None
+    last = np.cumsum([len(one.units) for one in run.parts]) - 1
+    last -= [2 * (estimate.stopped is not None) for estimate in estimates]
+    covariance = tally.moments.covariance[np.ix_(last, last)] / max(tally.moments.count, 1)
+    return JointEstimate(estimates, covariance)
+
+
+def estimate_curve(
+    problem: Problem, start: Any, procedure: Procedure, *, num_tasks: int = 2000, seed: int = 0, x64: bool = False
+) -> RiskCurve:
+    """The risk for every step size of a procedure that leaves it free, by simulation: for `Folds` today.
+
+    Args:
+        problem, start, num_tasks, seed, x64: as in `estimate_risk`.
+        procedure: with lr = "optimal".
+
+    Returns:
+        A `RiskCurve` whose `stderr(lr)` is the standard error of the simulation; nan if the risk of any task is not
+        finite.
+
+    Example:
+        >>> from ttt_jax.procedures import Folds
+        >>> curve = estimate_curve(Problem(n=8, k=16, task=np.ones(4) / 2), 0.0, Folds(3), num_tasks=500)
+        >>> curve.initial, curve.optimal < 0.8
+        (1.0, True)
+    """
+    if not has_free_lr(procedure):
+        raise ValueError("lr must be 'optimal' for a curve over all step sizes")
+    if positive_integer("num_tasks", num_tasks) < 2:
+        raise ValueError("num_tasks must be at least 2 for a standard error, got 1")
+    run = make_run(problem, start, (procedure,), num_tasks=num_tasks, seed=seed, x64=x64)
+    tally = _finish(run, False)
+    assert tally.moments is not None
+    mean, covariance = tally.moments.mean, tally.moments.covariance / tally.moments.count
+    if tally.num_nonfinite:
+        mean, covariance = mean * np.nan, covariance * np.nan
+    return RiskCurve(*mean.tolist(), covariance)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What fixes a simulation; see `make_run`."""
+
+    problem: Problem
+    procedures: tuple[Procedure, ...]
+    weights: np.ndarray | None  # W of linear attention, None for a model
+    setting: tuple[Scaled, PyTree, tuple[PyTree, ...]]
+    parts: tuple[Sampler, ...]
+    num_tasks: int
+    seed: int
+    sampler: str
+    x64: bool
+    block_size: int
+    target_relative_stderr: float | None
+
+    @property
+    def draw(self) -> _Joint:
+        """One experiment of all procedures: (key, setting) -> (V,), hashable."""
+        return _Joint(tuple(part.draw for part in self.parts))
+
+    def tallies(self, tally: Tally | None = None) -> Iterator[Tally]:
+        """The tally after every block, from the given one on, until the run may stop."""
+        tally = tally or Tally()
+        units = np.concatenate([part.units for part in self.parts])
+        with jax.enable_x64(self.x64), jax.default_matmul_precision("highest"):
+            blocks = simulate_blocks(
+                self.draw,
+                self.setting,
+                num_tasks=self.num_tasks,
+                seed=self.seed,
+                block_size=self.block_size,
+                first=tally.num_blocks,
+            )
+            while not self._fulfilled(tally):
+                tally = tally.add(units * next(blocks))
+                yield tally
+
+    def _fulfilled(self, tally: Tally) -> bool:
+        target = self.target_relative_stderr
+        return tally.num_tasks >= self.num_tasks or (target is not None and tally.reached(target))
+
+    def estimates(self, tally: Tally) -> tuple[Estimate, ...]:
+        """What a finished run amounts to, one `Estimate` per procedure."""
+        assert tally.moments is not None
+        moments, broken = tally.moments, tally.num_nonfinite > 0
+        history = tally.history if tally.at_mark else (*tally.history, tally.point())
+        found, first = [], 0
+        for procedure, part in zip(self.procedures, self.parts, strict=True):
+            own = np.arange(first, first := first + len(part.units))
+            mean, stderr = (np.where(broken, math.nan, a[own]) for a in (moments.mean, moments.stderr))
+            stopped = None
+            if getattr(procedure, "held_out", 0):
+                stopped = Stopped(float(mean[-2]), float(stderr[-2]), float(mean[-1]))
+                own, mean, stderr = own[:-2], mean[:-2], stderr[:-2]
+            scalar = len(part.units) == 1
+            found.append(
+                Estimate(
+                    mean=float(mean[0]) if scalar else mean,
+                    stderr=float(stderr[0]) if scalar else stderr,
+                    num_tasks=tally.num_tasks,
+                    stderr_reliable=self._reliable(procedure, tally),
+                    skewness=float(moments.skewness[own[-1]]),
+                    kurtosis=float(moments.kurtosis[own[-1]]),
+                    num_nonfinite=tally.num_nonfinite,
+                    sampler=self.sampler,
+                    evaluation=self.problem.inference.context,
+                    seed=self.seed,
+                    block_size=self.block_size,
+                    history=history,
+                    stopped=stopped,
+                )
+            )
+        return tuple(found)
+
+    def _reliable(self, procedure: Procedure, tally: Tally) -> bool | None:
+        if tally.num_nonfinite or tally.num_tasks < 2:
+            return False
+        if self.weights is None or not isinstance(procedure, GradientStep):
+            return None
+        return unseen_variance(self.problem, self.weights, procedure, tally.num_tasks) <= MAX_UNSEEN_VARIANCE
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """Several procedures in one experiment, on the same task, contexts and queries."""
+
+    draws: tuple[Any, ...]
+
+    def __call__(self, key: Key[Array, ""], setting: tuple) -> Float[Array, " V"]:
+        scaled, start, arguments = setting
+        return jnp.concatenate([draw(key, scaled, start, own) for draw, own in zip(self.draws, arguments, strict=True)])
+
+
+def make_run(
+    problem: Problem,
+    start: Any,
+    procedures: tuple[Procedure, ...],
+    *,
+    num_tasks: int,
+    seed: int = 0,
+    sampler: str = "data",
+    x64: bool = False,
+    block_size: int | None = None,
+    target_relative_stderr: float | None = None,
+    num_queries: int = 64,
+) -> Run:
+    """The run of `estimate_risk` with these arguments, all of them checked."""
+    positive_integer("num_tasks", num_tasks)
+    choice("sampler", sampler, SAMPLERS)
+    target = target_relative_stderr
+    if target is not None and not 0 < finite_number("target_relative_stderr", target) < 1:
+        raise ValueError(f"target_relative_stderr must be between 0 and 1, got {target}")
+    boolean("x64", x64)
+    seed = seed_integer(seed)
+    law = problem.inference
+    counts = {"n": problem.n, "k": problem.k, "evaluation.n": law.n or 1}
+    require_countable(**counts, held_out=max(getattr(p, "held_out", 0) for p in procedures))
+    for procedure in procedures:
+        procedure.check(problem)
+    is_model = isinstance(start, tuple)
+    if sampler == "law" and (is_model or problem.feature_law != "gaussian"):
+        why = "a model" if is_model else f"the feature_law {problem.feature_law!r}"
+        raise ValueError(f"sampler must be 'data' for {why}, got 'law'")
+    dtype = jnp.float64 if x64 else jnp.float32
+    weights = None
+    with jax.enable_x64(x64), np.errstate(over="ignore"):
+        if is_model:
+            model, params = _model(start)
+            units = Units(1.0, 1.0)
+            positive_integer("num_queries", num_queries)
+            parts = [samplers.prompts(procedure, problem, model, num_queries) for procedure in procedures]
+            begin = jax.tree.map(lambda p: jnp.asarray(p, dtype), params)
+            size = sum(leaf.size for leaf in jax.tree.leaves(begin))
+            stepped = max(part.num_stepped for part in parts) * size
+        else:
+            weights, units = weights_array(start, problem.d), safe_units(problem)
+            known = samplers.rows if sampler == "data" else samplers.summaries
+            parts = [known(procedure, problem, units) for procedure in procedures]
+            form = linalg.dense if sampler == "data" else as_rows
+            begin = jnp.asarray(units.m * form(weights, problem.d), dtype)
+            stepped = max(part.num_stepped for part in parts)
+        arguments = jax.tree.map(
+            lambda a: jnp.asarray(a, jnp.int32 if isinstance(a, int) else dtype), tuple(p.arguments for p in parts)
+        )
+        setting = scale_problem(problem, units, dtype), begin, arguments
+    rows = max(part.num_rows for part in parts)
+    block_size = checked_block_size(block_size, problem.d, num_tasks, rows, stepped)
+    return Run(problem, procedures, weights, setting, tuple(parts), num_tasks, seed, sampler, x64, block_size, target)
+
+
+def _model(start: tuple) -> tuple[Any, PyTree]:
+    if len(start) != 2 or not callable(start[0]):
+        raise ValueError("start must be W, or (model, params) as functional(module) gives them")
+    return start
+
+
+def _finish(run: Run, progress: bool) -> Tally:
+    tally = Tally()
+    with Progress(f"{run.sampler} Monte Carlo, tasks", run.num_tasks, enabled=progress) as bar:
+        for tally in run.tallies():
+            bar.advance(tally.num_tasks - bar.done)
+    if tally.num_nonfinite:
+        message = f"the risk of {tally.num_nonfinite} of {tally.num_tasks} tasks is not finite"
+        warnings.warn(f"{message}: try a smaller lr, or x64", stacklevel=3)
+    return tally

@@ -1,0 +1,61 @@
+"""One experiment of a procedure, on one of three paths: a pure function (key, problem, arguments) -> values.
+
+A path is a `singledispatch` on the procedure. To add a procedure to one, register a function there by its type:
+
+    rows        linear attention on sampled rows, streamed
+    summaries   linear attention from the law of its summaries
+    prompts     any model on whole prompts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from ttt_jax.problem import NotApplicable, Problem
+from ttt_jax.procedures import Procedure
+from ttt_jax.simulation.scaled import Units
+
+__all__ = ["Sampler", "prompts", "rows", "summaries"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """How a procedure is simulated.
+
+    Args:
+        draw: (key, scaled, start, arguments) -> (V,) values of one experiment, in the units of the problem; hashable,
+            each new one compiles anew.
+        arguments: what `draw` needs of the procedure, a pytree of numbers and arrays that are traced.
+        units: of the values, (V,).
+        num_rows: rows that one experiment holds at once.
+        num_stepped: copies of the weights, or numbers in them, that one experiment steps and holds.
+    """
+
+    draw: Callable[..., Float[Array, " V"]]
+    arguments: PyTree
+    units: Float[np.ndarray, " V"]
+    num_rows: int
+    num_stepped: int = 0
+
+
+@singledispatch
+def rows(procedure: Procedure, problem: Problem, units: Units) -> Sampler:
+    """Linear attention, streamed row blocks; the start is W, (d, d)."""
+    raise NotApplicable(f"no sampler of rows is known for {type(procedure).__name__}")
+
+
+@singledispatch
+def summaries(procedure: Procedure, problem: Problem, units: Units) -> Sampler:
+    """Linear attention, the law of the summaries; the start is W, (d,) or (d, d)."""
+    raise NotApplicable(f"sampler must be 'data' for {type(procedure).__name__}, got 'law'")
+
+
+@singledispatch
+def prompts(procedure: Procedure, problem: Problem, model: Callable, num_queries: int) -> Sampler:
+    """Any model; the start is its parameters. Nothing is rescaled."""
+    raise NotApplicable(f"no sampler of prompts is known for {type(procedure).__name__}")

@@ -1,0 +1,127 @@
+"""When simulation agrees with theory: one rule and one sentence for every place that asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+__all__ = ["Verdict", "agreement_table", "critical_z", "family_verdict", "judge"]
+
+
+def critical_z(confidence: float, count: int = 1) -> float:
+    """The bound that |z| of `count` independent scores keeps, all of them, with this probability if their claims hold.
+
+    Example:
+        >>> round(critical_z(0.95), 2), round(critical_z(0.99, count=3), 2)
+        (1.96, 2.93)
+    """
+    return NormalDist().inv_cdf((1 + confidence ** (1 / count)) / 2)
+
+
+def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, float]:
+    """Whether all z-scores of a family are compatible with their claims, and the bound on |z| that decides it.
+
+    The bound is the Sidak-corrected quantile of the normal law: were every claim true, at least one of len(zs)
+    independent scores would exceed it with probability `level`.
+
+    Example:
+        >>> agree, bound = family_verdict([0.3, -2.9, 1.0])
+        >>> agree, round(bound, 2)
+        (True, 2.93)
+    """
+    bound = critical_z(1 - level, max(len(zs), 1))
+    return all(abs(z) <= bound for z in zs), bound
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the cells of a family agree with theory.
+
+    Args:
+        judged: cells with a z-score that counts.
+        outside: those with |z| above the bound.
+        bound: on |z|, for a family-wise level of 1%.
+        unassessed: judged cells whose standard errors nobody assessed (several steps, folds, models).
+        unreliable: cells that are not judged, because the tails of the risk make their standard error doubtful.
+        broken: cells with risks that are not finite.
+    """
+
+    judged: int
+    outside: int
+    bound: float
+    unassessed: int = 0
+    unreliable: int = 0
+    broken: int = 0
+
+    @property
+    def agrees(self) -> bool | None:
+        """None where nothing was judged, which is neither agreement nor the opposite."""
+        return not self.outside if self.judged else None
+
+    def __str__(self) -> str:
+        if not self.judged:
+            parts = ["no verdict: no cell has a standard error that can be trusted"]
+        elif self.outside:
+            parts = [f"DISAGREE: |z| > {self.bound:.2f} in {self.outside} of {self.judged} cells"]
+        else:
+            parts = [f"agree: |z| <= {self.bound:.2f} in all {self.judged} cells"]
+        if self.judged:
+            parts[0] += " (family-wise level 1%)"
+        if self.unassessed:
+            parts.append(f"{self.unassessed} of them with standard errors that are not assessed")
+        if self.unreliable:
+            parts.append(f"{self.unreliable} not judged, their tails make the standard error doubtful")
+        if self.broken:
+            parts.append(f"{self.broken} with risks that are not finite")
+        return "; ".join(parts)
+
+
+def judge(rows: Iterable[dict[str, Any]]) -> Verdict:
+    """The verdict on rows with `z`, `stderr_reliable` and, if present, `num_nonfinite`, as `Comparison.row` gives them.
+
+    Example:
+        >>> rows = [{"z": 0.4, "stderr_reliable": True}, {"z": 9.0, "stderr_reliable": False}]
+        >>> judge(rows).agrees, judge(rows).unreliable
+        (True, 1)
+    """
+    rows = [row for row in rows if row["z"] is not None or row.get("num_nonfinite")]
+    judged = [row for row in rows if row["stderr_reliable"] is not False and row["z"] is not None]
+    agrees, bound = family_verdict([row["z"] for row in judged])
+    broken = sum(bool(row.get("num_nonfinite")) for row in rows)
+    return Verdict(
+        judged=len(judged),
+        outside=0 if agrees else sum(not abs(row["z"]) <= bound for row in judged),
+        bound=bound,
+        unassessed=sum(row["stderr_reliable"] is None for row in judged),
+        unreliable=len(rows) - len(judged) - broken,
+        broken=broken,
+    )
+
+
+def agreement_table(rows: Sequence[dict[str, object]], verdict: Verdict | str) -> str:
+    """Rows of named values as aligned text columns, and below them the verdict.
+
+    Example:
+        >>> row = {"n/d": 0.5, "exact": 0.51234, "z": 0.4, "stderr_reliable": True}
+        >>> print(agreement_table([{name: row[name] for name in ("n/d", "exact", "z")}], judge([row])))
+        n/d   exact    z
+        0.5  0.5123  0.4
+        agree: |z| <= 2.58 in all 1 cells (family-wise level 1%)
+    """
+    header = list(rows[0])
+    cells = [header] + [[_short(row[name]) for name in header] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    return "\n".join([*lines, str(verdict)])
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """The value, or None where it is not finite: JSON has no other word for it."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
