@@ -118,10 +118,7 @@ def is_running(pid):
         return False
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/stat").exists() or os.cpu_count() == 1,
-    reason="asks /proc about workers, of which one core has none",
-)
+@pytest.mark.skipif(not Path("/proc/self/stat").exists() or os.cpu_count() == 1, reason="needs /proc, and two cores")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_ends_at_once_and_leaves_no_worker(sent):
     process = launch("--quick", start_new_session=True)
@@ -147,12 +144,10 @@ def test_a_reader_who_leaves_loses_no_report(tmp_path):
     assert "1 claims checked: 1 hold" in (tmp_path / "proofs.md").read_text()
 
 
-@pytest.mark.parametrize(
-    "flags", [["--fast"], ["--only", "theorem_9"], ["--out", __file__], ["--out", f"{__file__}/sub"]]
-)
+@pytest.mark.parametrize("flags", ["--fast", "--only theorem_9", f"--out {__file__}", f"--out {__file__}/sub"])
 def test_bad_flags_are_one_line_and_status_2(flags, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(flags)
+        main(flags.split())
     assert stop.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
