@@ -5,6 +5,7 @@ NAMES = (
     "proposition_3_1",
     "pretrained_optimum",
     "pretrained_singular",
+    "gaussian_lemmas",
     "lemma_b2",
     "proposition_4_1",
     "theorem_4_2",

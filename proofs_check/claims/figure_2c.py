@@ -36,7 +36,9 @@ def exact(n, k, d, weight, steps):
     """The exact recursion, which `new_context` checks."""
     state = weight, weight**2, weight**2 * d
     for x in steps:
-        state = new_context.recursion(new_context.COEFFICIENTS, n, k, d, 1, 0, state, x / (2 * n**2 * k))
+        state = new_context.recursion(
+            new_context.COEFFICIENTS, n, k, d, sp.Integer(1), sp.Integer(0), state, x / (2 * n**2 * k)
+        )
     return new_context.risk(n, 1, 0, state)
 
 

@@ -1,4 +1,4 @@
-"""The pretrained optimum of singular laws: W* = R^+ T [(n+1) T + (tr T + s2) I]^-1 R^+, R = Sx^(1/2), T = R Sb R.
+"""The pretrained optimum of any law: W* = R^+ T [(n+1) T + (tr T + s2) I]^-1 R^+, R = Sx^(1/2), T = R Sb R, exact.
 
 Of all minimisers it is the one of least norm, which vanishes off the range of Sx. Where Sx is nonsingular it is the
 only one, also if Sb has deficient rank: for Sx = I and s2 = 0 it is Proposition 5.2's [(n+1) I_r + tr(Sb) Sb^+]^+.

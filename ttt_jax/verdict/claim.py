@@ -153,10 +153,10 @@ class Check:
 
     def _exact_detail(self) -> str:
         if self.resolution == math.inf:
-            return " (the sizes do not show how the error falls; larger d or a known rate would tell more)"
+            return " (the sizes do not show how the error falls; larger d, or a rate if none is given, would tell more)"
         if not math.isnan(self.resolution):
             falls = "is" if math.isnan(self.rate) else f"falls like d^{self.rate:.2f} to"
-            hint = "" if self.resolved else f"; larger d or a known rate would tell {NOTICED:.0%} from 0"
+            hint = "" if self.resolved else f"; larger d, or a rate if none is given, would tell {NOTICED:.0%} from 0"
             limit = f"{_percent(self.limit, '+')} +- {_percent(self.resolution)}"
             return f" (error {falls} {limit} at d = infinity{hint})"
         if self.exact_ok is False and max(row.relative_error for row in self.rows) < FLOAT32_ROUNDING:
