@@ -2,11 +2,17 @@
 
 import inspect
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ttt_jax import Problem, asymptotic_risk, compare, estimate_risk, exact_risk, pretrained_weights
 from ttt_jax._internal import linalg
+from ttt_jax._internal import linalg
+from ttt_jax import Problem, asymptotic_risk, compare, estimate_risk, exact_risk, pretrained_weights
+from ttt_jax.theory.paper import misalignment, proposition_4_1_risk
+from ttt_jax.simulation.scaled import make_setting
 from ttt_jax.shifts import SHIFTS, make_shift
 from ttt_jax.theory.paper import misalignment, proposition_4_1_risk
 
@@ -189,3 +195,20 @@ def test_the_angle_to_the_spike_is_the_one_given():
     for angle in (0.0, 30.0, 90.0):
         _, problem = make_shift("spiked", **SIZES, angle=angle)
         assert problem.task[0] == pytest.approx(np.cos(np.deg2rad(angle)), abs=1e-12)
+
+
+def test_reversed_is_what_aligned_is_not():
+    pretraining, problem = make_shift("reversed", **SIZES, ratio=0.25)
+    aligned, _ = make_shift("aligned", **SIZES, ratio=0.25)
+    np.testing.assert_array_equal(pretraining.task_cov, aligned.task_cov[::-1])
+    np.testing.assert_allclose(problem.task / problem.task[0], [1, 1, 1, 1, 0.25, 0.25, 0.25, 0.25])
+    assert initial("reversed", ratio=0.25) > initial("aligned", ratio=0.25)
+
+
+def test_features_of_every_law_have_variance_1():
+    for name in ("none", "rademacher", "student_t"):
+        _, problem = make_shift(name, **SIZES)
+        setting, _ = make_setting(problem, np.zeros(()), 0.0, "data", "fresh", jnp.float32)
+        entries = np.asarray(setting.features(jax.random.key(0), (20_000,), jnp.float32), np.float64)
+        assert entries.mean() == pytest.approx(0, abs=4 / 20_000**0.5)
+        assert entries.var() == pytest.approx(1, abs=0.05)  # 4 standard errors are 0.043 for student_t, dof 30

@@ -17,7 +17,7 @@ from ttt_jax.cli.main import build_parser, main, resume_command
 from ttt_jax.shifts import SHIFTS
 from ttt_jax.simulation import driver as estimate
 from ttt_jax.simulation.blocks import BLOCK_BYTES, run_blocks
-from ttt_jax.sweep import run as sweep
+from ttt_jax.sweep.run import run as sweep
 from ttt_jax.sweep.run import run_sweep
 from ttt_jax.sweep.spec import load_spec
 from ttt_jax.sweep.store import Store

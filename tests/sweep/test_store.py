@@ -117,4 +117,18 @@ def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatc
 def test_a_pipe_in_the_way_is_refused(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(StoreError, match=f"{name}: must be a regular file"):
+
+
+def test_a_record_that_damage_hides_is_missed(tmp_path):
+    """A page that says it has a row less: what is left is intact, and only the check of the whole file can tell."""
+    with Store(tmp_path) as store:
+        store.put({f"cell {i}": {"x": "y" * 500} for i in range(50)})
+    file = tmp_path / Store.FILE
+    content = bytearray(file.read_bytes())
+    leaf = next(start for start in range(4096, len(content), 4096) if content[start] == 0x0D)
+    content[leaf + 4] -= 1
+    file.write_bytes(content)
+    with closing(sqlite3.connect(file)) as connection:
+        assert len(connection.execute("SELECT value FROM record").fetchall()) == 49
+    with pytest.raises(StoreError, match="damaged"):
         Store(tmp_path)

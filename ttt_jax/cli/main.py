@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ttt_jax._internal.command import CommandError, OneLineParser, emit, exit_status
-from ttt_jax.cli.tabular import add_tabular_command
+from ttt_jax.cli.main.tabular import add_tabular_command
 
 if TYPE_CHECKING:
     from ttt_jax.problem import Problem
@@ -177,7 +177,7 @@ def run_risk(arguments: argparse.Namespace) -> int:
 
 def run_sweep(arguments: argparse.Namespace) -> int:
     from ttt_jax._internal.processes import connect, is_leader
-    from ttt_jax.sweep import run as sweep
+    from ttt_jax.sweep.run import run as sweep
     from ttt_jax.verdict.agreement import judge
 
     if arguments.parquet and not find_spec("pyarrow"):
