@@ -7,6 +7,8 @@ squares (minimum norm) is exact; ridge, with the best penalty for tasks b ~ N(0,
 s2 + s2 tr (X'X + s2 d I)^-1, averaged over 2,000 sampled X.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 import ttt_jax as ttt
@@ -34,7 +36,7 @@ d, n, k = 40, 20, 80
 for noise_var, task_cov in ((0.0, 1.0), (0.5, 1 / d)):
     W = ttt.pretrained_weights(ttt.Pretraining(n=n, d=d, task_cov=task_cov, noise_var=noise_var))
     problem = ttt.Problem(n=n, k=k, task=np.ones(d) / d**0.5, noise_var=noise_var)
-    fresh, same = ttt.exact_risk(problem, W), ttt.exact_risk(problem, W, "same")
+    fresh, same = ttt.exact_risk(problem, W), ttt.exact_risk(replace(problem, evaluation="same"), W)
     print(f"d = {d}, n = {n}, k = {k}, noise variance {noise_var}, risk including noise")
     print(f"  attention before TTT                      {fresh.initial:.3f}")
     print(f"  after the best TTT step, new context      {fresh.optimal:.3f}   ({2 * n + k} labelled pairs)")

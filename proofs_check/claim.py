@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy as sp
 from sympy import QQ
-from ttt_jax.simulation.driver import make_plan
-from ttt_jax.simulation.moments import Moments
 
 from proofs_check import oracle, symbolic
 from proofs_check.oracle import Group
 from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
-from ttt_jax.simulation import driver as engine
+from ttt_jax.simulation.estimate import make_run
 from ttt_jax.theory.risk import exact_risk
 from ttt_jax.verdict.claim import Check, check
 
@@ -112,7 +111,7 @@ class Setting:
 
     def problem(self) -> Problem:
         task = np.concatenate([[group.task] + [0] * (group.multiplicity - 1) for group in self.groups]).astype(float)
-        return Problem(self.n, self.k, task, self.column("feature"), float(self.noise_var))
+        return Problem(self.n, self.k, task, self.column("feature"), float(self.noise_var), evaluation=self.evaluation)
 
     def column(self, field: str) -> np.ndarray:
         return np.repeat([float(getattr(g, field)) for g in self.groups], [g.multiplicity for g in self.groups])
@@ -326,9 +325,8 @@ def simulate_claim(
         return check(
             lambda problem: float(formula(c, by_problem[problem])[key]),
             by_problem,
-            weights=lambda problem: by_problem[problem].column("weight"),
+            start=lambda problem: by_problem[problem].column("weight"),
             quantity=key,
-            evaluation=settings[0].evaluation,
             approximate=approximate,
             rate=1 if approximate else None,
             num_tasks=effort.num_large if approximate else effort.num_small,
@@ -342,28 +340,36 @@ def simulate_claim(
 
 
 setting_problem = lru_cache(None)(Setting.problem)
-_SIMULATED: dict[tuple, Moments] = {}
+_SIMULATED: dict[tuple, Simulated] = {}
+
+
+class Simulated(NamedTuple):
+    """What `check` needs of a simulation."""
+
+    mean: float
+    stderr: float
 
 
 def simulate(
-    problem: Problem, weights: np.ndarray, lr: float, *, num_tasks: int, seed: int, evaluation: str = "fresh",
-    sampler: str = "data",
-) -> Moments:  # fmt: skip
-    """The moments of `estimate_risk` on sampled data, remembered: changing a coefficient changes no simulation."""
-    key = (problem, weights.tobytes(), lr, num_tasks, seed, evaluation, sampler)
+    problem: Problem, weights: np.ndarray, procedure: GradientStep, *, num_tasks: int, seed: int, sampler: str = "data"
+) -> Simulated:
+    """The estimate of `estimate_risk` on sampled data, remembered: changing a coefficient changes no simulation."""
+    key = (problem, weights.tobytes(), procedure.lr, num_tasks, seed, sampler)
     if key not in _SIMULATED:
         problem, weights = padded(problem, weights)
-        plan = make_plan(problem.d, num_tasks, seed, evaluation, sampler, block_size=BLOCK_SIZE)
-        *_, tally = engine.simulate(problem, weights, lr, plan)
+        run = make_run(
+            problem, weights, (procedure,), num_tasks=num_tasks, seed=seed, sampler=sampler, block_size=BLOCK_SIZE
+        )
+        *_, tally = run.tallies()
         if tally.num_nonfinite:
             raise ValueError(f"the risk of {tally.num_nonfinite} simulated tasks is not finite")
-        _SIMULATED[key] = tally.moments
+        _SIMULATED[key] = Simulated(float(tally.moments.mean[0]), float(tally.moments.stderr[0]))
     return _SIMULATED[key]
 
 
-def exact_padded(problem: Problem, weights: np.ndarray, evaluation: str = "fresh") -> RiskCurve:
+def exact_padded(problem: Problem, weights: np.ndarray, procedure: Any = "optimal") -> RiskCurve:
     """`exact_risk`, with fewer compilations."""
-    return exact_risk(*padded(problem, weights), evaluation)
+    return exact_risk(*padded(problem, weights), procedure)
 
 
 def padded(problem: Problem, weights: np.ndarray) -> tuple[Problem, np.ndarray]:

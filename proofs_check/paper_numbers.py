@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ttt_jax import estimate_risk
@@ -124,7 +126,7 @@ def crossings() -> None:
 def same_context() -> None:
     print("The context of the TTT step used again at inference: no switch (isotropic, n = 200, d = 400)")
     for g in (0.5, 1, 2, 100):
-        fresh, same = (warm_or_cold(Problem(200, int(g * 400), unit(400)), evaluation=e) for e in ("fresh", "same"))
+        fresh, same = (warm_or_cold(Problem(200, int(g * 400), unit(400), evaluation=e)) for e in ("fresh", "same"))
         show(
             f"g={g}: fresh warm",
             fresh.warm,
@@ -153,10 +155,10 @@ def more_context() -> None:
 
 def labelled_pairs() -> None:
     print("Labelled pairs for a risk of .2 B, isotropic, d = 1000")
-    problem = Problem(1, 1, unit(1000))
     for evaluation in ("fresh", "same"):
+        problem = Problem(1, 1, unit(1000), evaluation=evaluation)
         for start in ("zero", "pretrained"):
-            answer = sample_complexity(problem, 0.2, start, max_n=5000, evaluation=evaluation)
+            answer = sample_complexity(problem, 0.2, start, max_n=5000)
             show(
                 f"{evaluation}, from {start}: n without TTT",
                 answer.without_ttt,
@@ -186,7 +188,7 @@ def figure_2c() -> None:
         each = {factor: float(np.sqrt(np.mean(misfits[factor][name] ** 2))) for factor in DRAWN_2C}
         everything = float(np.sqrt(np.mean(np.square(list(each.values())))))
         show(f"RMS distance to the drawn lines, {name}:", everything, "by factor", *each.values())
-    same = one_batch_risk(problem, weights, [step], "same")
+    same = one_batch_risk(replace(problem, evaluation="same"), weights, [step])
     show("same context, leading order: before", float(same[0]), "after the first step", float(same[1]))
     large = Problem(5000, 500_000, unit(10_000))
     show("one batch, the best ten steps, d = 10000", best_steps_risk(large, 1 / 15_001, 10))

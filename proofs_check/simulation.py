@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from proofs_check.claim import CONFIDENCE, Verdict
+from ttt_jax.verdict.agreement import critical_z
 from ttt_jax.verdict.claim import POWER
-from ttt_jax.verdict.comparison import critical_z
 
 
 def contexts(task, feature_cov, noise_var, n: int, count: int, seed: int = 0) -> np.ndarray:

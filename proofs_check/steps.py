@@ -8,11 +8,12 @@ from functools import lru_cache
 
 import numpy as np
 import sympy as sp
-from ttt_jax.simulation.trajectory import Trajectory, estimate_trajectory
 
 from proofs_check.claim import CONFIDENCE, Setting, Verdict, coefficients_of_oracle, padded
+from ttt_jax.procedures import GradientSteps
+from ttt_jax.simulation import Estimate, estimate_risk
+from ttt_jax.verdict.agreement import critical_z
 from ttt_jax.verdict.claim import POWER
-from ttt_jax.verdict.comparison import critical_z
 from ttt_jax.verdict.infinity import value_at_infinity
 
 
@@ -68,19 +69,17 @@ def after_one_step(setting: Setting, theta, d_u2) -> sp.Expr:
 
 
 @lru_cache(None)
-def simulate_steps(setting: Setting, step_sizes: tuple[float, ...], protocol: str, num_tasks: int, seed: int):
-    """`estimate_trajectory` of sampled data, remembered."""
-    return estimate_trajectory(
+def simulate_steps(setting: Setting, step_sizes: tuple[float, ...], new_context: bool, num_tasks: int, seed: int):
+    """`estimate_risk` of several steps on sampled data, remembered."""
+    return estimate_risk(
         *padded(setting.problem(), setting.column("weight")),
-        step_sizes,
-        protocol=protocol,
-        evaluation=setting.evaluation,
+        GradientSteps(step_sizes, new_context),
         num_tasks=num_tasks,
         seed=seed,
     )
 
 
-def limit_verdict(sizes: Sequence[int], found: Sequence[Trajectory], claimed: float) -> Verdict:
+def limit_verdict(sizes: Sequence[int], found: Sequence[Estimate], claimed: float) -> Verdict:
     """The simulated risks after the last step, extrapolated to d = infinity, against the claimed limit."""
     limit, stderr = value_at_infinity(sizes, [f.mean[-1] for f in found], [f.stderr[-1] for f in found])
     critical = critical_z(CONFIDENCE)
@@ -88,7 +87,7 @@ def limit_verdict(sizes: Sequence[int], found: Sequence[Trajectory], claimed: fl
     return Verdict(bool(z <= critical), f"max |z| {z:.2f} (critical {critical:.2f}), detects {detectable:.1%}")
 
 
-def exact_verdict(found: Sequence[Trajectory], claimed: Sequence[np.ndarray]) -> Verdict:
+def exact_verdict(found: Sequence[Estimate], claimed: Sequence[np.ndarray]) -> Verdict:
     """The simulated risks after every step against the claimed ones."""
     z = np.concatenate(
         [(f.mean - np.asarray(c, float))[1:] / f.stderr[1:] for f, c in zip(found, claimed, strict=True)]

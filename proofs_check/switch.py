@@ -23,8 +23,9 @@ from proofs_check.claim import (
     setting_problem,
     simulate,
 )
+from ttt_jax.procedures import GradientStep
+from ttt_jax.verdict.agreement import critical_z
 from ttt_jax.verdict.claim import POWER
-from ttt_jax.verdict.comparison import critical_z
 from ttt_jax.verdict.infinity import value_at_infinity
 
 BESIDE = [sp.Rational(m) for m in ("1/10", "1/2", "9/10", "10/9", "2", "10")]
@@ -126,4 +127,4 @@ def best_risk(setting: Setting, effort):
     """The simulated risk at the exact optimal step."""
     problem, weights = setting_problem(setting), setting.column("weight")
     lr = exact_padded(problem, weights).optimal_lr
-    return simulate(problem, weights, lr, num_tasks=effort.num_large, seed=effort.seed, evaluation="fresh")
+    return simulate(problem, weights, GradientStep(lr), num_tasks=effort.num_large, seed=effort.seed)

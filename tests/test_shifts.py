@@ -9,11 +9,8 @@ import pytest
 
 from ttt_jax import Problem, asymptotic_risk, compare, estimate_risk, exact_risk, pretrained_weights
 from ttt_jax._internal import linalg
-from ttt_jax._internal import linalg
-from ttt_jax import Problem, asymptotic_risk, compare, estimate_risk, exact_risk, pretrained_weights
-from ttt_jax.theory.paper import misalignment, proposition_4_1_risk
-from ttt_jax.simulation.scaled import make_setting
 from ttt_jax.shifts import SHIFTS, make_shift
+from ttt_jax.simulation.scaled import make_setting
 from ttt_jax.theory.paper import misalignment, proposition_4_1_risk
 
 SIZES = {"n": 6, "k": 9, "d": 8}

@@ -23,7 +23,7 @@ from proofs_check.claim import (
     simulate,
 )
 from ttt_jax.theory.paper import corollary_4_4_turning_point
-from ttt_jax.verdict.comparison import critical_z
+from ttt_jax.verdict.agreement import critical_z
 from ttt_jax.verdict.infinity import value_at_infinity
 
 LAW_SIZES = 200, 400

@@ -7,6 +7,7 @@ With r = b - W u, C = E uu', M = E u r', Q = k (k+1) Sx^3 + k tr(Sx^2) Sx and q 
 """
 
 import random
+from dataclasses import replace
 
 import numpy as np
 from sympy import QQ
@@ -26,7 +27,7 @@ from proofs_check.moments import (
 )
 from proofs_check.oracle import Group
 from ttt_jax.problem import Problem
-from ttt_jax.theory import exact
+from ttt_jax.theory import exact_risk as exact_of
 from ttt_jax.verdict.claim import check
 
 COEFFICIENTS = (4, 4, 1, 1, 1, 1, 1, 2)
@@ -126,7 +127,10 @@ def claim_for(evaluation: str) -> Claim:
         )
         package = same_numbers(
             (
-                (getattr(exact.exact_risk(given, ARGUMENTS[given][3], evaluation), name), QQ.to_sympy(value))
+                (
+                    getattr(exact_of(replace(given, evaluation=evaluation), ARGUMENTS[given][3]), name),
+                    QQ.to_sympy(value),
+                )
                 for given, problem in zip(PROBLEMS, SIMULATED_PROBLEMS, strict=True)
                 for name, value in zip(("c0", "c1", "c2"), oracle.risk_coefficients(*problem, evaluation), strict=True)
             ),
@@ -135,17 +139,18 @@ def claim_for(evaluation: str) -> Claim:
         return both(rational, package)
 
     def empirical(c, effort):
+        arguments = {replace(given, evaluation=evaluation): values for given, values in ARGUMENTS.items()}
+
         def quantity(key):
             def claim(problem):
-                c0, c1, c2 = (float(x) for x in formula([float(x) for x in c], *ARGUMENTS[problem], evaluation))
+                c0, c1, c2 = (float(x) for x in formula([float(x) for x in c], *arguments[problem], evaluation))
                 return {"initial": c0, "optimal_lr": c1 / (2 * c2), "gain": c1**2 / (4 * c2)}[key]
 
             return check(
                 claim,
-                PROBLEMS,
-                weights=lambda problem: ARGUMENTS[problem][3],
+                arguments,
+                start=lambda problem: arguments[problem][3],
                 quantity=key,
-                evaluation=evaluation,
                 num_tasks=effort.num_small,
                 seed=effort.seed,
                 confidence=CONFIDENCE,

@@ -83,7 +83,7 @@ def empirical(c, effort):
         simulate_steps(
             setting,
             tuple(float(x) / (2 * setting.n**2 * setting.k) for x in STEPS),
-            "new_context",
+            True,
             effort.num_large,
             effort.seed + i,
         )

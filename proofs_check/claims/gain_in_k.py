@@ -58,7 +58,7 @@ def independent(c):
             )
             gain = many[1] ** 2 / (4 * many[2])
             pairs.append((formula(c, one, two, QUERIES), gain))
-            answer = warm_or_cold(replace(given, k=QUERIES), exact_risk.ARGUMENTS[given][3], evaluation)
+            answer = warm_or_cold(replace(given, k=QUERIES, evaluation=evaluation), exact_risk.ARGUMENTS[given][3])
             package.append((answer.warm, many[0] - gain))
     return both(same_numbers(pairs), same_numbers(package, tolerance=FLOAT64), switch_verdict(c))
 
@@ -91,7 +91,7 @@ def empirical(c, effort):
     result = check(
         claimed,
         problems,
-        weights=lambda problem: np.array(problems[problem][3], dtype=float),
+        start=lambda problem: np.array(problems[problem][3], dtype=float),
         quantity="gain",
         num_tasks=effort.num_small,
         seed=effort.seed,

@@ -21,12 +21,13 @@ from proofs_check.claim import (
     same_numbers,
 )
 from proofs_check.claims import proposition_3_1
-from ttt_jax.simulation.folds import estimate_folds
+from ttt_jax.procedures import Folds
+from ttt_jax.simulation import estimate_curve
 from ttt_jax.training.models import LinearAttention, functional
 from ttt_jax.training.prompts import fold_prompts
 from ttt_jax.training.steps import ttt_step
+from ttt_jax.verdict.agreement import critical_z
 from ttt_jax.verdict.claim import POWER
-from ttt_jax.verdict.comparison import critical_z
 
 SETTING = isotropic(10, 5, 4, noise_var=1, weight=sp.Rational(1, 30))  # a prompt of K = 3 folds of 5 pairs
 
@@ -89,7 +90,9 @@ def empirical(c, effort):
     error = np.abs(claimed - taken).max() / np.abs(claimed).max()
     jax_grad = Verdict(bool(error < 1e-3), f"relative error {error:.0e} to jax.grad")
 
-    curve = estimate_folds(SETTING.problem(), SETTING.column("weight"), 3, num_tasks=effort.num_small, seed=effort.seed)
+    curve = estimate_curve(
+        SETTING.problem(), SETTING.column("weight"), Folds(3), num_tasks=effort.num_small, seed=effort.seed
+    )
     c0, c1, _ = coefficients_of_oracle(SETTING)
     expected, found = np.array([c0, c[0] / 2 * 3 * c1], float), np.array([curve.c0, curve.c1])
     stderr = np.sqrt(np.diag(curve.covariance)[:2])

@@ -77,20 +77,19 @@ def empirical(c, effort):
 def sampler(evaluation, effort):
     """`estimate_risk(sampler="law")` of correlated features, noise and non-symmetric W."""
     exact = {
-        given: oracle.risk_coefficients(*problem, evaluation)
+        replace(given, evaluation=evaluation): (oracle.risk_coefficients(*problem, evaluation), problem[3])
         for given, problem in zip(exact_risk.PROBLEMS, exact_risk.SIMULATED_PROBLEMS, strict=True)
     }
 
     def risk(problem, lr):
-        c0, c1, c2 = map(float, exact[problem])
+        c0, c1, c2 = map(float, exact[problem][0])
         return c0 - c1 * lr + c2 * lr**2
 
     result = check(
         risk,
         exact,
-        weights=lambda problem: exact_risk.ARGUMENTS[problem][3],
-        lr=lambda problem: float(exact[problem][1] / exact[problem][2]),  # a risk at its minimum does not see lr
-        evaluation=evaluation,
+        start=lambda problem: np.array(exact[problem][1], dtype=float),
+        procedure=lambda problem: float(exact[problem][0][1] / exact[problem][0][2]),  # at its minimum no risk sees lr
         num_tasks=8 * effort.num_small,
         seed=effort.seed,
         confidence=CONFIDENCE,

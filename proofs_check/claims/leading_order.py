@@ -55,7 +55,7 @@ def package_on_matrices(evaluation):
         curvature = k * r[2] + np.trace(sx @ sx) * (r[0] + s2)
         fresh = evaluation == "fresh"
         slope, size = (misfit[1], n**2 * p @ p) if fresh else (r[1], n**2 * p @ p + n * tau * np.trace(sx))
-        curve = asymptotic_risk(problem, w, evaluation)
+        curve = asymptotic_risk(replace(problem, evaluation=evaluation), w)
         pairs += [(curve.initial, r[0] + s2), (curve.optimal_lr, slope / (2 * size * curvature))]
         pairs.append((curve.c1 * curve.optimal_lr / 2, k * slope**2 / curvature))
     return same_numbers(pairs, tolerance=FLOAT64)
@@ -66,7 +66,7 @@ def claim_for(evaluation, number):
         return two_halves(size // 2, 2 * size, size, features=FEATURES, noise_var=NOISE_VAR, evaluation=evaluation)
 
     def package(problem, weights):
-        curve = asymptotic_risk(problem, weights, evaluation)
+        curve = asymptotic_risk(problem, weights)
         return {"initial": curve.initial, "optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
 
     a, g = sp.symbols("a g", positive=True)

@@ -65,7 +65,7 @@ def empirical(c, effort):
             check(
                 claim,
                 PROBLEMS,
-                weights=lambda problem: ARGUMENTS[problem][3],
+                start=lambda problem: ARGUMENTS[problem][3],
                 quantity="initial",
                 num_tasks=effort.num_small,
                 seed=effort.seed,

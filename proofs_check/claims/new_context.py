@@ -129,7 +129,7 @@ def empirical(c, effort):
         states = [(w * norm2, w**2 * norm2, w**2 * d)]
         for lr in steps:
             states.append(recursion([float(x) for x in c], n, k, d, norm2, s2, states[-1], lr))
-        found.append(simulate_steps(setting, steps, "new_context", effort.num_small, effort.seed + i))
+        found.append(simulate_steps(setting, steps, True, effort.num_small, effort.seed + i))
         claimed.append(np.array([risk(n, norm2, s2, state) for state in states]))
     return exact_verdict(found, claimed)
 

@@ -97,7 +97,7 @@ def claim_for(evaluation, coefficients):
 
         problem, weights = scaled(40, evaluation).problem(), 1 / 80
         lr = [float(value / (2 * unit(40, 40, 1, NOISE_VAR))) for value in THETA]
-        package = one_batch_risk(problem, weights, lr, evaluation)[-1]
+        package = one_batch_risk(problem, weights, lr)[-1]
         return both(
             falls_like_1_over_d(ORACLE_SIZES, [one_step(d) for d in ORACLE_SIZES]),
             falls_like_1_over_d(ORACLE_SIZES, [two_steps(d) for d in ORACLE_SIZES]),
@@ -108,7 +108,7 @@ def claim_for(evaluation, coefficients):
         settings = [scaled(d, evaluation) for d in effort.sizes]
         lr = [tuple(float(t / (2 * unit(d, d, 1, NOISE_VAR))) for t in THETA) for d in effort.sizes]
         found = [
-            simulate_steps(setting, steps, "one_batch", effort.num_large, effort.seed + i)
+            simulate_steps(setting, steps, False, effort.num_large, effort.seed + i)
             for i, (setting, steps) in enumerate(zip(settings, lr, strict=True))
         ]
         return limit_verdict(effort.sizes, found, float(claimed(c, settings[0], THETA)))

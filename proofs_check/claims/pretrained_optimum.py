@@ -15,8 +15,8 @@ from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, Verdict, both, identi
 from ttt_jax.problem import Pretraining
 from ttt_jax.theory.paper import proposition_5_2_weights
 from ttt_jax.theory.pretrained import pretrained_weights
+from ttt_jax.verdict.agreement import critical_z
 from ttt_jax.verdict.claim import POWER
-from ttt_jax.verdict.comparison import critical_z
 
 FEATURE_COV = sp.Matrix([[2, sp.Rational(1, 2)], [sp.Rational(1, 2), 1]])
 TASK_ROOT = sp.Matrix([[1, 0], [1, sp.Rational(1, 2)]])

@@ -122,7 +122,7 @@ def empirical(c, effort):
         return check(
             lambda n, k, d, task_norm2: float(formula(c, n, k, d, task_norm2 / d)[quantity]),
             problems,
-            weights="zero",
+            start="zero",
             quantity=quantity,
             num_tasks=effort.num_small,
             seed=effort.seed,

@@ -85,7 +85,7 @@ def empirical(c, effort):
     result = check(
         lambda n, d, task_norm2: float(formula(c, n, d, task_norm2)),
         problems,
-        weights=lambda problem: 0.0 * problem.task,
+        start=lambda problem: 0.0 * problem.task,
         num_tasks=effort.num_large,
         seed=effort.seed,
         confidence=CONFIDENCE,

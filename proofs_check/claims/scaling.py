@@ -51,7 +51,7 @@ def independent(c):
         one, other = (coefficients_of_oracle(setting(scale, evaluation)) for scale in (1, FACTOR))
         pairs += zip(scaled(c, FACTOR, one), other, strict=True)
         large = setting(FACTOR, evaluation)
-        curve = exact_risk(large.problem(), large.column("weight"), evaluation)
+        curve = exact_risk(large.problem(), large.column("weight"))
         package += zip((curve.c0, curve.c1, curve.c2), other, strict=True)
     return both(same_numbers(pairs), same_numbers(package, tolerance=FLOAT64))
 
@@ -67,7 +67,7 @@ def empirical(c, effort):
         check(
             constant(float(value)),
             [large.problem()],
-            weights=lambda problem: large.column("weight"),
+            start=lambda problem: large.column("weight"),
             quantity=key,
             num_tasks=effort.num_small,
             seed=effort.seed,

@@ -22,8 +22,8 @@ from ttt_jax.theory.risk import asymptotic_risk
 from ttt_jax.theory.several_steps import best_step_sizes, best_steps_fraction, best_steps_risk, one_batch_risk
 from ttt_jax.training.models import LinearAttention, Prompt, functional
 from ttt_jax.training.steps import ttt_step
+from ttt_jax.verdict.agreement import critical_z
 from ttt_jax.verdict.claim import POWER
-from ttt_jax.verdict.comparison import critical_z
 from ttt_jax.verdict.infinity import value_at_infinity
 
 STEPS, RATIO = 3, 2
@@ -76,8 +76,9 @@ def warm_errors(problem, weight):
     norm2 = float(problem.task @ problem.task)
     misfit, spread = norm2 * (1 - problem.n * weight) ** 2, problem.n * norm2 * problem.d * weight**2
     rho = best_polynomial(2.0, 3)[0]
-    reached = one_batch_risk(problem, weight, best_step_sizes(problem, 3), "same")[-1]
-    yield abs(best_steps_risk(problem, weight, 3, "same") / reached - 1)
+    same = replace(problem, evaluation="same")
+    reached = one_batch_risk(same, weight, best_step_sizes(problem, 3))[-1]
+    yield abs(best_steps_risk(same, weight, 3) / reached - 1)
     yield abs(best_steps_risk(problem, weight, 3) / (misfit + spread - (1 - rho) * misfit**2 / (misfit + spread)) - 1)
     yield abs(best_steps_risk(problem, weight, 1) / asymptotic_risk(problem, weight).optimal - 1)
 
