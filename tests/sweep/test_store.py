@@ -117,6 +117,7 @@ def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatc
 def test_a_pipe_in_the_way_is_refused(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(StoreError, match=f"{name}: must be a regular file"):
+        Store(tmp_path)
 
 
 def test_a_record_that_damage_hides_is_missed(tmp_path):
