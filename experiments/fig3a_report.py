@@ -150,7 +150,7 @@ def paired(rows: list[dict[str, Any]], other: str = "plain") -> list[Paired]:
         if gain.any():
             p_value = float(wilcoxon(gain).pvalue)
             better, worse = int((gain > 0).sum()), int((gain < 0).sum())
-            pairs.append(Paired(n, gain.mean(), half_interval(gain), better, worse, p_value))
+            pairs.append(Paired(n, float(gain.mean()), float(half_interval(gain)), better, worse, p_value))
     return pairs
 
 
@@ -233,7 +233,7 @@ def paper_reduction(n: int, below: float = 0.0) -> float:
         >>> f"{paper_reduction(1000):.2f} {paper_reduction(64):.1f}"
         '1.95 17.0'
     """
-    lengths, plain, tuned = list(PAPER["n"]), np.array(PAPER["plain"]), np.array(PAPER["TTT"])
+    lengths, plain, tuned = [int(n) for n in PAPER["n"]], np.array(PAPER["plain"]), np.array(PAPER["TTT"])
     return context_reduction(lengths, plain, tuned, plain[lengths.index(n)] - below)
 
 

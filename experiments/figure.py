@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import ttt_jax
-from ttt_jax import Comparison, Problem, RiskCurve, Verdict, agreement_table, compare, judge
+from ttt_jax import Comparison, GradientSteps, Problem, RiskCurve, Verdict, agreement_table, compare, judge
 from ttt_jax._internal.progress import progress_bar
 
 KEEP_AFTER_SECONDS = 60.0
@@ -142,6 +142,7 @@ def path_rows(
 ) -> list[dict[str, Any]]:
     """The rows of several steps, one for each from 1 on."""
     rows = []
+    assert isinstance(comparison.procedure, GradientSteps)
     for i, lr in enumerate(comparison.procedure.step_sizes, start=1):
         row = record(series, i, comparison, problem, step=i, drawn=(drawn or {}).get(i))
         rows.append(row | {"lr": lr, "approximate": row["asymptotic"]})

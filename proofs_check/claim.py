@@ -363,11 +363,12 @@ def simulate(
         *_, tally = run.tallies()
         if tally.num_nonfinite:
             raise ValueError(f"the risk of {tally.num_nonfinite} simulated tasks is not finite")
+        assert tally.moments is not None
         _SIMULATED[key] = Simulated(float(tally.moments.mean[0]), float(tally.moments.stderr[0]))
     return _SIMULATED[key]
 
 
-def exact_padded(problem: Problem, weights: np.ndarray, procedure: Any = "optimal") -> RiskCurve:
+def exact_padded(problem: Problem, weights: np.ndarray, procedure: GradientStep | str = "optimal") -> RiskCurve:
     """`exact_risk`, with fewer compilations."""
     return exact_risk(*padded(problem, weights), procedure)
 

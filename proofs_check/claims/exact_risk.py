@@ -27,7 +27,7 @@ from proofs_check.moments import (
 )
 from proofs_check.oracle import Group
 from ttt_jax.problem import Problem
-from ttt_jax.theory import exact_risk as exact_of
+from ttt_jax.theory import exact_risk
 from ttt_jax.verdict.claim import check
 
 COEFFICIENTS = (4, 4, 1, 1, 1, 1, 1, 2)
@@ -128,7 +128,7 @@ def claim_for(evaluation: str) -> Claim:
         package = same_numbers(
             (
                 (
-                    getattr(exact_of(replace(given, evaluation=evaluation), ARGUMENTS[given][3]), name),
+                    getattr(exact_risk(replace(given, evaluation=evaluation), ARGUMENTS[given][3]), name),
                     QQ.to_sympy(value),
                 )
                 for given, problem in zip(PROBLEMS, SIMULATED_PROBLEMS, strict=True)

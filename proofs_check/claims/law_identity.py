@@ -9,6 +9,7 @@ experiment can be drawn with O(d) random numbers: the sampler "law".
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import sympy as sp

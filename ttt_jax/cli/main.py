@@ -176,8 +176,8 @@ def run_risk(arguments: argparse.Namespace) -> int:
 
 
 def run_sweep(arguments: argparse.Namespace) -> int:
-    from ttt_jax._internal.processes import connect, is_leader
-    from ttt_jax.sweep.run import run as sweep
+    from ttt_jax._internal.processes import ProcessDied, connect, is_leader
+    from ttt_jax.sweep import run as sweep
     from ttt_jax.verdict.agreement import judge
 
     if arguments.parquet and not find_spec("pyarrow"):
@@ -197,7 +197,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     def work() -> int:
         try:
             rows = sweep.run_sweep(arguments.spec, arguments.out, resume=arguments.resume, plugins=arguments.plugin)
-        except (KeyboardInterrupt, sweep.ProcessDied) as error:
+        except (KeyboardInterrupt, ProcessDied) as error:
             message = f"{str(error) or 'interrupted'}; go on with: {command}"
             print(f"ttt-jax sweep: {message}", file=sys.stderr, flush=True)
             return 130 if isinstance(error, KeyboardInterrupt) else 1
@@ -295,7 +295,9 @@ def _procedure(arguments: argparse.Namespace) -> Procedure:
     from ttt_jax.procedures import make_procedure
 
     lr = _lr(arguments.lr)
-    given = {"name": "step"} if arguments.procedure is None else _inline("--procedure", arguments.procedure)
+    given: dict[str, Any] = (
+        {"name": "step"} if arguments.procedure is None else _inline("--procedure", arguments.procedure)
+    )
     if given.get("name") in ("step", "folds"):
         given["lr"] = lr
     elif arguments.lr != "optimal":

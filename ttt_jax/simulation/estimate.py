@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -128,10 +128,40 @@ class JointEstimate:
         return float(weights @ means), math.sqrt(max(float(weights @ self.covariance @ weights), 0.0))
 
 
+@overload
 def estimate_risk(
     problem: Problem,
     start: Any,
-    procedure: Procedure | float | tuple[Procedure | float, ...],
+    procedure: tuple[Procedure | float, ...],
+    *,
+    num_tasks: int = ...,
+    seed: int = ...,
+    sampler: str = ...,
+    x64: bool = ...,
+    target_relative_stderr: float | None = ...,
+    block_size: int | None = ...,
+    num_queries: int = ...,
+    progress: bool = ...,
+) -> JointEstimate: ...
+@overload
+def estimate_risk(
+    problem: Problem,
+    start: Any,
+    procedure: Procedure | float,
+    *,
+    num_tasks: int = ...,
+    seed: int = ...,
+    sampler: str = ...,
+    x64: bool = ...,
+    target_relative_stderr: float | None = ...,
+    block_size: int | None = ...,
+    num_queries: int = ...,
+    progress: bool = ...,
+) -> Estimate: ...
+def estimate_risk(
+    problem: Problem,
+    start: Any,
+    procedure: Any,
     *,
     num_tasks: int = 20_000,
     seed: int = 0,
@@ -235,7 +265,8 @@ def estimate_curve(
     mean, covariance = tally.moments.mean, tally.moments.covariance / tally.moments.count
     if tally.num_nonfinite:
         mean, covariance = mean * np.nan, covariance * np.nan
-    return RiskCurve(*mean.tolist(), covariance)
+    c0, c1, c2 = mean.tolist()
+    return RiskCurve(c0, c1, c2, covariance)
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,22 +56,23 @@ class _Draw:
             return draw_rows(key, rows, task, law, scaled.features)
 
         if self.folds:
-            prompt = fold_prompts(*pairs(key_context, self.n + self.k), self.folds)
+            x, y = pairs(key_context, self.n + self.k)
+            prompt = fold_prompts(x, y, self.folds)
             context = prompt.context_x[0], prompt.context_y[0]
         else:
             context = pairs(key_context, self.n)
-            prompt = Prompt(*context, *pairs(key_train, self.k))
+            prompt = _prompt(context, pairs(key_train, self.k))
 
         def prompt_at(i):
             if not self.new_context:
                 return prompt
             new = pairs(jax.random.fold_in(key_context, i), self.n)
-            return Prompt(*new, *pairs(jax.random.fold_in(key_train, i), self.k))
+            return _prompt(new, pairs(jax.random.fold_in(key_train, i), self.k))
 
         trained = self.train(params, arguments, prompt_at)
         seen = context if self.n_inference == 0 else pairs(key_fresh, self.n_inference, scaled.inference)
         query_x, _ = pairs(jax.random.fold_in(key_fresh, 2), self.num_queries, scaled.query)
-        query = Prompt(*seen, query_x, query_x @ task)
+        query = _prompt(seen, (query_x, query_x @ task))
 
         def risk(params):
             return ttt_loss(self.model, params, query) / self.num_queries + scaled.query.noise_var
@@ -79,7 +80,7 @@ class _Draw:
         risks = jax.lax.map(risk, trained)
         if not self.held_out:
             return risks
-        held = Prompt(*context, *pairs(jax.random.fold_in(key_fresh, 1), self.held_out))
+        held = _prompt(context, pairs(jax.random.fold_in(key_fresh, 1), self.held_out))
         stop = jnp.argmin(jax.lax.map(lambda params: ttt_loss(self.model, params, held), trained))
         return jnp.concatenate([risks, jnp.stack([risks[stop], stop.astype(risks.dtype)])])
 
@@ -100,13 +101,18 @@ def prompt_sampler(
         raise NotApplicable("rescale must be False for a model that is not linear attention")
     folds, held_out = getattr(procedure, "folds", 0), getattr(procedure, "held_out", 0)
     own = isinstance(problem.evaluation, Inference) and problem.evaluation.n is not None
-    fresh = procedure.context(problem) if folds and not own else law.n
+    fresh = procedure.context(problem) if folds and not own else law.n or 0
     n_inference = 0 if law.context == "same" else fresh
     new_context = getattr(procedure, "new_context", False)
     draw = _Draw(model, train, problem.n, problem.k, n_inference, num_queries, new_context, folds, held_out)
     units = np.ones(values + (2 if held_out else 0))
     held = (folds or 1) * (problem.n + problem.k) + n_inference + num_queries + held_out
     return Sampler(draw, arguments, units, held, values)
+
+
+def _prompt(context: tuple, query: tuple) -> Prompt:
+    (context_x, context_y), (query_x, query_y) = context, query
+    return Prompt(context_x, context_y, query_x, query_y)
 
 
 @samplers.prompts.register
@@ -138,7 +144,7 @@ def _optimizer(procedure: Optimizer, problem: Problem, model: Model, num_queries
 class _OneStep:
     model: Model
 
-    def __call__(self, params: PyTree, lr: Float[Array, ""], prompt_at: Callable) -> PyTree:
+    def __call__(self, params: PyTree, lr: Any, prompt_at: Callable) -> PyTree:
         return jax.tree.map(lambda p: p[None], ttt_step(self.model, params, prompt_at(0), lr))
 
 
@@ -148,7 +154,7 @@ class _Steps:
     num_steps: int
     optimizer: Any
 
-    def __call__(self, params: PyTree, lr: Float[Array, " T"] | None, prompt_at: Callable) -> PyTree:
+    def __call__(self, params: PyTree, lr: Any, prompt_at: Callable) -> PyTree:
         optimizer = optax.sgd(lambda i: lr[i]) if self.optimizer is None else self.optimizer
 
         def step(carry, i):

@@ -47,13 +47,14 @@ def unseen_variance(problem: Problem, weights: np.ndarray, procedure: GradientSt
     """
     if problem.dof is not None and problem.dof <= (24 if problem.inference.context == "same" else 16):
         return 1.0  # the variance is infinite: the risk has degree 8 or 12 in the features of one row
-    procedure = as_procedure(procedure)
+    step = as_procedure(procedure)
+    assert isinstance(step, GradientStep)
     at_once = max(1, MAX_NORMALS // problem.d)
     draws = max(MIN_DRAWS, min(NUM_DRAWS, at_once))
     rng = np.random.default_rng(0)
     with np.errstate(all="ignore"):
         parts = [
-            _weighted_risks(problem, weights, procedure, min(at_once, draws - start), rng)
+            _weighted_risks(problem, weights, step, min(at_once, draws - start), rng)
             for start in range(0, draws, at_once)
         ]
         log_weight, risk = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -64,7 +65,7 @@ def _weighted_risks(
     problem: Problem, weights: np.ndarray, procedure: GradientStep, size: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
     """The logarithms of the weights of `size` draws, and their risks; memory grows with size * d."""
-    law, lr, same = problem.inference, procedure.lr, problem.inference.context == "same"
+    law, lr, same = problem.inference, float(procedure.lr), problem.inference.context == "same"
     log_weight = np.zeros(size)
     scale = math.sqrt(problem.noise_var + mean_square(problem)) or 1.0
     train = linalg.sqrt(problem.feature_cov), math.sqrt(problem.noise_var) / scale
@@ -104,6 +105,7 @@ def _weighted_risks(
     v = summary(task - linalg.apply(weights, u), problem.k, train, 8, 4)
     u_eval, factor = u, 1.0
     if not same:
+        assert law.n is not None and law.noise_var is not None  # noqa: PT018
         context = linalg.sqrt(law.feature_cov), math.sqrt(law.noise_var) / scale
         u_eval, factor = summary(task, law.n, context, 8, 4), problem.n / law.n if law.rescale else 1.0
     seen = u_eval if procedure.right is None else linalg.apply(procedure.right, u_eval)

@@ -331,7 +331,7 @@ def _evaluation(key: str, value: Any) -> str | dict:
 def _procedure(key: str, value: Any) -> dict:
     """A name, or a table of a name and parameters."""
     table = {"name": value} if isinstance(value, str) else _table(key, value)
-    choice(f"{key}.name", table.get("name"), tuple(PROCEDURES))
+    choice(f"{key}.name", table.get("name", ""), tuple(PROCEDURES))
     if "lr" in table:
         raise ValueError(f"{key}.lr is not a parameter here: it is grid.lr")
     return table

@@ -110,7 +110,7 @@ def risk_coefficients(
         (1.0, 512.0, 369152.0)
     """
     if inference is None:
-        inference = AtInference(n, feature_cov, noise_var, feature_cov, noise_var, 1.0)
+        inference = AtInference(n, feature_cov, noise_var, feature_cov, noise_var, jnp.ones(()))
     # The coefficients have degree 2, 4 and 6 in (b, s): unit scale keeps them inside the range of float32.
     square = task @ task + noise_var
     scale = jnp.where(square > 0, square, 1.0)

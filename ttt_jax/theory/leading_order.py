@@ -59,7 +59,7 @@ def asymptotic_coefficients(
         0.6666666269302368
     """
     if inference is None:
-        inference = AtInference(n, feature_cov, noise_var, feature_cov, noise_var, 1.0)
+        inference = AtInference(n, feature_cov, noise_var, feature_cov, noise_var, jnp.ones(()))
     d = len(task)
     matrices = feature_cov, inference.feature_cov, inference.query_feature_cov, weights, left, right
     is_dense = any(jnp.ndim(matrix) == 2 for matrix in matrices if matrix is not None)

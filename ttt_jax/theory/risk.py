@@ -7,18 +7,35 @@ A formula for a procedure is a function registered by its type: `@exact.register
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from ttt_jax._internal.validate import weights_array
 from ttt_jax.problem import NotApplicable, Problem
-from ttt_jax.procedures import Procedure, as_procedure
+from ttt_jax.procedures import Folds, GradientStep, GradientSteps, Optimizer, Procedure, as_procedure
 from ttt_jax.risk_curve import RiskCurve, RiskPath
 
 __all__ = ["asymptotic_risk", "exact_risk"]
 
 
+@overload
+def exact_risk(
+    problem: Problem,
+    start: Any,
+    procedure: GradientStep | Folds | float | str = ...,
+    *,
+    num_tasks: int = ...,
+    seed: int = ...,
+) -> RiskCurve: ...
+@overload
+def exact_risk(
+    problem: Problem, start: Any, procedure: GradientSteps | Optimizer, *, num_tasks: int = ..., seed: int = ...
+) -> RiskPath: ...
+@overload
+def exact_risk(
+    problem: Problem, start: Any, procedure: Procedure | float | str, *, num_tasks: int = ..., seed: int = ...
+) -> RiskCurve | RiskPath: ...
 def exact_risk(
     problem: Problem,
     start: Any,
@@ -63,6 +80,23 @@ def exact_risk(
     return exact(procedure, problem, weights, num_tasks, seed)
 
 
+@overload
+def asymptotic_risk(
+    problem: Problem,
+    start: Any,
+    procedure: GradientStep | Folds | float | str = ...,
+    *,
+    num_tasks: int = ...,
+    seed: int = ...,
+) -> RiskCurve: ...
+@overload
+def asymptotic_risk(
+    problem: Problem, start: Any, procedure: GradientSteps | Optimizer, *, num_tasks: int = ..., seed: int = ...
+) -> RiskPath: ...
+@overload
+def asymptotic_risk(
+    problem: Problem, start: Any, procedure: Procedure | float | str, *, num_tasks: int = ..., seed: int = ...
+) -> RiskCurve | RiskPath: ...
 def asymptotic_risk(
     problem: Problem,
     start: Any,

@@ -39,16 +39,17 @@ def average_over_tasks(
     factors = {
         name: linalg.simplest(matrix) for name in ("left", "right") if (matrix := getattr(procedure, name)) is not None
     }
-    weights, feature_cov, law = linalg.simplest(weights), linalg.simplest(problem.feature_cov), at_inference(problem)
-    matrices = weights, feature_cov, law.feature_cov, law.query_feature_cov, *factors.values()
+    weights, feature_cov = linalg.simplest(weights), linalg.simplest(problem.feature_cov)
+    law: Any = at_inference(problem)
+    matrices: list[np.ndarray] = [weights, feature_cov, law.feature_cov, law.query_feature_cov, *factors.values()]
     # In units of 4^i for x^2 and 4^j for y^2 no value is far from one, and powers of two change no digit.
     i, j = _units(problem)
     task = _scaled(problem.task, i - j)
     parameters = np.ldexp(feature_cov, -2 * i), math.ldexp(problem.noise_var, -2 * j), np.ldexp(weights, 2 * i)
     features = (np.ldexp(cov, -2 * i) for cov in (law.feature_cov, law.query_feature_cov))
     noises = (math.ldexp(noise, -2 * j) for noise in (law.noise_var, law.query_noise_var))
-    fields = ("feature_cov", "query_feature_cov", "noise_var", "query_noise_var")
-    law = law._replace(**dict(zip(fields, (*features, *noises), strict=True)))
+    names = ("feature_cov", "query_feature_cov", "noise_var", "query_noise_var")
+    law = law._replace(**dict(zip(names, (*features, *noises), strict=True)))
     quadrature = _quadrature(task, isotropic=all(a.ndim == 0 for a in matrices), num_tasks=num_tasks)
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
         tasks, probabilities = quadrature or (draw_tasks(task, num_tasks, seed_integer(seed)), None)

@@ -315,7 +315,7 @@ def _simulated(
     """The means after each procedure, their covariance, and whether it is reliable."""
     if simulate is estimate_risk:
         joint = estimate_risk(problem, start, tuple(procedures), num_tasks=num_tasks, seed=seed)
-        found, covariance = joint.estimates, joint.covariance
+        found, covariance = list(joint.estimates), joint.covariance
     else:
         found = [simulate(problem, start, one, num_tasks=num_tasks, seed=seed + i) for i, one in enumerate(procedures)]
         covariance = np.diag([float(np.atleast_1d(one.stderr)[-1]) ** 2 for one in found])
@@ -400,7 +400,7 @@ def _off_power_law(rows: Sequence[CheckRow]) -> float:
     return max(abs(size[1] - np.interp(d[1], d[::2], size[::2])) for size in nk)
 
 
-def _of_theory(quantity: str, curve: RiskCurve | RiskPath, lr: float | None) -> float:
+def _of_theory(quantity: str, curve: RiskCurve | RiskPath, lr: Any) -> float:
     if isinstance(curve, RiskPath):
         return {"initial": curve.initial, "risk": curve.final, "gain": curve.initial - curve.final}[quantity]
     return {
@@ -411,7 +411,7 @@ def _of_theory(quantity: str, curve: RiskCurve | RiskPath, lr: float | None) -> 
     }[quantity]
 
 
-def _errors_of_theory(quantity: str, curve: RiskCurve | RiskPath, lr: float | None) -> tuple[float, float]:
+def _errors_of_theory(quantity: str, curve: RiskCurve | RiskPath, lr: Any) -> tuple[float, float]:
     """The standard error of `_of_theory`, and its rounding error; a gain is rounded like the risk it is part of."""
     exact = _of_theory(quantity, curve, lr)
     rounding = ROUNDING * max(abs(exact), 1e-4 * curve.initial if quantity == "gain" else 0.0)
@@ -428,7 +428,7 @@ def _errors_of_theory(quantity: str, curve: RiskCurve | RiskPath, lr: float | No
 
 
 def _of_estimates(
-    quantity: str, mean: Float[np.ndarray, " P"], covariance: Float[np.ndarray, "P P"], lr: float | None, claimed: float
+    quantity: str, mean: Float[np.ndarray, " P"], covariance: Float[np.ndarray, "P P"], lr: Any, claimed: float
 ) -> tuple[float, float]:
     """The quantity and its standard error from simulations at the multiples of lr that it needs.
 
@@ -445,7 +445,7 @@ def _of_estimates(
     return float(value), math.sqrt(max(float(direction @ covariance @ direction), 0.0))
 
 
-def _claimed(claim: Any, problem: Problem, start: Any, lr: float | None) -> float:
+def _claimed(claim: Any, problem: Problem, start: Any, lr: Any) -> float:
     numbers = {
         "n": problem.n,
         "k": problem.k,

@@ -58,7 +58,7 @@ class Comparison:
         if self.estimate is None or self.exact is None:
             return None
         mean, exact = _at(self.estimate.mean, step), self._risk(self.exact, step)
-        sampled = self.exact.stderr(self.lr) if isinstance(self.exact, RiskCurve) else 0.0
+        sampled = self.exact.stderr(self.lr or 0.0) if isinstance(self.exact, RiskCurve) else 0.0
         stderr = math.hypot(_at(self.estimate.stderr, step), sampled, FLOAT32_ROUNDING * mean)
         if mean == exact:
             return 0.0
@@ -74,7 +74,8 @@ class Comparison:
             unit: what risks are divided by.
             step: of several, after which one; the last by default.
         """
-        estimate, after = self.estimate, {"exact": None, "asymptotic": None}
+        estimate = self.estimate
+        after: dict[str, float | None] = {"exact": None, "asymptotic": None}
         for name in after:
             if (curve := getattr(self, name)) is not None:
                 after[name] = finite_or_none(self._risk(curve, step) / unit)
