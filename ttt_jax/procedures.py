@@ -236,7 +236,7 @@ def has_free_lr(procedure: Procedure) -> bool:
     return getattr(procedure, "lr", None) == "optimal"
 
 
-def with_lr(procedure: Procedure, lr: float) -> Procedure:
+def with_lr(procedure: Any, lr: float) -> Any:
     """The procedure with this step size."""
     return replace(procedure, lr=lr)
 

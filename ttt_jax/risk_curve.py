@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -63,7 +64,7 @@ class RiskCurve:
 
     def after(self, procedure: Procedure | float | str) -> float:
         """Risk after the procedure, at its step size or, if that is free, at the optimal one."""
-        lr = as_procedure(procedure).lr
+        lr: Any = getattr(as_procedure(procedure), "lr", "optimal")
         return self.optimal if lr == "optimal" else self.at(lr)
 
     def stderr(self, lr: float) -> float:

@@ -24,9 +24,8 @@ from ttt_jax.training.steps import ttt_loss
 @samplers.rows.register
 def _rows(procedure: Folds, problem: Problem, units: Units) -> Sampler:
     total = problem.n + problem.k
-    n, law = procedure.context(problem), problem.inference
-    given = isinstance(problem.evaluation, Inference) and problem.evaluation.n is not None
-    n_fresh = problem.evaluation.n if given else n
+    n, law, own = procedure.context(problem), problem.inference, problem.evaluation
+    n_fresh = own.n if isinstance(own, Inference) and own.n else n
     scale = n / n_fresh if law.rescale and law.context == "fresh" else 1.0
     lr = None if has_free_lr(procedure) else units.lr(procedure.lr)
     sizes = units.risk * (units.lr(1.0) ** np.arange(3.0) if lr is None else np.ones(1))

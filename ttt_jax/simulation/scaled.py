@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,7 @@ def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
     if isinstance(task, GaussianTasks):
         task_root = jnp.asarray(unit * as_rows(linalg.sqrt(task.cov), d), dtype)
         task = task.mean
-    law = problem.inference
+    law: Any = problem.inference
     covs = [problem.feature_cov, problem.feature_cov if law.context == "same" else law.feature_cov]
     roots = [as_rows(linalg.sqrt(cov), d) / math.sqrt(m) for cov in (*covs, law.query_feature_cov)]
     if any(root.ndim == 2 for root in roots[:2]):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
 
 from ttt_jax._internal import linalg
 from ttt_jax.problem import Problem
@@ -23,12 +23,12 @@ class AtInference(NamedTuple):
         scale: factor on the summary u = X'y of the context.
     """
 
-    n: Float[Array, ""]
-    feature_cov: Float[Array, ...]
-    noise_var: Float[Array, ""]
-    query_feature_cov: Float[Array, ...]
-    query_noise_var: Float[Array, ""]
-    scale: Float[Array, ""]
+    n: ArrayLike
+    feature_cov: ArrayLike
+    noise_var: ArrayLike
+    query_feature_cov: ArrayLike
+    query_noise_var: ArrayLike
+    scale: ArrayLike
 
 
 def at_inference(problem: Problem) -> AtInference:
@@ -38,10 +38,9 @@ def at_inference(problem: Problem) -> AtInference:
         >>> at_inference(Problem(n=5, k=1, task=[0.6, 0.8])).n
         5
     """
-    law = problem.inference
+    law: Any = problem.inference
     n, feature_cov, noise_var = problem.n, problem.feature_cov, problem.noise_var
     if law.context == "fresh":
-        assert law.n is not None
         n, feature_cov, noise_var = law.n, law.feature_cov, law.noise_var
     feature_cov, query = (linalg.simplest(np.asarray(cov)) for cov in (feature_cov, law.query_feature_cov))
     return AtInference(n, feature_cov, noise_var, query, law.query_noise_var, problem.n / n if law.rescale else 1.0)
