@@ -52,7 +52,8 @@ def one_step(procedure: GradientStep, problem: Problem, weights: np.ndarray, num
 
 def _mean_initial_risk(problem: Problem, weights: np.ndarray) -> float:
     """E c0 over b ~ N(mean, cov): c0 is b'A b + const, and E b'A b = mean'A mean + tr(A cov)."""
-    tasks, d, law = problem.task, problem.d, at_inference(problem)
+    tasks, d = problem.task, problem.d
+    law: Any = at_inference(problem)
     matrices = law.feature_cov, law.query_feature_cov, weights, tasks.cov
     is_dense = max(np.ndim(a) for a in matrices) == 2
     with jax.enable_x64(True):
