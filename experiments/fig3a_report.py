@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +72,7 @@ def curve(rows: list[dict[str, Any]], method: str) -> tuple[list[int], np.ndarra
     return lengths, np.array([[np.mean(cell) for cell in row] for row in cells])
 
 
-def rows_needed(lengths: list[int], accuracy: np.ndarray, level: float) -> float:
+def rows_needed(lengths: Sequence[float], accuracy: np.ndarray, level: float) -> float:
     """The length at which the curve first reaches the level, interpolated in log n; nan if it never does.
 
     A curve that is there at its first length counts as reaching it there.
@@ -90,7 +91,7 @@ def rows_needed(lengths: list[int], accuracy: np.ndarray, level: float) -> float
     return float(lengths[i - 1] * (lengths[i] / lengths[i - 1]) ** share)
 
 
-def context_reduction(lengths: list[int], plain: np.ndarray, other: np.ndarray, level: float) -> float:
+def context_reduction(lengths: Sequence[float], plain: np.ndarray, other: np.ndarray, level: float) -> float:
     """n_plain / n_other at equal accuracy: how much shorter the context may be, a lower bound where n_other = 1.
 
     Example:
