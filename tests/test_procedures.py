@@ -110,7 +110,7 @@ def test_every_procedure_is_made_by_name():
                 {"optimizer": name, "learning_rate": 0.1, "num_steps": 3},
                 f"optimizer must be the name of an optax optimiser such as 'adam', got '{name}'",
             )
-            for name in ("global_norm", "chain", "Params", "__doc__", "projections")
+            for name in ("constant_schedule", "chain", "Params", "__doc__", "projections")
         ),
         ("optimizer", {"optimizer": "adam"}, "learning_rate must be a finite number, got None"),
         ("optimizer", {"optimizer": "adam", "learning_rate": "x"}, "learning_rate must be a finite number, got 'x'"),
