@@ -226,9 +226,18 @@ def _named_optimizer(parameters: dict[str, Any]) -> dict[str, Any]:
     import optax
 
     rate, name = parameters.pop("learning_rate", None), parameters.get("optimizer")
-    if not isinstance(name, str) or not callable(getattr(optax, name, None)) or name.startswith("_"):
-        raise ValueError(f"optimizer must be the name of an optax optimiser such as 'adam', got {name!r}")
-    return parameters | {"optimizer": getattr(optax, name)(finite_number("learning_rate", rate))}
+    make = getattr(optax, name, None) if isinstance(name, str) else None
+    refused = ValueError(f"optimizer must be the name of an optax optimiser such as 'adam', got {name!r}")
+    if not callable(make):
+        raise refused
+    rate = finite_number("learning_rate", rate)
+    try:
+        optimizer = make(rate)
+    except (AttributeError, TypeError, ValueError):  # optax has other functions too
+        raise refused from None
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise refused
+    return parameters | {"optimizer": optimizer}
 
 
 def has_free_lr(procedure: Procedure) -> bool:

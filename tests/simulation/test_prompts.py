@@ -42,27 +42,28 @@ TASKS = GaussianTasks([0.6, -0.4, 0.5], 0.1)
 FIRST = np.array([1.0, 0.0, 0.0])
 """Variances of a query of signs along one axis: its squared error is the same for every draw, as if integrated out."""
 
-ON_ONE_BATCH = (
-    GradientStep(1e-3),
-    Folds(2, 5e-4),
-    GradientSteps([1e-3, 5e-4, 2e-3]),
-    Optimizer(optax.adam(0.01), 4),
-    Optimizer(optax.sgd(4e-3, momentum=0.9), 5, held_out=9),
-)
-ON_NEW_CONTEXTS = (
-    GradientSteps([1e-3, 5e-4, 2e-3], new_context=True),
-    Optimizer(optax.adamw(0.01), 3, new_context=True, held_out=3),
-)
-
 
 @pytest.mark.parametrize(
     ("evaluation", "procedures"),
     [
-        (Inference("same", query_feature_cov=FIRST), ON_ONE_BATCH),
-        (Inference(query_feature_cov=FIRST), ON_ONE_BATCH + ON_NEW_CONTEXTS),
+        (
+            Inference("same", query_feature_cov=FIRST),
+            (
+                GradientStep(1e-3),
+                Folds(2, 5e-4),
+                GradientSteps([1e-3, 5e-4, 2e-3]),
+                Optimizer(optax.sgd(4e-3, momentum=0.9), 5, held_out=9),
+            ),
+        ),
+        (Inference(query_feature_cov=FIRST), (GradientStep(1e-3), Folds(2, 5e-4))),
         (
             Inference(n=13, feature_cov=SX @ SX, noise_var=0.7, query_feature_cov=4 * FIRST, query_noise_var=0.3),
-            ON_ONE_BATCH + ON_NEW_CONTEXTS,
+            (
+                Folds(2, 5e-4),
+                Optimizer(optax.adam(0.01), 4),
+                GradientSteps([1e-3, 5e-4, 2e-3], new_context=True),
+                Optimizer(optax.adamw(0.01), 3, new_context=True, held_out=3),
+            ),
         ),
     ],
     ids=["same", "fresh", "law at inference"],
