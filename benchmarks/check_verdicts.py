@@ -74,7 +74,7 @@ def verdicts(grid: dict, *, known_rate: bool) -> dict[float, Counter]:
             result = check(
                 lambda d: factor * QUANTITIES[quantity](claimed[d]),  # noqa: B023
                 [problems[d] for d in sizes],
-                weights=0.0,
+                start=0.0,
                 quantity=quantity,
                 approximate=True,
                 rate=1.0 if known_rate else None,

@@ -19,7 +19,7 @@ small = [ttt.Problem(n, k, task=np.ones(4) / 2) for n, k in ((40, 8), (60, 4))]
 
 for name, factor in (("wrong", k / (k + d)), ("Theorem 4.5", k / (k + d + 1))):
     gain = factor * n**2 / (n**2 + 4 * n + 3 + d)
-    result = ttt.check(gain, small, weights="zero", quantity="gain")
+    result = ttt.check(gain, small, start="zero", quantity="gain")
     print(f"--- {name}: {'passes' if result else 'is refuted'}\n{result}\n")
 
 

@@ -42,6 +42,6 @@ def test_a_notebook_shows_the_figures():
 
 
 def test_figure_of_a_check_without_error_is_refused():
-    result = check(lambda: 1.0, [Problem(1, 1, [1.0])], weights="zero", quantity="initial", num_tasks=0)
+    result = check(lambda: 1.0, [Problem(1, 1, [1.0])], start="zero", quantity="initial", num_tasks=0)
     with pytest.raises(ValueError, match="no error to draw"):
         draw_check(result)

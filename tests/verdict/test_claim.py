@@ -3,10 +3,13 @@
 from functools import partial
 from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import sympy as sp
 
+from ttt_jax import Folds, GradientSteps, LinearAttention, Optimizer, functional
 from ttt_jax.problem import GaussianTasks, Problem
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import estimate_risk
@@ -39,7 +42,7 @@ def of_theorem_4_5(field, factor=1.0):
 @pytest.mark.parametrize("quantity", ["gain", "optimal_lr", "initial"])
 def test_an_exact_claim_passes_and_one_off_by_five_percent_does_not(quantity):
     right, wrong = (
-        check(of_theorem_4_5(quantity, factor), PROBLEMS, weights="zero", quantity=quantity, num_tasks=40_000)
+        check(of_theorem_4_5(quantity, factor), PROBLEMS, start="zero", quantity=quantity, num_tasks=40_000)
         for factor in (1.0, 1.05)
     )
     assert right.exact_ok
@@ -52,22 +55,25 @@ def test_an_exact_claim_passes_and_one_off_by_five_percent_does_not(quantity):
 def test_sympy_claims():
     gain = 4 * LR * K * N**2 * NORM2**2 - 4 * LR**2 * K * (K + D + 1) * N**2 * (N**2 + 4 * N + 3 + D) * NORM2**3
     problems = [Problem(6, 9, np.ones(3)), Problem(2, 4, [2.0])]
-    assert check(gain, problems, weights="zero", quantity="gain", lr=1e-4, num_tasks=0).exact_ok
-    assert not check(1.001 * gain, problems, weights="zero", quantity="gain", lr=1e-4, num_tasks=0)
+    assert check(gain, problems, start="zero", quantity="gain", procedure=1e-4, num_tasks=0).exact_ok
+    assert not check(1.001 * gain, problems, start="zero", quantity="gain", procedure=1e-4, num_tasks=0)
 
 
 @pytest.mark.parametrize("noise_var", [0.0, 0.3])
 @pytest.mark.parametrize(("a", "g"), [(0.5, 2.0), (2.0, 0.5), (1.0, 8.0)])
 @pytest.mark.parametrize("evaluation", ["fresh", "same"])
 def test_a_leading_order_passes_and_a_wrong_constant_does_not(a, g, noise_var, evaluation):
-    sizes = [Problem(round(a * d), round(g * d), np.ones(d) / np.sqrt(d), noise_var=noise_var) for d in (64, 128, 256)]
+    sizes = [
+        Problem(round(a * d), round(g * d), np.ones(d) / np.sqrt(d), noise_var=noise_var, evaluation=evaluation)
+        for d in (64, 128, 256)
+    ]
 
     def verdict(factor):
         def claim(problem, weights):
-            curve = asymptotic_risk(problem, weights, evaluation)
+            curve = asymptotic_risk(problem, weights)
             return factor * (curve.initial - curve.optimal)
 
-        return check(claim, sizes, quantity="gain", evaluation=evaluation, approximate=True, rate=1, num_tasks=0)
+        return check(claim, sizes, quantity="gain", approximate=True, rate=1, num_tasks=0)
 
     right = verdict(1.0)
     assert right
@@ -99,7 +105,7 @@ def test_context_lengths_far_below_d_are_not_refused():
     def verdict(factor, *sizes, rate=None):
         problems = [Problem(round(d**0.5), 1000 * d, np.eye(1, d)[0]) for d in sizes]
         return check(
-            lambda n, d: factor * d / (n**2 + d), problems, weights="zero", approximate=True, rate=rate, num_tasks=0
+            lambda n, d: factor * d / (n**2 + d), problems, start="zero", approximate=True, rate=rate, num_tasks=0
         )
 
     small = 64, 256, 1024
@@ -188,8 +194,8 @@ def test_an_approximate_claim_against_simulation():
 
 
 def test_simulations_without_noise_are_judged_by_the_resolution_of_the_extrapolation():
-    def noiseless(problem, weights, lr, **options):
-        return SimpleNamespace(mean=exact_risk(problem, weights).at(lr), stderr=1e-12)
+    def noiseless(problem, weights, procedure, **options):
+        return SimpleNamespace(mean=exact_risk(problem, weights).after(procedure), stderr=1e-12)
 
     sizes = [isotropic(d) for d in (64, 128, 256)]
     for exact in (exact_risk, None):
@@ -197,7 +203,9 @@ def test_simulations_without_noise_are_judged_by_the_resolution_of_the_extrapola
             result = check(
                 leading_order(factor),
                 sizes,
-                lr=lambda problem: exact_risk(problem, starting_weights("pretrained", problem, problem.n)).optimal_lr,
+                procedure=lambda problem: (
+                    exact_risk(problem, starting_weights("pretrained", problem, problem.n)).optimal_lr
+                ),
                 approximate=True,
                 exact=exact,
                 simulate=noiseless,
@@ -210,19 +218,19 @@ def test_a_right_optimal_step_passes_at_a_step_that_hardly_shows_it():
     def optimal_lr(factor):
         return lambda n, k, d: factor * theorem_4_5(n, k, d).optimal_lr
 
-    def simulated(problem, weights, lr, *, seed, **options):
+    def simulated(problem, weights, procedure, *, seed, **options):
         curve = theorem_4_5(problem.n, problem.k, problem.d)
         noise = 0.01 * np.random.default_rng(seed).standard_normal()
-        return SimpleNamespace(mean=curve.at(lr) + noise, stderr=0.01)
+        return SimpleNamespace(mean=curve.after(procedure) + noise, stderr=0.01)
 
     def refused(factor, lr):
         results = [
-            check(optimal_lr(factor), problems, quantity="optimal_lr", lr=lr, seed=3 * seed, **options)
+            check(optimal_lr(factor), problems, quantity="optimal_lr", procedure=lr, seed=3 * seed, **options)
             for seed in range(200)
         ]
         return sum(result.empirical_ok is False for result in results)
 
-    problems, options = [Problem(8, 16, np.ones(4) / 2)], {"weights": "zero", "simulate": simulated}
+    problems, options = [Problem(8, 16, np.ones(4) / 2)], {"start": "zero", "simulate": simulated}
     optimum = theorem_4_5(8, 16, 4).optimal_lr
     for share in (1, 0.1, 0.01):
         assert refused(1.0, share * optimum) <= 7  # 2 expected of 200 at confidence 0.99
@@ -231,7 +239,7 @@ def test_a_right_optimal_step_passes_at_a_step_that_hardly_shows_it():
 
 def test_a_heavy_tail_is_not_judged():
     problem = Problem(1, 2, [1.0])
-    result = check(of_theorem_4_5("gain"), [problem], weights="zero", quantity="gain", num_tasks=2000, seed=2400)
+    result = check(of_theorem_4_5("gain"), [problem], start="zero", quantity="gain", num_tasks=2000, seed=2400)
     assert abs(result.rows[0].z) > result.critical  # a right claim, rejected by a standard error that is too small
     assert not result.rows[0].stderr_reliable
     assert result.empirical_ok is None
@@ -244,8 +252,8 @@ def test_a_simulation_without_a_standard_error_is_not_judged():
         result = check(
             lambda: 2.0,
             PROBLEMS,
-            weights=0.0,
-            lr=0.0,
+            start=0.0,
+            procedure=0.0,
             exact=None,
             simulate=lambda *args, stderr=stderr, **options: SimpleNamespace(mean=0.0, stderr=stderr),
         )
@@ -253,8 +261,8 @@ def test_a_simulation_without_a_standard_error_is_not_judged():
 
 
 def test_the_noise_of_sampled_exact_values_reaches_the_limit():
-    def sampled(problem, weights, evaluation):
-        curve = exact_risk(problem, weights, evaluation)
+    def sampled(problem, weights, procedure):
+        curve = exact_risk(problem, weights, procedure)
         noise = 1 + 0.001 * np.random.default_rng(problem.d).standard_normal()
         return RiskCurve(curve.c0 * noise, 0.0, 0.0, np.diag([(0.001 * curve.c0) ** 2, 0, 0]))
 
@@ -269,11 +277,11 @@ def test_the_noise_of_sampled_exact_values_reaches_the_limit():
 
 def test_two_symbols_of_one_name_are_one_number():
     claim = N / sp.Symbol("n", positive=True) * K / (K + D + 1) * N**2 / (N**2 + 4 * N + 3 + D)
-    assert check(claim, [Problem(6, 9, np.ones(3) / 3**0.5)], weights="zero", quantity="gain", num_tasks=0)
+    assert check(claim, [Problem(6, 9, np.ones(3) / 3**0.5)], start="zero", quantity="gain", num_tasks=0)
 
 
 def test_nothing_compared_is_not_agreement():
-    one_task = check(lambda: 1.0, PROBLEMS, weights=0.0, lr=0.0, num_tasks=1, exact=None)
+    one_task = check(lambda: 1.0, PROBLEMS, start=0.0, procedure=0.0, num_tasks=1, exact=None)
     assert one_task.empirical_ok is None
     assert not one_task
 
@@ -284,7 +292,7 @@ def test_an_exact_value_that_is_itself_sampled_has_a_standard_error():
 
     def verdict(factor, **options):
         claim = lambda n, k, d: factor * k / (k + d + 1) * n**2 / (n**2 + 4 * n + 3 + d) * d * (d + 2) / (d + 4)  # noqa: E731
-        return check(claim, [problem], weights="zero", num_tasks=0, **options)
+        return check(claim, [problem], start="zero", num_tasks=0, **options)
 
     right = verdict(1.0, quantity="gain")
     assert right.rows[0].exact_stderr > 0
@@ -302,7 +310,7 @@ def test_a_gain_of_zero_is_zero_to_the_rounding_of_the_risk():
 
 def test_a_claim_in_float32_is_told_so():
     claim = lambda n, k, d: np.float32(theorem_4_5(n, k, d).optimal)  # noqa: E731
-    result = check(claim, [Problem(6, 9, np.ones(3) / 3**0.5)], weights="zero", num_tasks=0)
+    result = check(claim, [Problem(6, 9, np.ones(3) / 3**0.5)], start="zero", num_tasks=0)
     assert not result
     assert "rounding of float32" in str(result)
 
@@ -312,19 +320,19 @@ def test_parameters_of_a_claim_may_have_defaults():
         return factor * theorem_4_5(n, k, d).optimal
 
     problems = [Problem(6, 9, np.ones(3) / 3**0.5)]
-    assert check(claim, problems, weights="zero", num_tasks=0)
-    assert not check(partial(claim, factor=1.1), problems, weights="zero", num_tasks=0)
+    assert check(claim, problems, start="zero", num_tasks=0)
+    assert not check(partial(claim, factor=1.1), problems, start="zero", num_tasks=0)
 
 
 def test_the_table_shows_every_row():
-    result = check(lambda: 1.0, PROBLEMS, weights=0.0, quantity="initial", num_tasks=1000)
+    result = check(lambda: 1.0, PROBLEMS, start=0.0, quantity="initial", num_tasks=1000)
     assert len(str(result).splitlines()) == 1 + len(PROBLEMS) + 2
     assert "DISAGREES" in str(result)
 
 
 def test_columns_of_the_table_stay_apart():
     problems = [Problem(10**12, 321_024_000, [1e160]), Problem(5, 10**12, [1.0])]
-    result = check(lambda task_norm2: 1.5 * task_norm2, problems, weights=0.0, quantity="initial", num_tasks=0)
+    result = check(lambda task_norm2: 1.5 * task_norm2, problems, start=0.0, quantity="initial", num_tasks=0)
     lines = str(result).splitlines()[:3]
     assert len({len(line) for line in lines}) == 1
     assert lines[1].split()[:3] == ["1000000000000", "321024000", "1"]
@@ -335,7 +343,6 @@ def test_columns_of_the_table_stay_apart():
     ("arguments", "message"),
     [
         ({"quantity": "loss"}, "quantity must be one of"),
-        ({"evaluation": "both"}, "evaluation must be one of"),
         ({"problems": []}, "problems must not be empty"),
         ({"confidence": 1.0}, "confidence must be between 0 and 1 - 1e-9, got 1.0"),
         ({"confidence": 1 - 1e-16}, "confidence must be between 0 and 1 - 1e-9"),
@@ -368,12 +375,12 @@ def test_columns_of_the_table_stay_apart():
         ({"approximate": "no"}, "approximate must be True or False, got 'no'"),
         ({"confidence": "high"}, "confidence must be a finite number, got 'high'"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),
-        ({"lr": None}, "lr must be a finite number, got None"),
-        ({"quantity": "optimal_lr", "lr": 0.0, "num_tasks": 2}, "lr must not be 0"),
-        ({"exact": None, "lr": 0.0}, "nothing to compare with"),
+        ({"procedure": None}, "procedure must be a step size or a procedure such as .*, got None"),
+        ({"quantity": "optimal_lr", "procedure": 0.0, "num_tasks": 2}, "lr must not be 0"),
+        ({"exact": None, "procedure": 0.0}, "nothing to compare with"),
         ({"claim": lambda q: q}, "claim may use n, k, d, .*, got q"),
         ({"claim": sp.Symbol("eta")}, "claim may use n, k, d, .*, got eta"),
-        ({"weights": "random"}, "weights must be one of"),
+        ({"start": "random"}, "start must be one of"),
         ({"exact": None, "num_tasks": 2}, "lr must be a number"),
     ],
 )
@@ -386,11 +393,11 @@ def test_nonsense_is_refused(arguments, message):
 def test_every_simulation_has_a_seed_of_its_own():
     seeds = []
 
-    def recorded(problem, weights, lr, *, seed, **options):
+    def recorded(problem, weights, procedure, *, seed, **options):
         seeds.append(seed)
-        return SimpleNamespace(mean=1 + (lr - 0.1) ** 2, stderr=0.1)
+        return SimpleNamespace(mean=1 + (procedure.lr - 0.1) ** 2, stderr=0.1)
 
-    check(lambda: 0.0, PROBLEMS, weights=0.0, quantity="optimal_lr", lr=0.1, simulate=recorded)
+    check(lambda: 0.0, PROBLEMS, start=0.0, quantity="optimal_lr", procedure=0.1, simulate=recorded)
     assert len(seeds) == len(set(seeds)) == 3 * len(PROBLEMS)
 
 
@@ -409,3 +416,49 @@ def test_what_is_detectable_is_refused_as_often_as_it_says():
             detectable = check(lambda: 1.0, PROBLEMS[:1], **options).detectable
         refused += check(lambda factor=1 + detectable: factor, PROBLEMS[:1], **options).empirical_ok is False
     assert abs(refused - 190) < 4 * np.sqrt(200 * 0.95 * 0.05) + 2
+
+
+def test_a_gain_on_the_same_tasks_is_seen_three_times_as_sharply():
+    """At half the optimal step most of the risk before and after is common to both."""
+    problem = [Problem(40, 40, np.ones(8) / 8**0.5)]
+    lr = exact_risk(problem[0], 0.01).optimal_lr / 2
+    claim = lambda problem: exact_risk(problem, 0.01).initial - exact_risk(problem, 0.01).at(lr)  # noqa: E731
+    options = {"start": 0.01, "procedure": lr, "quantity": "gain", "num_tasks": 4000, "exact": None}
+    together = check(claim, problem, **options)
+    apart = check(claim, problem, **options, simulate=partial(estimate_risk, block_size=512))
+    assert together
+    assert 3 * together.rows[0].stderr < apart.rows[0].stderr
+
+
+@pytest.mark.parametrize("procedure", [Folds(2, 1e-4), GradientSteps([1e-4, 1e-4]), Optimizer(optax.sgd(1e-4), 2)])
+def test_what_has_no_law_of_its_tails_is_judged_and_says_that_nobody_assessed_them(procedure):
+    problem = Problem(10, 10, np.ones(4) / 2)
+    gain = [
+        float(np.atleast_1d(estimate_risk(problem, 0.05, one, num_tasks=20_000, seed=9).mean)[-1])
+        for one in (Folds(2, 0.0) if isinstance(procedure, Folds) else 0.0, procedure)
+    ]
+    result = check(
+        lambda: gain[0] - gain[1], [problem], start=0.05, procedure=procedure, quantity="gain", num_tasks=2000
+    )
+    assert result.rows[0].stderr_reliable is None
+    assert result.empirical_ok
+    assert "not assessed" in str(result)
+    assert not check(lambda: 2 * gain[0], [problem], start=0.05, procedure=procedure, quantity="gain", num_tasks=2000)
+
+
+def test_steps_with_an_exact_path_are_compared_with_it():
+    problems, steps = [Problem(20, 20, np.ones(6))], GradientSteps([1e-6, 1e-6], new_context=True)
+    path = exact_risk(problems[0], 0.02, steps)
+    for quantity, value in (("initial", path.initial), ("risk", path.final), ("gain", path.initial - path.final)):
+        assert check(lambda value=value: value, problems, start=0.02, procedure=steps, quantity=quantity, num_tasks=0)
+    with pytest.raises(ValueError, match="quantity must not be optimal_lr for GradientSteps"):
+        check(lambda: 1.0, problems, start=0.02, procedure=steps, quantity="optimal_lr", num_tasks=8)
+
+
+def test_a_model_is_judged_by_simulation_alone():
+    start = functional(LinearAttention(0.02 * jnp.eye(4)))
+    problem = Problem(10, 10, np.ones(4) / 2)
+    exact = exact_risk(problem, 0.02).at(1e-5)
+    result = check(lambda: exact, [problem], start=start, procedure=1e-5, num_tasks=2000)
+    assert result.exact_ok is None
+    assert result.empirical_ok

@@ -64,7 +64,7 @@ def starting_weights(start: ArrayLike | str, problem: Problem, n: int) -> np.nda
     """
     if not isinstance(start, str):
         return weights_array(start, problem.d)
-    if choice("weights", start, ("pretrained", "zero")) == "zero":
+    if choice("start", start, ("pretrained", "zero")) == "zero":
         return np.zeros(())
     law = Pretraining(n, problem.feature_cov, noise_var=problem.noise_var, d=problem.d)
     return pretrained_weights(law, dense=False)
