@@ -47,6 +47,7 @@ class Verdict:
         unassessed: judged cells whose standard errors nobody assessed (several steps, folds, models).
         unreliable: cells that are not judged, because the tails of the risk make their standard error doubtful.
         broken: cells with risks that are not finite.
+        empty: cells that could not be computed.
     """
 
     judged: int
@@ -55,6 +56,7 @@ class Verdict:
     unassessed: int = 0
     unreliable: int = 0
     broken: int = 0
+    empty: int = 0
 
     @property
     def agrees(self) -> bool | None:
@@ -63,7 +65,8 @@ class Verdict:
 
     def __str__(self) -> str:
         if not self.judged:
-            parts = ["no verdict: no cell has a standard error that can be trusted"]
+            lacking = "a standard error that can be trusted" if self.unreliable or self.broken else "a z-score"
+            parts = [f"no verdict: no cell has {lacking}"]
         elif self.outside:
             parts = [f"DISAGREE: |z| > {self.bound:.2f} in {self.outside} of {self.judged} cells"]
         else:
@@ -76,17 +79,21 @@ class Verdict:
             parts.append(f"{self.unreliable} not judged, their tails make the standard error doubtful")
         if self.broken:
             parts.append(f"{self.broken} with risks that are not finite")
+        if self.empty:
+            parts.append(f"{self.empty} without values, their notes say why")
         return "; ".join(parts)
 
 
 def judge(rows: Iterable[dict[str, Any]]) -> Verdict:
-    """The verdict on rows with `z`, `stderr_reliable` and, if present, `num_nonfinite`, as `Comparison.row` gives them.
+    """The verdict on rows with `z`, `stderr_reliable` and, if present, `num_tasks` and `num_nonfinite`, as `Comparison.row` gives them.
 
     Example:
         >>> rows = [{"z": 0.4, "stderr_reliable": True}, {"z": 9.0, "stderr_reliable": False}]
         >>> judge(rows).agrees, judge(rows).unreliable
         (True, 1)
     """
+    rows = list(rows)
+    empty = sum(row.get("num_tasks") == 0 for row in rows)
     rows = [row for row in rows if row["z"] is not None or row.get("num_nonfinite")]
     judged = [row for row in rows if row["stderr_reliable"] is not False and row["z"] is not None]
     agrees, bound = family_verdict([row["z"] for row in judged])
@@ -98,6 +105,7 @@ def judge(rows: Iterable[dict[str, Any]]) -> Verdict:
         unassessed=sum(row["stderr_reliable"] is None for row in judged),
         unreliable=len(rows) - len(judged) - broken,
         broken=broken,
+        empty=empty,
     )
 
 

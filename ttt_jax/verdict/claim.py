@@ -248,6 +248,9 @@ def check(
         begin = _start(start, problem)
         curve, what = _resolved(procedure, problem, begin, exact)
         step = getattr(what, "lr", None)
+        if quantity == "optimal_lr" and step is None:
+            name = type(what).__name__
+            raise ValueError(f"quantity must not be optimal_lr for {name}, which has no one step size")
         if quantity == "optimal_lr" and num_tasks and not step:
             raise ValueError("lr must not be 0 where the optimal_lr is simulated; num_tasks=0 leaves simulation out")
         claimed = _claimed(claim, problem, begin, step)
@@ -304,8 +307,6 @@ def _at_multiples(quantity: str, procedure: Procedure) -> list[Procedure]:
     """The procedures at the multiples of the step size that the quantity needs; else before and after the procedure."""
     if hasattr(procedure, "lr"):
         return [with_lr(procedure, multiple * procedure.lr) for multiple in QUANTITIES[quantity]]
-    if quantity == "optimal_lr":
-        raise ValueError(f"quantity must not be optimal_lr for {type(procedure).__name__}, which has no one step size")
     return [(GradientStep(0.0), procedure)[multiple] for multiple in QUANTITIES[quantity]]
 
 
