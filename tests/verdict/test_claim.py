@@ -267,7 +267,14 @@ def test_the_noise_of_sampled_exact_values_reaches_the_limit():
         return RiskCurve(curve.c0 * noise, 0.0, 0.0, np.diag([(0.001 * curve.c0) ** 2, 0, 0]))
 
     sizes = [isotropic(d) for d in (64, 128, 256)]
-    options = {"quantity": "initial", "approximate": True, "rate": 1, "num_tasks": 0, "exact": sampled, "procedure": 0.0}
+    options = {
+        "quantity": "initial",
+        "approximate": True,
+        "rate": 1,
+        "num_tasks": 0,
+        "exact": sampled,
+        "procedure": 0.0,
+    }
     result = check(lambda n, d: d / (n + d), sizes, **options)
     assert result
     assert result.resolution > 2.5 * 0.001 * (1 / 3 + 2 + 8 / 3)  # the weights of Richardson
