@@ -324,7 +324,7 @@ def test_the_table_shows_every_row():
 
 
 def test_columns_of_the_table_stay_apart():
-    problems = [Problem(10**12, 321_024_000, [1e160]), Problem(5, 10**12, [1.0])]
+    problems = [Problem(10**12, 321_024_000, [1e30]), Problem(5, 10**12, [1.0])]
     result = check(lambda task_norm2: 1.5 * task_norm2, problems, weights=0.0, quantity="initial", num_tasks=0)
     lines = str(result).splitlines()[:3]
     assert len({len(line) for line in lines}) == 1
