@@ -65,7 +65,7 @@ def test_float64(checkpoint, name, draws, monkeypatch):
 @pytest.mark.parametrize("rows", [5, 37, 300])
 @pytest.mark.parametrize("features", [2, 4, 7, 20])
 def test_columns_constant_in_the_context(checkpoint, rows, features):
-    """Whether the mean rounds to the constant depends on the order of additions (`ttt_jax.tabular.network.torch_sum`)."""
+    """Whether the mean rounds to the constant depends on the order of additions; see `torch_sum.py`."""
     rng = np.random.default_rng(rows * features)
     x, y = rng.normal(size=(rows + 4, features)).astype(np.float32), rng.integers(0, 3, rows).astype(np.float32)
     x[:rows, 1::2] = rng.normal(size=features // 2)
