@@ -1,0 +1,1 @@
+"""Pretraining of a PFN on synthetic tables."""
