@@ -8,9 +8,7 @@ from typing import Any
 import jax
 
 
-def map_in_blocks(
-    f: Callable[..., Any], xs: Any, elements_per_item: int, elements_at_once: int | None = None
-) -> Any:
+def map_in_blocks(f: Callable[..., Any], xs: Any, elements_per_item: int, elements_at_once: int | None = None) -> Any:
     """`jax.vmap(f)(xs)`, a block of items at a time if their temporary arrays are too large to hold at once.
 
     Args:

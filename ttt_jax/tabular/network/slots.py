@@ -232,5 +232,5 @@ def _rms_norm(h: Float[Array, "*batch E"]) -> Float[Array, "*batch E"]:
     return h * jax.lax.rsqrt((h * h).mean(-1, keepdims=True) + 1e-6)
 
 
-def _normal(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> Float[Array, "..."]:
+def _normal(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> Float[Array, ...]:
     return jax.random.normal(rngs.params(), shape) / fan_in**0.5

@@ -33,8 +33,8 @@ class Shape(NamedTuple):
 class PretrainConfig:
     """What determines a pretraining run.
 
-    A step's tables have one number of rows and at most one number of features, drawn by the shares; there are as many of
-    them as it takes for `cells_per_step` cells, so that steps cost about the same.
+    A step's tables have one number of rows and a largest number of features, drawn by the shares; there are as many of them
+    as fill `cells_per_step` cells at that number of features, so that steps cost about the same.
 
     Attributes:
         embedding_size, num_layers, num_heads, thinking_rows: sizes of the network, as in `PFNConfig`.
@@ -67,7 +67,7 @@ class PretrainConfig:
     row_shares: tuple[float, ...] = (0.1, 0.15, 0.15, 0.2, 0.4)
     features: tuple[int, ...] = (4, 8, 16, 32, 64)
     feature_shares: tuple[float, ...] = (0.2, 0.3, 0.3, 0.15, 0.05)
-    cells_per_step: int = 12_288
+    cells_per_step: int = 20_480
     most_cells: int = 2**15
     prior: PriorConfig = field(default_factory=PriorConfig)
     on_device: bool = False
@@ -95,7 +95,9 @@ class PretrainConfig:
             if abs(sum(getattr(self, shares)) - 1) > 1e-6:
                 raise ValueError(f"{shares} must sum to 1, got {sum(getattr(self, shares)):g}")
         if self.most_cells < min(self.rows) * max(self.features):
-            raise ValueError(f"most_cells: {self.most_cells} is too few for {min(self.rows)} rows of {max(self.features)}")
+            raise ValueError(
+                f"most_cells: {self.most_cells} is too few for {min(self.rows)} rows of {max(self.features)}"
+            )
         self.network  # noqa: B018 (checks the sizes)
 
     @property

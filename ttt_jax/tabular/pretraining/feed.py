@@ -27,7 +27,9 @@ def tables_from(config: PretrainConfig, first: int) -> Iterator[Iterator[tuple[T
         return
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    maker = context.Process(target=_make, args=(config, first, theirs), daemon=True)
+    maker = context.Process(
+        target=_make, args=(config, first, theirs, jax.config.jax_compilation_cache_dir), daemon=True
+    )
     maker.start()
     theirs.close()
     try:
@@ -44,8 +46,9 @@ def _on_device(config: PretrainConfig, first: int) -> Iterator[tuple[Tables, flo
         yield sample_tables(jax.random.fold_in(seed, step), config.prior, *config.shape(step)), 0.0
 
 
-def _make(config: PretrainConfig, first: int, out: Connection) -> None:
-    os.nice(5)
+def _make(config: PretrainConfig, first: int, out: Connection, compiled: str | None) -> None:
+    os.nice(1)
+    jax.config.update("jax_compilation_cache_dir", compiled)
     try:
         for step in count(first):
             tables = host_tables(config.prior, config.seed, step, *config.shape(step))

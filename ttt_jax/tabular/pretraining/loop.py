@@ -65,9 +65,7 @@ def pretrain(config: PretrainConfig, directory: str | Path, hours: float = np.in
             for _ in range(min(config.report_every - state.step % config.report_every, config.steps - state.step)):
                 batch, prior_seconds = next(tables)
                 shape, sizes = config.shape(state.step), config.context_sizes(state.step)
-                loss, gradients = loss_and_gradients(
-                    config.network, shape.most_context, state.params, batch, sizes
-                )
+                loss, gradients = loss_and_gradients(config.network, shape.most_context, state.params, batch, sizes)
                 step = jnp.float32(state.step + 1)
                 learnt = _update(config, step, state.params, state.optimizer, state.average, gradients)
                 state = State(state.step + 1, state.tables + shape.tables, *clock.hours(prior_seconds), *learnt)
