@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ttt_jax.tabular.pretraining.prior.config import MAX_CLASSES
-from ttt_jax.tabular.pretraining.prior.draws import Draws
-from ttt_jax.tabular.pretraining.prior.mechanisms import MECHANISMS
+from ttt_jax.tabular.pretraining.prior.draws import Draws, random_numbers
+from ttt_jax.tabular.pretraining.prior.mechanisms import MECHANISMS, numbers_needed
 
 NODES, SIZE = 12, 8
 _PARENTS, _CLUSTERS, _PROTOTYPES = 3, 2 * MAX_CLASSES, 4 * MAX_CLASSES
@@ -49,7 +49,7 @@ def causal_graph(
         independent: whether all nodes are roots.
     """
     draw_key, noise_key, cluster_key, scan_key = jax.random.split(key, 4)
-    draw = Draws(draw_key, 10 + NODES * (_PARENTS + 2 * SIZE + 7) + rows, NODES)
+    draw = Draws.of(draw_key, 10 + NODES * (_PARENTS + 2 * SIZE + 7) + rows, NODES)
     node = jnp.arange(NODES)
     recency = draw.log(0.2, 1.5)
     parents = jnp.floor(node[:, None] * draw(shape=(NODES, _PARENTS)) ** recency).astype(int)
@@ -67,10 +67,13 @@ def causal_graph(
     root_kind = jnp.where(clustered, 2, draw.pick((0.5, 0.2, 0.3), (NODES,)))
     roots = _roots(cluster_key, noise, cluster, root_kind)
 
+    branches = [lambda numbers, *inputs, f=f: f(Draws(*numbers), *inputs) for f in MECHANISMS]
+
     def step(pool, node):
         i, key, inputs, count, kind, is_root, root, disturbance = node
         u = jnp.where((jnp.arange(SIZE) < count)[:, None], pool.reshape(NODES * SIZE, rows)[inputs], 0)
-        effect = standardise(jax.lax.switch(kind, MECHANISMS, key, u, count))
+        numbers = random_numbers(key, *numbers_needed(SIZE))  # once, not in each branch: that compiles faster
+        effect = standardise(jax.lax.switch(kind, branches, numbers, u, count))
         value = jnp.where(is_root, root, standardise(jnp.clip(effect, -4, 4) + disturbance))
         return jax.lax.dynamic_update_index_in_dim(pool, value, i, 0), None
 
@@ -85,7 +88,7 @@ def _roots(
     key: PRNGKeyArray, noise: Float[Array, "V D R"], cluster: Int[Array, " R"], kind: Int[Array, " V"]
 ) -> Float[Array, "V D R"]:
     """Normal, uniform, or around the centre of the row's cluster, with a spread per cluster and variable."""
-    draw = Draws(key, NODES * SIZE * _CLUSTERS + NODES + 1, NODES * SIZE * _CLUSTERS)
+    draw = Draws.of(key, NODES * SIZE * _CLUSTERS + NODES + 1, NODES * SIZE * _CLUSTERS)
     centre = draw.normal(NODES, SIZE, _CLUSTERS)
     spread = draw.log(0.15, 1.0, (NODES, 1, 1)) * draw.log(0.5, 2, (NODES, SIZE, _CLUSTERS))
     uniform = 2 * jax.scipy.special.ndtr(noise) - 1
@@ -118,17 +121,25 @@ def intervals(value: Float[Array, " R"], shares: Float[Array, " classes"], class
     return (above & is_cut).sum(1)
 
 
+def classes_by_score(
+    scores: Float[Array, "classes R"], shares: Float[Array, " classes"], classes: Int[Array, ""]
+) -> Int[Array, " R"]:
+    """The largest standardised score, each with a head start; for two classes, whether the first score is large."""
+    largest = (standardise(scores) + jnp.log(shares + 1e-9)[:, None]).argmax(0)
+    return jnp.where(classes == 2, intervals(scores[0], shares, classes), largest)
+
+
 def effect(
     key: PRNGKeyArray, h: Float[Array, "D R"], classes: Int[Array, ""], kind: Int[Array, ""]
 ) -> Int[Array, " R"]:
     """A class that the variables of a node decide: intervals of the first (kind 0), the nearest prototype, or the
     largest of random linear functions."""
-    draw = Draws(key, 6 + _PROTOTYPES, MAX_CLASSES * (len(h) + 2))
+    draw = Draws.of(key, 6 + _PROTOTYPES, MAX_CLASSES * (len(h) + 2))
     shares = class_shares(draw, classes)
     used = jnp.where((jnp.arange(len(h)) < draw.few(1, len(h)))[:, None], h, 0)
     centre = used[:, draw.integer(0, h.shape[1] - 1, (_PROTOTYPES,))]
     distance = (centre**2).sum(0)[:, None] - 2 * centre.T @ used
     count = jnp.minimum(classes * draw.few(1, 4), _PROTOTYPES)
     nearest = jnp.where(jnp.arange(_PROTOTYPES)[:, None] < count, distance, jnp.inf).argmin(0) % classes
-    score = standardise(draw.normal(MAX_CLASSES, len(h)) @ used) + jnp.log(shares + 1e-9)[:, None]
-    return jnp.select([kind == 0, kind == 1], [intervals(h[0], shares, classes), nearest], score.argmax(0))
+    largest = classes_by_score(draw.normal(MAX_CLASSES, len(h)) @ used, shares, classes)
+    return jnp.select([kind == 0, kind == 1], [intervals(h[0], shares, classes), nearest], largest)

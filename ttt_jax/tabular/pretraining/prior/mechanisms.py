@@ -1,13 +1,13 @@
 """How a variable of a causal graph depends on its parents: random functions of a few inputs, all of one signature.
 
-Letters: Q inputs, of which the first `count` are not zero, D outputs, R rows; inputs have mean 0 and variance 1.
+Letters: Q inputs, of which the first `count` are not zero, D = Q outputs, R rows; inputs have mean 0 and variance 1.
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from ttt_jax.tabular.pretraining.prior.draws import Draws
 
@@ -17,10 +17,9 @@ _HIDDEN, _TREES, _DEPTH, _PROTOTYPES, _WAVES = 16, 8, 5, 16, 32
 _ACTIVATION_SHARES = (0.2, 0.2, 0.2, 0.12, 0.08, 0.05, 0.08, 0.07)
 
 
-def perceptron(key: PRNGKeyArray, u: Inputs, count: Int[Array, ""]) -> Outputs:
+def perceptron(draw: Draws, u: Inputs, count: Int[Array, ""]) -> Outputs:
     """Linear, or one hidden layer of 16 with one activation or several."""
     size = len(u)
-    draw = Draws(key, 2 + 2 * _HIDDEN + _HIDDEN * size, _HIDDEN * (2 * size + 1) + size * size)
     linear, several = draw() < 0.3, draw() < 0.3
     activation = draw.pick(_ACTIVATION_SHARES, (_HIDDEN,))
     weight = draw.normal(_HIDDEN, size) / jnp.sqrt(count)
@@ -35,14 +34,13 @@ def _activate(h: Float[Array, "H R"], kind: Int[Array, "H 1"]) -> Float[Array, "
     return jnp.select([kind == i for i in range(len(kinds))], kinds)
 
 
-def oblivious_trees(key: PRNGKeyArray, u: Inputs, count: Int[Array, ""]) -> Outputs:
-    """A sum of 1 to 8 trees that test one input per level."""
-    draw = Draws(key, 2 * _TREES * (_DEPTH + 1) + 2, _TREES * 2**_DEPTH * len(u))
+def oblivious_trees(draw: Draws, u: Inputs, count: Int[Array, ""]) -> Outputs:
+    """A sum of 1 to 8 trees of depth 1 to 5 that test one input per level."""
     return sum_of_trees(draw, u, count, _TREES, _DEPTH, len(u))
 
 
 def sum_of_trees(draw: Draws, u: Inputs, count: Int[Array, ""], trees: int, depth: int, outputs: int) -> Outputs:
-    """At most that many, and that deep; needs 2 trees (depth + 1) + 2 uniforms and trees 2^depth outputs normals."""
+    """At most that many, and that deep."""
     rows = u.shape[1]
     tested = draw.integer(0, count - 1, (trees, depth))
     threshold = u[tested, draw.integer(0, rows - 1, (trees, depth))]
@@ -52,9 +50,8 @@ def sum_of_trees(draw: Draws, u: Inputs, count: Int[Array, ""], trees: int, dept
     return jax.vmap(lambda value, leaf: value[leaf].T)(value, leaf).sum(0)
 
 
-def nearest_prototype(key: PRNGKeyArray, u: Inputs, count: Int[Array, ""]) -> Outputs:
+def nearest_prototype(draw: Draws, u: Inputs, count: Int[Array, ""]) -> Outputs:
     """A value for each of 2 to 16 prototypes, that of the nearest one or a soft mixture."""
-    draw = Draws(key, _PROTOTYPES + len(u) + 3, _PROTOTYPES * len(u))
     centre = u[:, draw.integer(0, u.shape[1] - 1, (_PROTOTYPES,))]
     scale = draw.log(0.3, 1, (len(u), 1))
     distance = ((centre * scale) ** 2).sum(0)[:, None] - 2 * (centre * scale).T @ (u * scale)
@@ -64,20 +61,23 @@ def nearest_prototype(key: PRNGKeyArray, u: Inputs, count: Int[Array, ""]) -> Ou
     return draw.normal(len(u), _PROTOTYPES) @ jax.nn.softmax(nearness, axis=0)
 
 
-def waves(key: PRNGKeyArray, u: Inputs, count: Int[Array, ""]) -> Outputs:
+def waves(draw: Draws, u: Inputs, count: Int[Array, ""]) -> Outputs:
     """A draw of a Gaussian process, by 32 random Fourier features: of a Gaussian kernel, or one with heavier tails."""
-    draw = Draws(key, 2 + 2 * _WAVES, _WAVES * 2 * len(u))
     length = draw.log(0.8, 3)
     tail = jnp.where(draw() < 0.5, 1, (1 / draw(0.05, 1, (_WAVES,)) - 0.5))
     frequency = draw.normal(_WAVES, len(u)) * tail[:, None] / (length * jnp.sqrt(count))
     return draw.normal(len(u), _WAVES) @ jnp.cos(frequency @ u + draw(0, 2 * jnp.pi, (_WAVES, 1)))
 
 
-def product(key: PRNGKeyArray, u: Inputs, count: Int[Array, ""]) -> Outputs:
+def product(draw: Draws, u: Inputs, count: Int[Array, ""]) -> Outputs:
     """Products of two linear functions with a constant each."""
-    draw = Draws(key, 1, 2 * len(u) * (len(u) + 1))
     first, second = (draw.normal(len(u), len(u)) @ u / jnp.sqrt(count) + draw.normal(len(u), 1) for _ in range(2))
     return first * second
 
 
 MECHANISMS = (perceptron, oblivious_trees, nearest_prototype, waves, product)
+
+
+def numbers_needed(size: int) -> tuple[int, int]:
+    """Uniforms and normals that are enough for any mechanism with that many inputs and outputs."""
+    return 2 + 2 * _HIDDEN * (1 + size), _TREES * 2**_DEPTH * size

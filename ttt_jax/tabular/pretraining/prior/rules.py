@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ttt_jax.tabular.pretraining.prior.config import MAX_CLASSES
 from ttt_jax.tabular.pretraining.prior.draws import Draws
-from ttt_jax.tabular.pretraining.prior.graph import class_shares, intervals, standardise
+from ttt_jax.tabular.pretraining.prior.graph import class_shares, classes_by_score, intervals
 
 _LEVELS, _RULES, _LITERALS = 8, 16, 3
 
@@ -18,7 +18,7 @@ def nominal_table(
 ) -> tuple[Float[Array, "F R"], Int[Array, " R"], Int[Array, ""]]:
     """Columns, classes and the number of columns, about `used`: one per variable, or one per category if `one_hot`."""
     keys = jax.random.split(key, 4)
-    draw = Draws(keys[0], 6 + 2 * features + 2 * rows, features * (2 * MAX_CLASSES * _LEVELS) + MAX_CLASSES)
+    draw = Draws.of(keys[0], 6 + 2 * features + 2 * rows, features * (2 * MAX_CLASSES * _LEVELS) + MAX_CLASSES)
     levels = draw.few(2, draw.integer(2, _LEVELS), (features,))
     last = jnp.cumsum(levels)
     variables = jnp.where(one_hot, jnp.maximum((last <= jnp.maximum(used, last[0])).sum(), 1), used)
@@ -61,11 +61,11 @@ def _literals(draw: Draws, code: Int[Array, "F R"], variables: Int[Array, ""], c
 
 def _decision_list(key, code, variables, classes) -> Int[Array, " R"]:
     """The class of the first rule whose 1 to 3 literals all hold, of at most 16 rules."""
-    draw = Draws(key, _RULES * (_LITERALS * (1 + _LEVELS) + 2) + 1)
+    draw = Draws.of(key, _RULES * (_LITERALS * (1 + _LEVELS) + 2) + 1)
     literals = _literals(draw, code, variables, _RULES * _LITERALS).reshape(_RULES, _LITERALS, -1)
     length = draw.integer(1, _LITERALS, (_RULES, 1, 1))
     holds = (literals | (jnp.arange(_LITERALS)[:, None] >= length)).all(1)
-    exists = jnp.arange(_RULES) < draw.few(classes - 1, _RULES)
+    exists = jnp.arange(_RULES) < draw.few(classes, _RULES)
     first = jnp.where(holds & exists[:, None], jnp.arange(_RULES)[:, None], _RULES).min(0)
     conclusion = jnp.append(jnp.arange(_RULES), _RULES) % classes
     return conclusion[first]
@@ -74,16 +74,15 @@ def _decision_list(key, code, variables, classes) -> Int[Array, " R"]:
 def _weights(key, code, is_used, shares, classes) -> Int[Array, " R"]:
     """The largest sum of a weight per class, variable and category; about half of the variables have none."""
     features = len(code)
-    draw = Draws(key, features, features * _LEVELS * MAX_CLASSES)
+    draw = Draws.of(key, features, features * _LEVELS * MAX_CLASSES)
     weight = draw.normal(features, _LEVELS, MAX_CLASSES)
     weight *= (is_used & ((draw(shape=(features,)) < 0.5) | (jnp.arange(features) == 0)))[:, None, None]
     scores = jnp.take_along_axis(weight, code[..., None], axis=1).sum(0).T
-    largest = (standardise(scores) + jnp.log(shares + 1e-9)[:, None]).argmax(0)
-    return jnp.where(classes == 2, intervals(scores[0], shares, classes), largest)
+    return classes_by_score(scores, shares, classes)
 
 
 def _count(key, code, variables, shares, classes) -> Int[Array, " R"]:
     """How many of 2 to 8 literals hold."""
-    draw = Draws(key, 1 + 8 * (1 + _LEVELS))
+    draw = Draws.of(key, 1 + 8 * (1 + _LEVELS))
     used = (jnp.arange(8) < draw.integer(2, 8))[:, None]
     return intervals((_literals(draw, code, variables, 8) & used).sum(0).astype(jnp.float32), shares, classes)

@@ -108,7 +108,7 @@ def _require(rows: int, features: int) -> None:
 def _table(key: PRNGKeyArray, config: PriorConfig, rows: int, width: int, most: int | Array) -> _Table:
     """A table of 2 to `most` columns in arrays of `width`, not yet labelled where trees are to do it."""
     keys = jax.random.split(key, 8)
-    draw = Draws(keys[0], 24 + 2 * rows + MAX_CLASSES)
+    draw = Draws.of(keys[0], 24 + 2 * rows + MAX_CLASSES)
     kind = draw.pick(config.shares)
     fewest = jnp.where(draw() < 0.7, jnp.maximum(most // 4, 2), 2)
     num_features = draw.few(fewest, most)
@@ -123,8 +123,12 @@ def _table(key: PRNGKeyArray, config: PriorConfig, rows: int, width: int, most: 
     x = uninformative(keys[3], distorted(keys[4], variables), num_features)
 
     one_hot = draw() < config.one_hot
-    nominal = nominal_table(keys[5], rows, width, num_features, classes, one_hot)
-    x, y, num_features = jax.tree.map(partial(jnp.where, kind == _RULES), nominal, (x, y, num_features))
+    x, y, num_features = jax.lax.cond(
+        kind == _RULES,
+        lambda: nominal_table(keys[5], rows, width, num_features, classes, one_hot),
+        lambda: (x, y, num_features),
+    )
+    y = jnp.where(y.max() == y.min(), x[0] > x[0].mean(), y)
 
     noise_share = jnp.where(draw() < config.noisy, draw(0, 0.15), 0)
     is_random = draw(shape=(rows,)) < noise_share
@@ -142,10 +146,10 @@ def _observe(
 ) -> tuple[Float[Array, "F R"], Int[Array, " R"]]:
     """Variables of a graph to be columns, and a class by one of its nodes.
 
-    The node depends, half of the time, on variables that come before all others among the columns.
+    Most of the time the variables that this node depends on come before all others among the columns.
     """
     keys = jax.random.split(key, 2)
-    draw = Draws(keys[0], 4 + NODES * SIZE + width)
+    draw = Draws.of(keys[0], 4 + NODES * SIZE + width)
     last = jnp.minimum(1 + num_features // 2, NODES - 1)
     node = draw.integer(1, last)
     kind = draw.pick((0.45, 0.3, 0.25))
@@ -153,7 +157,7 @@ def _observe(
     variables = graph.values.reshape(NODES * SIZE, -1)
     direct = jnp.zeros(len(variables)).at[graph.inputs[node]].max(graph.is_input[node])
     is_target = (jnp.arange(len(variables)) == node * SIZE) & (kind == 0)
-    bonus = jnp.where(draw() < 0.6, 2 * direct, 0) - 9 * is_target - (jnp.arange(len(variables)) // SIZE > last + 2)
+    bonus = jnp.where(draw() < 0.8, 2 * direct, 0) - 9 * is_target - (jnp.arange(len(variables)) // SIZE > last + 2)
     chosen = jax.lax.top_k(draw(shape=bonus.shape) + bonus, width)[1]
     # top_k sorts: without this the inputs of the class would be the first columns.
     order = jnp.argsort(draw(shape=(width,)) + (jnp.arange(width) >= num_features))
