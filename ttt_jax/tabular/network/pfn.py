@@ -195,7 +195,7 @@ def _apply_table(config, params, table):
 
 
 def _network(config: PFNConfig, seed: int) -> v2.Network | slots.Network:
-    network = {"tabpfn-v2": v2.Network, "slots": slots.Network}[config.architecture]
+    network = v2.Network if config.architecture == "tabpfn-v2" else slots.Network
     return network(config, rngs=nnx.Rngs(seed))
 
 

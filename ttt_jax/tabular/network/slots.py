@@ -1,6 +1,7 @@
 """A network of our own: cells that carry their row's label, and a decoder in which context rows vote for their class.
 
-Letters: T thinking rows, N context rows and M query rows, together R rows; F columns; E width; H heads of size D; C classes.
+Letters: T thinking rows, N context rows and M query rows, together R rows; F columns; E width; H heads of size D;
+C classes.
 
 **Cells.** A column's cell holds the value in standard deviations (compressed by arcsinh), its rank among the context's
 values and whether it is missing; the token of column i embeds the cells of columns i, i+1 and i+3, counted around the
@@ -10,13 +11,13 @@ other order of the columns is another view of the table, which an ensemble avera
 **Classes.** The label of a context row is added to all its cells as one of C learned vectors, its slot. Logits permute
 exactly with the classes, because a class gets its slot by what its rows are and not by its name: classes are ordered by
 decreasing number of context rows, and among equals by the mean of a fixed function of their rows' cells. The order of
-rows does not matter either. (Vectors drawn at random would be equivariant on average only; a network without slots would
-have to pass a row's class on through pairs of rows. What is given up: the same class may take another slot in another
-context, so fine-tuning cannot tie a class to a slot where classes are equally frequent. Classes that this function
-cannot tell apart, with equally many rows, keep the order of their names.)
+rows does not matter either. (Vectors drawn at random would be equivariant on average only; a network without slots
+would have to pass a row's class on through pairs of rows. What is given up: the same class may take another slot in
+another context, so fine-tuning cannot tie a class to a slot where classes are equally frequent. Classes that this
+function cannot tell apart, with equally many rows, keep the order of their names.)
 
-**Layers**, pre-norm: attention between columns, attention between rows (all rows attend to the thinking and context rows,
-each head with its own keys and values, logits scaled with log n), an MLP. What layer i adds is scaled by 0.95^i.
+**Layers**, pre-norm: attention between columns, attention between rows (all rows attend to the thinking and context
+rows, each head with its own keys and values, logits scaled with log n), an MLP. What layer i adds is scaled by 0.95^i.
 
 **Decoder.** A row is the mean of its columns. A query row attends to the context rows; the weights that fall on a class
 are its votes. Its logit is the logarithm of its votes plus a linear readout of the query row at the class's slot.

@@ -33,8 +33,8 @@ class Shape(NamedTuple):
 class PretrainConfig:
     """What determines a pretraining run.
 
-    A step's tables have one number of rows and a largest number of features, drawn by the shares; there are as many of them
-    as fill `cells_per_step` cells at that number of features, so that steps cost about the same.
+    A step's tables have one number of rows and a largest number of features, drawn by the shares; there are as many of
+    them as fill `cells_per_step` cells at that number of features, so that steps cost about the same.
 
     Attributes:
         embedding_size, num_layers, num_heads, thinking_rows: sizes of the network, as in `PFNConfig`.

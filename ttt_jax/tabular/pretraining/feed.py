@@ -27,9 +27,7 @@ def tables_from(config: PretrainConfig, first: int) -> Iterator[Iterator[tuple[T
         return
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    maker = context.Process(
-        target=_make, args=(config, first, theirs, jax.config.jax_compilation_cache_dir), daemon=True
-    )
+    maker = context.Process(target=_make, args=(config, first, theirs, compilation_cache()), daemon=True)
     maker.start()
     theirs.close()
     try:
@@ -38,6 +36,11 @@ def tables_from(config: PretrainConfig, first: int) -> Iterator[Iterator[tuple[T
         ours.close()
         maker.terminate()
         maker.join()
+
+
+def compilation_cache() -> str | None:
+    """The directory of compiled code that outlives a process, if there is one."""
+    return jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
 
 
 def _on_device(config: PretrainConfig, first: int) -> Iterator[tuple[Tables, float]]:

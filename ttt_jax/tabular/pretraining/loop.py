@@ -1,11 +1,11 @@
 """Pretraining of a PFN on the synthetic prior: `python -m ttt_jax.tabular.pretraining --preset cpu --out DIR`.
 
-A run is a pure function of its settings. Step i draws its tables from (seed, i), so a run that was killed continues from
-its last checkpoint bit for bit as if it had not been. The learning rate is constant after the warm-up and falls linearly
-to zero over the last `decay_steps`: a run that has not yet begun to decay can be given another number of steps and
-continued. Weights and optimiser are float32; an accelerator computes in bfloat16.
+A run is a pure function of its settings. Step i draws its tables from (seed, i), so a run that was killed continues
+from its last checkpoint bit for bit as if it had not been. The learning rate is constant after the warm-up and falls
+linearly to zero over the last `decay_steps`: a run that has not yet begun to decay can be given another number of steps
+and continued. Weights and optimiser are float32; an accelerator computes in bfloat16.
 
-What is used of a run is the average of its weights, weight i in proportion to i^9: the last tenth of the steps, roughly.
+What is used of a run is the average of its weights, those of step i in proportion to i^9: the last tenth, roughly.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ttt_jax.cli import OneLineParser
 from ttt_jax.tabular.network.pfn import PFN, Params
 from ttt_jax.tabular.pretraining.config import PRESETS, PretrainConfig
 from ttt_jax.tabular.pretraining.development import MEASURED, measure
-from ttt_jax.tabular.pretraining.feed import tables_from
+from ttt_jax.tabular.pretraining.feed import compilation_cache, tables_from
 from ttt_jax.tabular.pretraining.objective import loss_and_gradients
 from ttt_jax.tabular.pretraining.state import State, append_log, load_state, save_state
 
@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
         given = {name: getattr(arguments, name) for name in ("steps", "decay_steps", "seed")}
         config = replace(config, **{name: value for name, value in given.items() if value is not None})
         out = Path(arguments.out)
-        if jax.config.jax_compilation_cache_dir is None:  # a piece need not compile what an earlier one has
+        if compilation_cache() is None:  # a piece need not compile what an earlier one has
             jax.config.update("jax_compilation_cache_dir", str(out.absolute() / "compiled"))
         for row in pretrain(config, out, arguments.hours):
             print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)

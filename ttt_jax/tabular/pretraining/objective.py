@@ -32,7 +32,8 @@ def loss_and_gradients(
     total = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
     for x, y, num_features, context_size in zip(*tables, context_sizes, strict=True):
         width = next(width for width in _WIDTHS if width >= num_features)
-        table = Tables(np.pad(x[:, :width], ((0, 0), (0, max(0, width - x.shape[1])))), y, num_features)
+        x = np.pad(x[:, :width], ((0, 0), (0, max(0, width - x.shape[1]))))
+        table = Tables(jnp.asarray(x), y, num_features)
         total = _add_table(config, most_context, total, params, table, context_size)
     return jax.tree.map(lambda a: a / len(context_sizes), total)
 
