@@ -81,7 +81,7 @@ def fitted_trees(
         return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
 
     outputs = 1 if classes == 2 else classes
-    some = rng.permutation(len(x))[: few(8, min(len(x), 128))]
+    some = rng.permutation(len(x))[: few(min(8, len(x)), min(len(x), 128))]
     moderate = np.clip((x - x.mean(0)) / (x.std(0) + 1e-6), -3, 3)[some]
     linear = moderate @ rng.standard_normal((x.shape[1], outputs))
     target = rng.standard_normal((len(some), outputs))
