@@ -26,11 +26,13 @@ TIMES = {"cpu_hours", "prior_hours"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_compilations(tmp_path_factory):
-    """Also the processes that make the tables, one per run, share what has been compiled."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
+def quick_processes(quick_compilation, tmp_path_factory):
+    """Processes compile as quickly as this one, and nothing twice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+        yield
+        jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture(scope="module")
