@@ -25,8 +25,8 @@ def draw(seed: int = 0) -> Figure:
     """Five tables of two columns and 400 rows for each kind of table; colours are classes."""
     figure = Figure(figsize=(7.2, 6.2), layout="constrained", dpi=200)
     rng = np.random.default_rng(seed)
-    for row, kind in zip(figure.subplots(len(KINDS), 5), KINDS, strict=True):
-        tables = host_tables(one_kind(kind, PriorConfig()), seed, 0, len(row), rows=400, features=2)
+    for i, (row, kind) in enumerate(zip(figure.subplots(len(KINDS), 5), KINDS, strict=True)):
+        tables = host_tables(one_kind(kind, PriorConfig()), seed, i, len(row), rows=400, features=2)
         for axes, x, y in zip(row, tables.x, tables.y, strict=True):
             axes.scatter(*_shown(rng, x).T, c=y, s=3, linewidths=0, cmap="tab10", vmin=0, vmax=MAX_CLASSES - 1)
             axes.set(xticks=[], yticks=[])

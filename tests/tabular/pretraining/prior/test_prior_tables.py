@@ -115,22 +115,21 @@ def test_labels_are_hardly_ever_constant(tables):
 
 
 def test_kinds_have_their_shares():
-    """Tables of rules are those whose values are all small integers and which are noisy, missing nothing."""
-    count = 80
-    tables = host_tables(PriorConfig(graph=0.7, extra_trees=0, boosting=0, rules=0.3, missing=0), 5, 0, count, 32, 8)
-    graphs = host_tables(only("graph", missing=0.0), 5, 0, count, 32, 8)
-    rules = host_tables(only("rules", missing=0.0), 5, 0, count, 32, 8)
-    mixed, nominal_graphs, nominal_rules = (
-        (np.isin(t.x, np.arange(8)).all((1, 2))).mean() for t in (tables, graphs, rules)
+    """All values of a table of rules are small integers, and those of hardly any causal graph are."""
+    count, share = 60, 0.3
+    mixed = PriorConfig(graph=1 - share, extra_trees=0, boosting=0, rules=share, missing=0)
+    of_mixed, of_graphs, of_rules = (
+        np.isin(host_tables(config, 5, 0, tables, 32, 8).x, np.arange(8)).all((1, 2)).mean()
+        for config, tables in ((mixed, count), (only("graph", missing=0.0), count), (only("rules", missing=0.0), 12))
     )
-    assert nominal_rules == 1
-    expected = 0.7 * nominal_graphs + 0.3
-    assert abs(mixed - expected) < SIGMAS * (0.25 / count) ** 0.5
-    assert nominal_graphs < 0.2
+    assert of_rules == 1
+    assert of_graphs < 0.2
+    expected = (1 - share) * of_graphs + share
+    assert abs(of_mixed - expected) < SIGMAS * (expected * (1 - expected) / count) ** 0.5
 
 
 def test_both_paths_draw_alike(device, host):
-    """Classes, columns, their product of shares, and how many values are missing: means within sampling error."""
+    """Classes, columns, missing values and rows of the largest class: means within sampling error."""
     statistics = [
         (number_of_classes(t), t.num_features, np.isnan(t.x).mean((1, 2)), [np.bincount(y).max() for y in t.y])
         for t in (device, host)
