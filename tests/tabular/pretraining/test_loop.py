@@ -134,6 +134,20 @@ def test_it_stops_in_time_and_goes_on(tmp_path):
     assert [row["step"] for row in pretrain(SMALL, tmp_path, hours=1e-9)] == []
 
 
+def test_stored_tables_take_the_place_of_the_prior(tmp_path):
+    rng = np.random.default_rng(0)
+    x, num_features = rng.normal(size=(20, 64, 4)).astype(np.float32), np.full(20, 4, np.int32)
+    y = (x[..., 0] > 0).astype(np.int32)
+    np.savez(tmp_path / "64x4-0.npz", x=x, y=y, num_features=num_features)
+    config = replace(SMALL, stored=str(tmp_path), steps=2, report_every=2, decay_steps=0)
+    (row,) = pretrain(config, tmp_path / "run")
+    assert np.isfinite(row["loss"])
+    with pytest.raises(ValueError, match="stored: 'elsewhere' is not the '/"):
+        next(pretrain(replace(config, stored="elsewhere"), tmp_path / "run"))
+    with pytest.raises(ValueError, match="must have files 64x4"):
+        next(pretrain(replace(config, stored=str(tmp_path / "run")), tmp_path / "other"))
+
+
 def test_it_learns(tmp_path):
     rows = list(pretrain(PRESETS["cpu-smoke"], tmp_path))
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.1

@@ -48,6 +48,7 @@ class PretrainConfig:
         cells_per_step: rows times features, over the tables of a step.
         most_cells: of a table; wider tables have fewer rows.
         prior: the shares of the kinds of table.
+        stored: directory of tables that another program has drawn, in place of the prior's; for the control arm.
         on_device: draw the tables on the accelerator, and not in a process of its own.
         report_every: updates between checkpoints, each with a row of the log.
         develop_every: updates between measurements of the accuracy on real tables; 0 for none.
@@ -70,6 +71,7 @@ class PretrainConfig:
     cells_per_step: int = 20_480
     most_cells: int = 2**15
     prior: PriorConfig = field(default_factory=PriorConfig)
+    stored: str | None = None
     on_device: bool = False
     report_every: int = 50
     develop_every: int = 400
@@ -98,6 +100,8 @@ class PretrainConfig:
             raise ValueError(
                 f"most_cells: {self.most_cells} is too few for {min(self.rows)} rows of {max(self.features)}"
             )
+        if self.stored and self.on_device:
+            raise ValueError(f"stored: the tables of {self.stored} are read on the host; set on_device to false")
         self.network  # noqa: B018 (checks the sizes)
 
     @property

@@ -14,6 +14,7 @@ import jax
 
 from ttt_jax.tabular.pretraining.config import PretrainConfig
 from ttt_jax.tabular.pretraining.prior import Tables, host_tables, sample_tables
+from ttt_jax.tabular.pretraining.prior.stored import stored_tables
 
 
 @contextmanager
@@ -31,11 +32,22 @@ def tables_from(config: PretrainConfig, first: int) -> Iterator[Iterator[tuple[T
     maker.start()
     theirs.close()
     try:
-        yield iter(ours.recv, None)
+        yield _received(ours)
     finally:
         ours.close()
         maker.terminate()
         maker.join()
+
+
+def _received(tables: Connection) -> Iterator[tuple[Tables, float]]:
+    while True:
+        try:
+            message = tables.recv()
+        except EOFError:
+            raise ChildProcessError("the process that makes the tables has ended; see its error above") from None
+        if isinstance(message, ValueError):
+            raise message
+        yield message
 
 
 def compilation_cache() -> str | None:
@@ -54,7 +66,13 @@ def _make(config: PretrainConfig, first: int, out: Connection, compiled: str | N
     jax.config.update("jax_compilation_cache_dir", compiled)
     try:
         for step in count(first):
-            tables = host_tables(config.prior, config.seed, step, *config.shape(step))
+            shape = config.shape(step)
+            if config.stored:
+                tables = stored_tables(config.stored, config.seed, step, *shape)
+            else:
+                tables = host_tables(config.prior, config.seed, step, *shape)
             out.send((tables, time.process_time()))
+    except ValueError as error:
+        out.send(error)
     except BrokenPipeError:  # the reader has ended, or was killed
         pass
