@@ -3,7 +3,7 @@
 It needs a Python with `tabicl` (BSD-3) and its PyTorch, and nothing of this package:
 
     python -m venv tabicl-venv
-    tabicl-venv/bin/pip install torch tabicl==2.2.0
+    tabicl-venv/bin/pip install torch tabicl==2.2.0 xgboost
     tabicl-venv/bin/python experiments/tabicl_prior.py --out shards --rows 512 --features 16 --files 20
 
 `ttt_jax.tabular.pretraining.prior.stored.stored_tables` reads the files.
