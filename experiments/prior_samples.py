@@ -6,25 +6,40 @@ import argparse
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from ttt_jax.tabular.pretraining.prior import MAX_CLASSES, sample_tasks
+from experiments.prior_learnability import one_kind
+from ttt_jax.tabular.pretraining.prior import KINDS, MAX_CLASSES, PriorConfig, host_tables
+
+_TITLES = {
+    "graph": "causal graph",
+    "extra_trees": "random trees",
+    "boosting": "boosted trees",
+    "rules": "rules on categories",
+}
 
 
 def draw(seed: int = 0) -> Figure:
-    """Twelve tables of two columns and 300 rows; colours are classes, missing values lie at the lower left edges."""
-    x, y = (
-        np.asarray(a) for a in sample_tasks(jax.random.key(seed, impl="threefry2x32"), tables=12, rows=300, features=2)
-    )
-    figure = Figure(figsize=(9, 6.8), layout="constrained", dpi=100)
-    for axes, points, labels in zip(figure.subplots(3, 4).flat, x, y, strict=True):
-        low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
-        points = np.where(np.isnan(points), low - 0.1 * (high - low + 1e-9), points)
-        axes.scatter(*points.T, c=labels, s=6, cmap="tab10", vmin=0, vmax=MAX_CLASSES - 1)
-        axes.set(xticks=[], yticks=[], title=f"{len(set(labels))} classes")
+    """Five tables of two columns and 400 rows for each kind of table; colours are classes."""
+    figure = Figure(figsize=(7.2, 6.2), layout="constrained", dpi=200)
+    rng = np.random.default_rng(seed)
+    for i, (row, kind) in enumerate(zip(figure.subplots(len(KINDS), 5), KINDS, strict=True)):
+        tables = host_tables(one_kind(kind, PriorConfig()), seed, i, len(row), rows=400, features=2)
+        for axes, x, y in zip(row, tables.x, tables.y, strict=True):
+            axes.scatter(*_shown(rng, x).T, c=y, s=3, linewidths=0, cmap="tab10", vmin=0, vmax=MAX_CLASSES - 1)
+            axes.set(xticks=[], yticks=[])
+        row[0].set_ylabel(_TITLES[kind], fontsize=8)
     return figure
+
+
+def _shown(rng: np.random.Generator, x: Float[np.ndarray, "R 2"]) -> Float[np.ndarray, "R 2"]:
+    """Columns between 0 and 1, outliers at the border, equal values side by side, missing ones below 0."""
+    low, high = np.nanquantile(x, [0.01, 0.99], axis=0)
+    x = np.where(np.isnan(x), -0.15, np.clip((x - low) / np.maximum(high - low, 1e-9), 0, 1))
+    levels = np.array([len(np.unique(column)) for column in x.T])
+    return x + np.where(levels < 20, 0.5 / levels, 0) * rng.uniform(-0.5, 0.5, x.shape)
 
 
 def main(argv: list[str] | None = None) -> int:

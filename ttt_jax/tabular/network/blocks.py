@@ -8,13 +8,14 @@ from typing import Any
 import jax
 
 
-def map_in_blocks(f: Callable[..., Any], xs: Any, elements_per_item: int) -> Any:
+def map_in_blocks(f: Callable[..., Any], xs: Any, elements_per_item: int, elements_at_once: int | None = None) -> Any:
     """`jax.vmap(f)(xs)`, a block of items at a time if their temporary arrays are too large to hold at once.
 
     Args:
         f: a function of one item.
         xs: array or pytree of arrays with a leading axis of items.
         elements_per_item: size of the temporary arrays that `f` needs for one item.
+        elements_at_once: the most that are held at once; None for what fits the cache.
 
     Blocks are recomputed, not stored, when a gradient is taken.
 
@@ -24,7 +25,7 @@ def map_in_blocks(f: Callable[..., Any], xs: Any, elements_per_item: int) -> Any
         [2.0, 2.0, 2.0]
     """
     items = jax.tree.leaves(xs)[0].shape[0]
-    limit = max(1, _elements_at_once() // max(1, elements_per_item))
+    limit = max(1, (elements_at_once or _elements_at_once()) // max(1, elements_per_item))
     if items <= limit:
         return jax.vmap(f)(xs)
     blocks = -(-items // limit)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ttt_jax._internal.validate import finite_number
+from ttt_jax._internal.validate import choice, finite_number
 
 # What the v2 classifier fixes. A checkpoint that says otherwise is another network.
 _FIXED: dict[str, Any] = {
@@ -37,16 +37,18 @@ class PFNConfig:
     """What determines a PFN's network; the defaults are the sizes of the TabPFN v2 classifier.
 
     Attributes:
+        architecture: `"tabpfn-v2"` (`ttt_jax.tabular.network.v2`) or `"slots"` (`ttt_jax.tabular.network.slots`).
         embedding_size: width E of every cell's vector.
         num_layers: number L of layers.
         num_heads: number H of attention heads; the head size is E / H.
-        features_per_group: number g of features that share one column of vectors.
+        features_per_group: number g of features that share one column of vectors; v2 only, in slots each has its own.
         mlp_factor: the MLP's hidden width is this times E.
         num_classes: the largest number of classes, and the number of logits.
+        thinking_rows: number of learned rows that every table is given as further context; slots only.
         column_seed: seed of the draws that tell columns apart (`ttt_jax.tabular.network.columns`).
         column_dtype: precision of these draws; `"float64"` gives those of the official package after `model.double()`.
         outlier_sigma: soft clipping of values further than this many standard deviations from the context mean, as the
-            official classifier does with 12; None for no clipping.
+            official classifier does with 12; None for no clipping. v2 only: slots compresses all values.
 
     Example:
         >>> PFNConfig(embedding_size=64, num_heads=4).head_size
@@ -65,12 +67,16 @@ class PFNConfig:
     column_seed: int = 0
     column_dtype: str = "float32"
     outlier_sigma: float | None = None
+    architecture: str = "tabpfn-v2"
+    thinking_rows: int = 16
 
     def __post_init__(self) -> None:
         for name in ("embedding_size", "num_layers", "num_heads", "features_per_group", "mlp_factor", "num_classes"):
             smallest = {"embedding_size": 4, "num_classes": 2}.get(name, 1)
             require_integer(name, getattr(self, name), smallest)
         require_integer("column_seed", self.column_seed, 0)
+        require_integer("thinking_rows", self.thinking_rows, 0)
+        choice("architecture", self.architecture, ("tabpfn-v2", "slots"))
         if self.column_seed >= 2**32:
             raise ValueError(f"column_seed must be below 2**32, got {self.column_seed}")
         if self.embedding_size % self.num_heads:
@@ -95,7 +101,12 @@ class PFNConfig:
     @property
     def column_size(self) -> int:
         """Length of a column's random vector."""
-        return self.embedding_size // 4
+        return self.embedding_size // 4 if self.architecture == "tabpfn-v2" else 0
+
+    @property
+    def features_per_column(self) -> int:
+        """How many features one column of vectors takes up."""
+        return self.features_per_group if self.architecture == "tabpfn-v2" else 1
 
     @classmethod
     def from_tabpfn(cls, config: Mapping[str, Any], **options: Any) -> PFNConfig:

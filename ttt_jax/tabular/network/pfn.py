@@ -17,10 +17,11 @@ from jaxtyping import Array, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
+from ttt_jax.tabular.network import slots, v2
 from ttt_jax.tabular.network.blocks import bucket, map_in_blocks
 from ttt_jax.tabular.network.columns import column_draws
 from ttt_jax.tabular.network.config import PFNConfig
-from ttt_jax.tabular.network.v2 import Network, Table
+from ttt_jax.tabular.network.v2 import Table
 from ttt_jax.tabular.official.torch_file import CheckpointError
 
 Params: TypeAlias = dict[str, Any]
@@ -49,8 +50,8 @@ class PFN:
 
     @classmethod
     def init(cls, config: PFNConfig, seed: int = 0) -> PFN:
-        """A network with TabPFN's initialisation: Xavier-uniform attention, layers that start as the identity."""
-        draw = jax.jit(lambda: nnx.to_pure_dict(nnx.state(Network(config, rngs=nnx.Rngs(seed)))))
+        """A random network; its layers start as the identity, and v2's attention is Xavier-uniform as TabPFN's."""
+        draw = jax.jit(lambda: nnx.to_pure_dict(nnx.state(_network(config, seed))))
         return cls(config, draw())
 
     def apply(
@@ -82,9 +83,9 @@ class PFN:
         _require_shapes(np.shape(x_context), np.shape(y_context), np.shape(x_query))
         dtype = np.result_type(np.float32, jnp.result_type(x_context, x_query))
         (n, features), m = np.shape(x_context), np.shape(x_query)[0]
-        groups = -(-features // self.config.features_per_group)
+        groups = -(-features // self.config.features_per_column)
         n_padded, m_padded, groups_padded = bucket(n), bucket(m), bucket(groups)
-        columns = (0, groups_padded * self.config.features_per_group - features)
+        columns = (0, groups_padded * self.config.features_per_column - features)
         draws = column_draws(self.config.column_seed, groups, self.config.column_size, self.config.column_dtype).astype(
             dtype
         )
@@ -190,7 +191,7 @@ def _apply(config, params, x_context, y_context, x_query):
     dtype = jnp.result_type(jnp.float32, x_context, x_query, *jax.tree.leaves(params))
     x_context, y_context, x_query = (jnp.asarray(a, dtype) for a in (x_context, y_context, x_query))
     (*batch, n, features), m = x_context.shape, x_query.shape[-2]
-    groups = -(-features // config.features_per_group)
+    groups = -(-features // config.features_per_column)
     draws = jnp.asarray(column_draws(config.column_seed, groups, config.column_size, config.column_dtype), dtype)
     marks = jnp.ones(n, bool), jnp.ones(m, bool), jnp.ones(groups, bool)
 
@@ -210,5 +211,10 @@ def _apply_table(config, params, table):
         return network(table)
 
 
-def _abstract(config: PFNConfig) -> Network:
-    return nnx.eval_shape(lambda: Network(config, rngs=nnx.Rngs(0)))
+def _network(config: PFNConfig, seed: int) -> v2.Network | slots.Network:
+    network = v2.Network if config.architecture == "tabpfn-v2" else slots.Network
+    return network(config, rngs=nnx.Rngs(seed))
+
+
+def _abstract(config: PFNConfig) -> v2.Network | slots.Network:
+    return nnx.eval_shape(lambda: _network(config, 0))

@@ -1,0 +1,241 @@
+"""Pretraining: it learns, and a run that was killed is the undisturbed run."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from ttt_jax.tabular import PFN
+from ttt_jax.tabular.pretraining import loop
+from ttt_jax.tabular.pretraining.config import PRESETS, PretrainConfig
+from ttt_jax.tabular.pretraining.loop import main, pretrain
+
+SMALL = replace(
+    PRESETS["cpu-smoke"], steps=6, decay_steps=2, warmup_steps=1, report_every=2, cells_per_step=512, embedding_size=16
+)
+TIMES = {"cpu_hours", "prior_hours"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_processes(quick_compilation, tmp_path_factory):
+    """Processes compile as quickly as this one, and nothing twice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+        yield
+        jax.config.update("jax_compilation_cache_dir", None)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed")
+    return directory, list(pretrain(SMALL, directory))
+
+
+def require_same_run(ours, theirs):
+    """All that a run leaves, but for the time that it took."""
+    for name in ("state.safetensors", "pfn.safetensors"):
+        expected = load_file(theirs / name)
+        found = load_file(ours / name)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value)
+    logs = []
+    for directory in (ours, theirs):
+        with (directory / "log.csv").open(newline="") as file:
+            logs.append([{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)])
+    assert logs[0] == logs[1]
+
+
+def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(undisturbed, tmp_path):
+    first = next(pretrain(SMALL, tmp_path))
+    assert first["step"] == 2
+    rows = list(pretrain(SMALL, tmp_path))
+    assert [row["step"] for row in rows] == [4, 6]
+    assert first["cpu_hours"] < rows[0]["cpu_hours"] < rows[1]["cpu_hours"]
+    require_same_run(tmp_path, undisturbed[0])
+
+
+def test_a_killed_run_is_the_undisturbed_run_bit_for_bit(undisturbed, tmp_path):
+    """Killed somewhere after its first checkpoint; the process that makes its tables ends too."""
+    code = f"""
+import sys
+from ttt_jax.tabular.pretraining.config import PretrainConfig
+from ttt_jax.tabular.pretraining.loop import pretrain
+if __name__ == "__main__":
+    import jax
+    jax.config.update("jax_compilation_cache_dir", {jax.config.jax_compilation_cache_dir!r})
+    config = PretrainConfig.from_json(open(sys.argv[1]).read(), "")
+    for row in pretrain(config, sys.argv[2]):
+        print(row["step"], flush=True)
+"""
+    (tmp_path / "config.json").write_text(json.dumps(asdict(replace(SMALL, steps=10_000))))
+    (tmp_path / "run.py").write_text(code)
+    run = tmp_path / "run"
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "config.json"), str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout.readline() == "2\n"
+        process.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while _any_in_group(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _any_in_group(process.pid)
+    list(pretrain(SMALL, run))
+    require_same_run(run, undisturbed[0])
+
+
+def _any_in_group(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_kill_while_saving_leaves_the_state_before(undisturbed, tmp_path, monkeypatch):
+    """Whatever was written: weights and log without the state are written again."""
+    next(pretrain(SMALL, tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "append_log", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            next(pretrain(SMALL, tmp_path))
+    (tmp_path / "state.safetensors.new").write_bytes(b"half")
+    list(pretrain(SMALL, tmp_path))
+    assert [row["step"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["2", "4", "6"]
+    require_same_run(tmp_path, undisturbed[0])
+
+
+def test_the_number_of_steps_can_change_before_the_decay(undisturbed, tmp_path):
+    """As long as the learning rate is constant, a run that is to be longer is the same run."""
+    longer = replace(SMALL, steps=100)
+    next(pretrain(longer, tmp_path))
+    list(pretrain(SMALL, tmp_path))
+    require_same_run(tmp_path, undisturbed[0])
+    with pytest.raises(ValueError, match="its decay can no longer begin at 4"):
+        next(pretrain(longer, tmp_path))
+
+
+def test_another_setting_is_another_run(undisturbed):
+    with pytest.raises(ValueError, match=r"learning_rate: 0.5 is not the 0.005 of the run"):
+        next(pretrain(replace(SMALL, learning_rate=0.5), undisturbed[0]))
+
+
+def test_it_stops_in_time_and_goes_on(tmp_path):
+    assert list(pretrain(SMALL, tmp_path, hours=0)) == []
+    assert [row["step"] for row in pretrain(SMALL, tmp_path, hours=1e-9)] == []
+
+
+def test_stored_tables_take_the_place_of_the_prior(tmp_path):
+    rng = np.random.default_rng(0)
+    x, num_features = rng.normal(size=(20, 64, 4)).astype(np.float32), np.full(20, 4, np.int32)
+    y = (x[..., 0] > 0).astype(np.int32)
+    np.savez(tmp_path / "64x4-0.npz", x=x, y=y, num_features=num_features)
+    config = replace(SMALL, stored=str(tmp_path), steps=2, report_every=2, decay_steps=0)
+    (row,) = pretrain(config, tmp_path / "run")
+    assert np.isfinite(row["loss"])
+    with pytest.raises(ValueError, match="stored: 'elsewhere' is not the '/"):
+        next(pretrain(replace(config, stored="elsewhere"), tmp_path / "run"))
+    with pytest.raises(ValueError, match="must have files 64x4"):
+        next(pretrain(replace(config, stored=str(tmp_path / "run")), tmp_path / "other"))
+
+
+def test_it_learns(tmp_path):
+    rows = list(pretrain(PRESETS["cpu-smoke"], tmp_path))
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(PFN.load(tmp_path / "pfn.safetensors").params))
+
+
+def test_the_command_reports_and_logs(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(asdict(SMALL) | {"warmup_steps": 0}))
+    options = ["--config", str(tmp_path / "config.json"), "--steps", "2", "--decay-steps", "1"]
+    assert main([*options, "--out", str(tmp_path / "run")]) == 0
+    assert "step 2 " in capsys.readouterr().out
+    assert main([*options, "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out == ""  # finished: nothing left to do
+
+
+def test_the_average_weighs_late_steps_more():
+    """Weight i in proportion to i^9, up to terms of order 1/i."""
+    config, steps = replace(SMALL, learning_rate=0.0), 200
+    params = PFN.init(config.network).params
+    zero = jax.tree.map(np.zeros_like, params)
+    state, average = loop._optimizer(config).init(params), jax.tree.map(np.copy, params)
+    for i in range(1, steps + 1):
+        there = jax.tree.map(lambda p, i=i: np.full_like(p, i), params)
+        _, state, average = loop._update(config, np.float32(i), there, state, average, zero)
+    assert float(average["unlabelled"][0]) == pytest.approx(steps * 10 / 11, rel=0.01)
+
+
+def test_every_weight_has_an_optimiser():
+    """Matrices by Muon in the right orientation, that is all with two axes beyond layers, heads and projections."""
+    params = PFN.init(SMALL.network).params
+    for path, numbers in jax.tree_util.tree_leaves_with_path(loop._matrices(params), is_leaf=lambda x: x is None):
+        shape = params
+        for key in path:
+            shape = shape[key.key]
+        name = jax.tree_util.keystr(path)
+        if numbers is None:
+            assert not any(matrix in name for matrix in ("qk", "out", "mlp")) or "readout" in name, name
+        else:
+            inner = np.prod([shape.shape[axis] for axis in np.atleast_1d(numbers.reduction_axis)])
+            outer = np.prod([shape.shape[axis] for axis in np.atleast_1d(numbers.output_axis)])
+            assert {int(inner), int(outer)} <= {16, 48}, name
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps must be an integer >= 1, got 0"),
+        ({"steps": 10}, "steps: 10 must be at least warmup_steps + decay_steps"),
+        ({"rows": []}, "rows must be a list of integers, got none"),
+        ({"features": [4, 0]}, "features must be an integer >= 1, got 0"),
+        ({"row_shares": [1.0]}, "row_shares must be a share for each of rows, got (1.0,)"),
+        ({"rows": [64], "row_shares": [0.5]}, "row_shares must sum to 1, got 0.5"),
+        ({"most_cells": 64}, "most_cells: 64 is too few for 64 rows of 64"),
+        ({"learning_rate": 2}, "learning_rate must be a number between 0 and 1, got 2"),
+        ({"weight_decay": "x"}, "weight_decay must be a finite number, got 'x'"),
+        ({"num_heads": 5}, "num_heads: 5 does not divide embedding_size 128"),
+        ({"depth": 3}, "unknown field 'depth'"),
+        ([], "is no JSON object"),
+        ({"prior": {"missing": 2}}, "missing must be a number between 0 and 1, got 2"),
+    ],
+)
+def test_wrong_settings_are_one_line(tmp_path, capsys, settings, message):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(settings))
+    with pytest.raises(SystemExit) as exit:
+        main(["--config", str(config), "--out", str(tmp_path / "run")])
+    assert exit.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_steps_of_a_run_have_the_sizes_it_names():
+    config = PRESETS["cpu"]
+    shapes = [config.shape(step) for step in range(4000)]
+    assert all(shape.rows * shape.features <= config.most_cells for shape in shapes)
+    for rows, share in zip(config.rows[:-2], config.row_shares[:-2], strict=True):
+        found = np.mean([shape.rows == rows for shape in shapes])
+        assert abs(found - share) < 5 * (share * (1 - share) / len(shapes)) ** 0.5
+    contexts = np.concatenate([config.context_sizes(step) / config.shape(step).rows for step in range(500)])
+    assert contexts.min() >= 8 / 64
+    assert contexts.max() <= 0.8
+    assert config.context_sizes(3).tolist() == config.context_sizes(3).tolist()
+
+
+def test_presets_are_valid():
+    assert set(PRESETS) == {"cpu-smoke", "cpu", "gpu", "pilot-128", "pilot-192"}
+    assert all(isinstance(preset, PretrainConfig) for preset in PRESETS.values())
+    for preset in PRESETS.values():
+        weights = jax.eval_shape(lambda config=preset.network: PFN.init(config).params)
+        assert sum(leaf.size for leaf in jax.tree.leaves(weights)) <= 3_000_000

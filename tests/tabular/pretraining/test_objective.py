@@ -1,0 +1,71 @@
+"""The loss of pretraining against the network's public interface."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ttt_jax.tabular import PFN, PFNConfig
+from ttt_jax.tabular.pretraining import objective
+from ttt_jax.tabular.pretraining.objective import loss_and_gradients
+from ttt_jax.tabular.pretraining.prior import Tables
+
+CONFIG = PFNConfig(16, num_layers=1, num_heads=1, mlp_factor=3, architecture="slots", thinking_rows=2)
+ROWS, MOST_CONTEXT = 30, 24
+
+
+@pytest.fixture(scope="module")
+def params():
+    rng = np.random.default_rng(0)
+    initial = PFN.init(CONFIG).params
+    return jax.tree.map(lambda a: a + 0.3 * rng.normal(size=a.shape).astype(np.float32), initial)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    rng = np.random.default_rng(1)
+    x, num_features = rng.normal(size=(3, ROWS, 8)).astype(np.float32), np.array([3, 5, 8], np.int32)
+    y = rng.integers(0, 3, (3, ROWS)).astype(np.int32) * 3  # labels with gaps
+    y[:, -1] = 5  # a class that no context has
+    return Tables(np.where(np.arange(8) < num_features[:, None, None], x, 0), y, num_features)
+
+
+SIZES = np.array([9, 20, 24], np.int32)
+
+
+def test_the_loss_is_the_cross_entropy_of_the_rows_after_the_context(params, tables):
+    losses = []
+    for x, y, features, n in zip(*tables, SIZES, strict=True):
+        context, queries = x[:n, :features], x[n:-1, :features]
+        classes = np.unique(y[:n])
+        logits = np.asarray(PFN(CONFIG, params).apply(params, context, y[:n], queries))[:, : len(classes)]
+        log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        losses.append(-log_p[np.arange(len(queries)), np.searchsorted(classes, y[n:-1])].mean())
+    loss, gradients = loss_and_gradients(CONFIG, MOST_CONTEXT, params, tables, SIZES)
+    assert float(loss) == pytest.approx(np.mean(losses), rel=1e-5)
+    direction = jax.tree.map(lambda g: g / 10, gradients)
+
+    def along(step):
+        moved = jax.tree.map(lambda p, d: p + step * d, params, direction)
+        return float(loss_and_gradients(CONFIG, MOST_CONTEXT, moved, tables, SIZES)[0])
+
+    slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradients, direction)), strict=True))
+    assert float(slope) == pytest.approx((along(0.01) - along(-0.01)) / 0.02, rel=0.02)
+
+
+def test_an_accelerator_computes_the_same_up_to_bfloat16(params, tables):
+    loss, gradients = loss_and_gradients(CONFIG, MOST_CONTEXT, params, tables, SIZES)
+    half, half_gradients = objective._of_all(CONFIG, MOST_CONTEXT, params, tables, SIZES)
+    assert float(half) == pytest.approx(float(loss), rel=0.03)
+    ours, theirs = (jnp.concatenate([g.ravel() for g in jax.tree.leaves(t)]) for t in (gradients, half_gradients))
+    assert ours.dtype == theirs.dtype == jnp.float32
+    assert float(jnp.vdot(ours, theirs) / jnp.linalg.norm(ours) / jnp.linalg.norm(theirs)) > 0.99
+
+
+def test_a_context_that_shows_no_class_of_the_queries_has_no_loss(params, tables):
+    y = np.where(np.arange(ROWS) < MOST_CONTEXT, 0, 1)[None].repeat(3, 0).astype(np.int32)
+    loss, gradients = loss_and_gradients(
+        CONFIG, MOST_CONTEXT, params, tables._replace(y=y), np.full(3, MOST_CONTEXT, np.int32)
+    )
+    assert float(loss) == 0
+    assert all(not np.asarray(g).any() for g in jax.tree.leaves(gradients))
