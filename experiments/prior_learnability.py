@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ttt_jax.tabular.pretraining.prior import KINDS, PriorConfig, Tables, host_tables, sample_tables
-from ttt_jax.validate import positive_integer
+from ttt_jax._internal.validate import positive_integer
 
 CONTEXT, MOST_CONTEXT, QUERIES, FEATURES = 64, 384, 256, 16
 _SEED = 2**31  # no run of pretraining has it

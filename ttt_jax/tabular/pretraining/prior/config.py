@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from math import isclose
 
-from ttt_jax.validate import finite_number
+from ttt_jax._internal.validate import finite_number
 
 KINDS = ("graph", "extra_trees", "boosting", "rules")
 MAX_CLASSES, MAX_FEATURES = 10, 64

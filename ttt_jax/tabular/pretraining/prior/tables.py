@@ -17,7 +17,7 @@ from ttt_jax.tabular.pretraining.prior.draws import Draws
 from ttt_jax.tabular.pretraining.prior.forests import boosted_trees, fitted_trees, random_forest
 from ttt_jax.tabular.pretraining.prior.graph import NODES, SIZE, Graph, causal_graph, effect
 from ttt_jax.tabular.pretraining.prior.rules import nominal_table
-from ttt_jax.validate import positive_integer
+from ttt_jax._internal.validate import positive_integer
 
 _GRAPH, _EXTRA_TREES, _BOOSTING, _RULES = range(len(KINDS))
 _FEWEST_COMPILED_ROWS = 128
