@@ -5,13 +5,23 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 
 import ttt_jax
-from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
+from ttt_jax import (
+    Folds,
+    GradientSteps,
+    Inference,
+    Pretraining,
+    Problem,
+    estimate_risk,
+    exact_risk,
+    pretrained_weights,
+)
 from ttt_jax._internal.command import CommandError, refuse_overwriting
 from ttt_jax.cli.main import main
 
@@ -46,7 +56,8 @@ def test_json_of_a_general_problem(capsys, tmp_path):
     for evaluation in ("fresh", "same"):
         options = ("--weights", files["w"], "--lr", "1e-5", "--tasks", "3000", "--evaluation", evaluation)
         result = risk_json(capsys, *common, *options)
-        exact = exact_risk(Problem(9, 12, arrays["task"], arrays["sx"], 0.1), arrays["w"], evaluation)
+        problem = Problem(9, 12, arrays["task"], arrays["sx"], 0.1, evaluation=evaluation)
+        exact = exact_risk(problem, arrays["w"])
         assert result["ttt"]["exact"] == pytest.approx(exact.at(1e-5))
         assert result["initial"]["exact"] == pytest.approx(exact.initial)
         assert abs(result["z"]) < 4
@@ -58,6 +69,37 @@ def test_json_of_a_general_problem(capsys, tmp_path):
     assert result["lr"] == pytest.approx(exact.optimal_lr)
     assert result["ttt"]["monte_carlo"] is None
     assert result["z"] is None
+
+
+def test_keys_of_the_json(capsys):
+    result = risk_json(capsys, "--d", "3", "--n", "4", "--k", "4", "--tasks", "64")
+    assert " ".join(result) == "d n k noise_var init evaluation seed lr optimal_lr initial ttt z"
+    assert " ".join(result["initial"]) == "exact"
+    assert " ".join(result["ttt"]) == "exact asymptotic asymptotic_reason monte_carlo"
+    assert " ".join(result["ttt"]["monte_carlo"]) == (
+        "mean stderr num_tasks sampler stderr_reliable skewness kurtosis num_nonfinite block_size doubt"
+    )
+
+
+def test_procedures_and_laws_at_inference_as_tables(capsys):
+    size = ("--d", "2", "--n", "4", "--k", "6", "--noise-var", "0.1", "--init", "zero")
+    problem = Problem(4, 6, np.ones(2) / np.sqrt(2), 1.0, 0.1)
+    folds = risk_json(capsys, *size, "--tasks", "200", "--procedure", 'name = "folds", folds = 5', "--lr", "1e-3")
+    found = estimate_risk(problem, 0.0, Folds(5, 1e-3), num_tasks=200)
+    assert folds["ttt"]["monte_carlo"]["mean"] == found.mean
+    assert folds["ttt"]["monte_carlo"]["doubt"] == "not assessed"
+    assert folds["ttt"]["exact"] is folds["z"] is None
+    assert folds["procedure"] == 'name = "folds", folds = 5'
+    law = Inference(n=8, noise_var=0.5, query_noise_var=0.0)
+    exact = exact_risk(replace(problem, evaluation=law), 0.0)
+    table = "n = 8, noise_var = 0.5, query_noise_var = 0.0"
+    inference = risk_json(capsys, *size, "--tasks", "0", "--inference", table)
+    assert (inference["ttt"]["exact"], inference["lr"]) == (exact.optimal, exact.optimal_lr)
+    steps = 'name="steps", step_sizes=[1e-3, 1e-3], new_context=true'
+    assert main(["risk", *size, "--tasks", "200", "--procedure", steps]) == 0
+    out = capsys.readouterr().out
+    assert f"evaluation = fresh, procedure = {{{steps}}}\n" in out
+    assert f"{exact_risk(problem, 0.0, GradientSteps([1e-3, 1e-3], new_context=True)).final:.6g}\n" in out
 
 
 def test_defaults(capsys):
@@ -112,11 +154,32 @@ def test_a_value_that_does_not_apply_is_null_with_its_reason(capsys, tmp_path):
         ),
         ("--d 2 --n 2 --k 2 --task empty.npy", "--task: empty.npy is not a .npy file of numbers"),
         ("--d 2 --n 2 --k 2 --pretrain-n 0", "in pretraining, n must be an integer >= 1, got 0"),
-        ("--d 2 --n 2 --k 2 --weights vector2.npy --init zero", "--weights and --init exclude each other"),
+        ("--d 2 --n 2 --k 2 --weights vector2.npy --init zero", "--weights and --init are mutually exclusive"),
         ("--d 2 --n 2 --k 2 --init zero --pretrain-n 3", "--pretrain-n has no effect with --init zero"),
         ("--d 2 --n 2 --k 10000000000 --tasks 5", "k must be at most 2147483639 to be simulated"),
         ("--d 2 --n 2 --k 2 --noise-var 1e200 --tasks 0", "the risk overflows float64"),
         ("--d 1000000000000 --n 2 --k 2 --tasks 0", "out of memory: Unable to allocate"),
+        ("--d 3 --n 4 --k 6 --procedure folds", "--procedure must be like 'name = \"folds\", folds = 5', got 'folds'"),
+        ("--d 3 --n 4 --k 6 --procedure folds=5", "--procedure.name must be one of step, folds, steps, optimizer"),
+        ('--d 3 --n 4 --k 6 --procedure name="fold"', "--procedure.name must be one of step, folds, steps, optimizer"),
+        ('--d 3 --n 4 --k 6 --procedure name="folds"', "--procedure: procedure 'folds' needs folds"),
+        ('--d 3 --n 4 --k 6 --procedure name="folds",folds=5,lr=1', "--procedure must not give the lr; use --lr"),
+        ('--d 3 --n 4 --k 6 --procedure name="folds",folds=3 --lr 1', "folds must divide n + k = 10, got 3"),
+        ('--d 3 --n 4 --k 6 --procedure name="folds",folds=5', "lr must be a number, got 'optimal': no exact risk is"),
+        (
+            '--d 3 --n 4 --k 6 --procedure name="steps",step_sizes=[0.1] --lr 1',
+            "--procedure: 'steps' takes no lr, got 1.0",
+        ),
+        (
+            '--d 3 --n 4 --k 6 --procedure name="folds",folds=5 --lr 1 --sampler law',
+            "sampler must be 'data' for Folds, got 'law'",
+        ),
+        ("--d 3 --n 4 --k 6 --inference 8", "--inference must be like 'n = 80, noise_var = 0.1', got '8'"),
+        ("--d 3 --n 4 --k 6 --inference m=8", "--inference.m is not a key; the keys are context, n, feature_cov,"),
+        ("--d 3 --n 4 --k 6 --inference n=0", "--inference.n must be an integer >= 1, got 0"),
+        ('--d 3 --n 4 --k 6 --inference context="same"', "--inference must not give the context; use --evaluation"),
+        ("--d 3 --n 4 --k 6 --inference feature_cov=[1,2]", "evaluation.feature_cov is for 2 features, but d is for 3"),
+        ("--d 3 --n 4 --k 6 --inference n=8 --evaluation same", "--inference.n must be None for the context 'same'"),
         ("--n 2 --k 2 --task damaged.npy", "--task: damaged.npy is not a .npy file of numbers"),
         ("--n 2 --k 2 --task .", "--task: . cannot be read (Is a directory)"),
         ("--n 2 --k 2 --task small.npy --tasks 0", "the risk underflows float64, with values down to 1e-60"),
@@ -195,7 +258,7 @@ def test_memory_that_jax_does_not_get_is_one_line(monkeypatch, capsys):
     size = ["risk", "--d", "3", "--n", "4", "--k", "4", "--tasks", "1"]
     assert main(size) == 2
     assert capsys.readouterr().err == "ttt-jax risk: out of memory: a block of tasks does not fit the memory: lower d\n"
-    monkeypatch.setattr(sys.modules["ttt_jax.compare"], "exact_risk", full)
+    monkeypatch.setattr("ttt_jax.verdict.comparison.exact_risk", full)
     assert main(size) == 2
     assert capsys.readouterr().err.startswith("ttt-jax risk: out of memory: lower d (RESOURCE_EXHAUSTED")
 

@@ -1,6 +1,7 @@
 """Sweeps as a user runs them: interrupted, on several devices, in several processes, with bad input."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -8,19 +9,23 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ttt_jax import asymptotic_risk, estimate_risk, exact_risk
-from ttt_jax.cli.main import build_parser, main, resume_command
+from ttt_jax import Folds, GradientSteps, Inference, asymptotic_risk, estimate_risk, exact_risk
+from ttt_jax.cli.main import build_parser, main
+from ttt_jax.cli.sweep import resume_command
+from ttt_jax.procedures import make_procedure
 from ttt_jax.shifts import SHIFTS
-from ttt_jax.simulation import driver as estimate
 from ttt_jax.simulation.blocks import BLOCK_BYTES, run_blocks
+from ttt_jax.simulation.estimate import Run
 from ttt_jax.sweep.run import run as sweep
 from ttt_jax.sweep.run import run_sweep
 from ttt_jax.sweep.spec import load_spec
 from ttt_jax.sweep.store import Store
+from ttt_jax.verdict import judge
 
 SPEC = """
 [sweep]
@@ -67,12 +72,70 @@ def test_a_cell_is_estimate_risk(undisturbed):
     for cell, row in zip(spec.cells, table(undisturbed / "out"), strict=True):
         problem, weights = cell.problem()
         lr = float(row["lr"])
-        options = {"sampler": "law", "evaluation": cell.evaluation, "seed": cell.seed, "block_size": 64}
+        options = {"sampler": "law", "seed": cell.seed, "block_size": 64}
         found = estimate_risk(problem, weights, lr, num_tasks=3000, **options)
         assert float(row["estimate"]) == found.mean
         assert float(row["stderr"]) == found.stderr
         marks = [r for r in table(undisturbed / "out", "convergence.csv") if r["cell"] == row["cell"]]
         assert [(int(r["num_tasks"]), float(r["mean"])) for r in marks] == [h[:2] for h in found.history]
+
+
+ADAM = {"name": "optimizer", "optimizer": "adam", "learning_rate": 1e-2, "num_steps": 2}
+PROCEDURES = """procedure = ["step", {name = "steps", step_sizes = [1e-3, 5e-4], new_context = true},
+  {name = "optimizer", optimizer = "adam", learning_rate = 1e-2, num_steps = 2}]"""
+
+
+def procedures_text(lines):
+    text = SPEC.replace("3000", "256").replace("{sampler}", "data").replace("[4, 9]", "4")
+    return text.replace('evaluation = ["fresh", "same"]', lines)
+
+
+def test_procedures_of_several_steps_are_cells(tmp_path):
+    """The estimate of every one, theory where there is some, and a verdict that says what it rests on."""
+    rows = run_sweep(write_spec(tmp_path, text=procedures_text(PROCEDURES)), tmp_path / "out", progress=False)
+    names = [json.loads(row["procedure"])["name"] if "{" in row["procedure"] else row["procedure"] for row in rows]
+    assert names == ["step", "steps", "optimizer"]
+    (problem, weights), seeds = load_spec(tmp_path / "spec.toml")[0].cells[0].problem(), [row["seed"] for row in rows]
+    steps, adam = GradientSteps([1e-3, 5e-4], new_context=True), make_procedure(**ADAM)
+    for row, procedure, seed in zip(rows[1:], (steps, adam), seeds[1:], strict=True):
+        found = estimate_risk(problem, weights, procedure, num_tasks=256, seed=seed, block_size=64)
+        assert (row["estimate"], row["stderr"]) == (found.mean[-1], found.stderr[-1])
+        assert row["lr"] is row["stderr_reliable"] is None
+        assert row["lr_rule"] == "given"
+        assert "the reliability of the standard error is not assessed" in row["note"]
+    assert rows[1]["exact"] == exact_risk(problem, weights, steps).final
+    assert rows[2]["exact"] is rows[2]["z"] is None
+    assert "no exact risk is known for Optimizer" in rows[2]["note"]
+    assert "in all 2 cells (family-wise level 1%); 1 of them with standard errors that are not assessed" in str(
+        judge(rows)
+    )
+    assert str(judge(rows[2:])) == "no verdict: no cell has a z-score"
+    assert main(["report", str(tmp_path / "out")]) == 0
+    assert run_sweep(tmp_path / "spec.toml", tmp_path / "out", resume=True, progress=False) == rows
+
+
+def test_folds_need_a_step_size_and_have_one_in_their_cell(tmp_path):
+    text = procedures_text('procedure = {folds = 5, name = "folds"}\nlr = [1e-3, "optimal"]')
+    given, free = run_sweep(write_spec(tmp_path, text=text), tmp_path / "out", progress=False)
+    problem, weights = load_spec(tmp_path / "spec.toml")[0].cells[0].problem()
+    found = estimate_risk(problem, weights, Folds(5, 1e-3), num_tasks=256, seed=given["seed"], block_size=64)
+    assert (given["lr"], given["estimate"], given["exact"]) == (1e-3, found.mean, None)
+    assert free["lr"] is free["estimate"] is None
+    assert "lr must be a number, got 'optimal': no exact risk is known for Folds" in free["note"]
+    assert {*given} == {*free}
+    assert (free["sampler"], free["block_size"], free["num_tasks"]) == ("data", 64, 0)
+
+
+def test_a_law_at_inference_is_an_axis(tmp_path):
+    table = 'evaluation = ["fresh", {n = 8, noise_var = 0.5, query_noise_var = 0.0}]'
+    text = SPEC.replace("[4, 9]", "4").replace('evaluation = ["fresh", "same"]', table)
+    fresh, other = run_sweep(write_spec(tmp_path, text=text), tmp_path / "out", progress=False)
+    assert (fresh["evaluation"], json.loads(other["evaluation"])["n"]) == ("fresh", 8)
+    problem, weights = load_spec(tmp_path / "spec.toml")[0].cells[0].problem()
+    law = replace(problem, evaluation=Inference(n=8, noise_var=0.5, query_noise_var=0.0))
+    assert other["exact"] == exact_risk(law, weights).optimal != fresh["exact"]
+    assert max(abs(fresh["z"]), abs(other["z"])) < 4
+    assert main(["report", str(tmp_path / "out")]) == 0
 
 
 def test_one_compilation_per_model_and_size(tmp_path):
@@ -83,19 +146,19 @@ def test_one_compilation_per_model_and_size(tmp_path):
         assert run_blocks._cache_size() == before + 2
 
 
-def test_it_goes_on_from_the_middle_of_a_cell(undisturbed, tmp_path, monkeypatch):
+def test_it_resumes_in_the_middle_of_a_cell(undisturbed, tmp_path, monkeypatch):
     """Stopped after some block of some cell, three times, with a save after every block."""
     monkeypatch.setattr(sweep, "SECONDS_PER_SAVE", 0.0)
-    simulate, left = sweep.simulate, [0]
+    tallies, left = Run.tallies, [0]
 
     def interrupted(*arguments):
-        for tally in simulate(*arguments):
+        for tally in tallies(*arguments):
             yield tally
             left[0] -= 1
             if left[0] == 0:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep, "simulate", interrupted)
+    monkeypatch.setattr(Run, "tallies", interrupted)
     for blocks in (17, 40, 80):
         left[0] = blocks
         with pytest.raises(KeyboardInterrupt):
@@ -150,7 +213,7 @@ def test_two_processes_give_the_same_bits(undisturbed, tmp_path):
     assert table(tmp_path) == table(undisturbed / "out")
 
 
-def test_a_dead_process_ends_the_job_and_says_how_to_go_on(tmp_path):
+def test_a_dead_process_ends_the_job_and_says_how_to_resume(tmp_path):
     spec = write_spec(tmp_path, "law", SPEC.replace("3000", "1_000_000_000"))
     leader, follower = two_processes(spec, tmp_path / "out")
     for _ in range(600):
@@ -163,11 +226,11 @@ def test_a_dead_process_ends_the_job_and_says_how_to_go_on(tmp_path):
     _, last = follower.communicate()
     assert leader.returncode == 1
     assert error.splitlines()[-1].startswith("ttt-jax sweep: process 0 has lost another one")
-    go_on = f"ttt-jax sweep {spec} --out {tmp_path / 'out'} --resume --coordinator"
-    assert go_on in error.splitlines()[-1]
+    resume = f"ttt-jax sweep {spec} --out {tmp_path / 'out'} --resume --coordinator"
+    assert resume in error.splitlines()[-1]
     for i, text in enumerate((error, last)):  # also of the one that had no time to say anything
         first, second = text.splitlines()[:2]
-        assert go_on in first
+        assert resume in first
         assert first.endswith(f"--process-id {i}")
         assert second.startswith(f"ttt-jax sweep: process {i} of 0 to 1 uses 1 device of kind cpu")
 
@@ -207,7 +270,7 @@ def test_ctrl_c_leaves_a_resumable_directory(tmp_path):
         process.kill()
         process.communicate()
     assert process.returncode == 130
-    assert error.strip().endswith(f"go on with: ttt-jax sweep {spec} --out '{out}' --resume")
+    assert error.strip().endswith(f"resume with: ttt-jax sweep {spec} --out '{out}' --resume")
 
 
 def test_refusals_are_one_line_and_change_nothing(undisturbed, tmp_path, capsys):
@@ -215,7 +278,7 @@ def test_refusals_are_one_line_and_change_nothing(undisturbed, tmp_path, capsys)
     before = {file.name: file.read_bytes() for file in out.iterdir()}
     changed = write_spec(tmp_path, "law", SPEC.replace("k = 6", "k = 7"))
     for arguments, message in (
-        ([spec, "--out", out], "holds a sweep already; add --resume"),
+        ([spec, "--out", out], "already holds a sweep; add --resume"),
         ([changed, "--out", out, "--resume"], "grid.k was 6, is 7"),
         ([tmp_path / "none.toml", "--out", tmp_path / "x"], "No such file"),
         ([spec, "--out", spec], "must be a directory, but a file is in the way"),
@@ -245,7 +308,7 @@ def test_shifts_with_parameters_of_their_own(tmp_path):
         ("rotated", "30", ""),
         ("power_law", "", "2"),
     ]
-    assert sweep.verdict(rows).startswith("agreement: no cell to judge")
+    assert str(judge(rows)).startswith("no verdict: no cell has a standard error that can be trusted; 8 not judged")
     assert main(["report", str(tmp_path / "out")]) == 0
     assert "angle = ," not in (tmp_path / "out" / "report.html").read_text()
 
@@ -255,7 +318,7 @@ def test_an_emptied_store_is_not_started_again(undisturbed, tmp_path, capsys):
     shutil.copytree(undisturbed / "out", out)
     os.truncate(out / "sweep.sqlite", 0)
     assert main(["sweep", str(undisturbed / "spec.toml"), "--out", str(out), "--resume"]) == 2
-    assert "sweep.sqlite: empty beside results.csv" in capsys.readouterr().err
+    assert "sweep.sqlite: empty, although there is a results.csv" in capsys.readouterr().err
 
 
 def test_risks_that_overflow_are_counted_and_never_averaged(tmp_path):
@@ -264,7 +327,7 @@ def test_risks_that_overflow_are_counted_and_never_averaged(tmp_path):
     broken = [row for row in rows if row["lr"] == 1e30]
     assert all(row["num_nonfinite"] > 0 and row["estimate"] is None and "not finite" in row["note"] for row in broken)
     assert all(row["estimate"] is not None for row in rows if row["lr"] == 0.0)
-    assert "2 with risks that are not finite" in sweep.verdict(rows)
+    assert "2 with risks that are not finite" in str(judge(rows))
     assert main(["report", str(tmp_path / "out")]) == 0
 
 
@@ -275,15 +338,15 @@ def test_a_target_stops_at_the_same_block_after_a_restart(tmp_path, monkeypatch)
     for row in rows:
         assert row["stderr"] <= 0.02 * row["estimate"] or row["num_tasks"] == 100_000
         assert row["num_tasks"] % 64 == 0
-    monkeypatch.setattr(estimate.Plan, "fulfilled", lambda plan, tally: tally.num_blocks >= 3)
+    monkeypatch.setattr(Run, "_fulfilled", lambda _, tally: tally.num_blocks >= 3)
     monkeypatch.setattr(sweep, "SECONDS_PER_SAVE", 0.0)
-    partial = sweep.simulate
+    partial = Run.tallies
 
     def stop(*arguments):
         yield from partial(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep, "simulate", stop)
+    monkeypatch.setattr(Run, "tallies", stop)
     with pytest.raises(KeyboardInterrupt):
         run_sweep(spec, tmp_path / "again", progress=False)
     monkeypatch.undo()
@@ -313,7 +376,7 @@ def test_a_row_holds_the_theory_of_its_cell(undisturbed):
     for cell, row in zip(spec.cells, table(undisturbed / "out"), strict=True):
         problem, weights = cell.problem()
         lr = float(row["lr"])
-        exact, leading = (risk(problem, weights, cell.evaluation) for risk in (exact_risk, asymptotic_risk))
+        exact, leading = (risk(problem, weights) for risk in (exact_risk, asymptotic_risk))
         assert (float(row["initial"]), float(row["exact"])) == (exact.initial, exact.at(lr))
         assert float(row["asymptotic"]) == leading.at(lr)
         assert (float(row["n_over_d"]), float(row["k_over_d"])) == (cell.n / 3, 2.0)
@@ -322,24 +385,24 @@ def test_a_row_holds_the_theory_of_its_cell(undisturbed):
 
 def test_a_doubtful_standard_error_is_not_judged():
     rows = [{"z": z, "stderr_reliable": z < 50, "num_nonfinite": 0} for z in (0.3, 99.0)]
-    line = sweep.verdict(rows)
-    assert line.startswith("agree: |z| <= 2.58 in all 1 cells; 1 not judged")
+    line = str(judge(rows))
+    assert line.startswith("agree: |z| <= 2.58 in all 1 cells (family-wise level 1%); 1 not judged")
 
 
-def test_a_cell_goes_on_in_blocks_of_the_size_it_was_begun_with(tmp_path, monkeypatch):
-    """The default depends on the platform, and a run may go on on another one."""
+def test_a_cell_resumes_in_blocks_of_the_size_it_was_begun_with(tmp_path, monkeypatch):
+    """The default depends on the platform, and a run may resume on another one."""
     text = SPEC.replace("[4, 9]", "4").replace('["fresh", "same"]', '"fresh"').replace("block_size = 64\n", "")
     spec = write_spec(tmp_path, "law", text.replace("3000", "10_000"))
     run_sweep(spec, tmp_path / "whole", progress=False)
-    simulate = sweep.simulate
+    tallies = Run.tallies
 
     def one_block(*arguments):
-        yield next(simulate(*arguments))
+        yield next(tallies(*arguments))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(sweep, "SECONDS_PER_SAVE", -1.0)
-        patch.setattr(sweep, "simulate", one_block)
+        patch.setattr(Run, "tallies", one_block)
         with pytest.raises(KeyboardInterrupt):
             run_sweep(spec, tmp_path / "again", progress=False)
     monkeypatch.setitem(BLOCK_BYTES, "cpu", 2**12)
@@ -354,18 +417,18 @@ def test_a_cell_without_values_says_why_and_stops_nothing(tmp_path):
     for row in rows[1::3]:
         assert "overflows float64" in row["note"]
         assert row["exact"] is row["lr"] is row["z"] is None
-    assert "2 without values, their notes say why" in sweep.verdict(rows)
+    assert "2 without values, their notes say why" in str(judge(rows))
     assert main(["report", str(tmp_path / "out")]) == 0
     assert rows == run_sweep(tmp_path / "spec.toml", tmp_path / "out", resume=True, progress=False)
 
 
 def test_a_cell_without_memory_is_named_and_the_others_are_kept(tmp_path, monkeypatch, capsys):
-    def full(problem, *_):
+    def full():
         raise MemoryError("a block of tasks does not fit the memory: lower d")
 
     spec, out = write_spec(tmp_path), tmp_path / "out"
-    simulate = sweep.simulate
-    monkeypatch.setattr(sweep, "simulate", lambda p, *a: full(p) if p.n == 9 else simulate(p, *a))
+    tallies = Run.tallies
+    monkeypatch.setattr(Run, "tallies", lambda run, first: full() if run.problem.n == 9 else tallies(run, first))
     assert main(["sweep", str(spec), "--out", str(out)]) == 2
     assert capsys.readouterr().err == (
         "ttt-jax sweep: out of memory: cell 2, d = 3: a block of tasks does not fit the memory: lower d\n"
@@ -463,7 +526,7 @@ def test_an_address_is_checked_before_anyone_is_called(tmp_path, capsys, address
     assert capsys.readouterr().err == f"ttt-jax sweep: {message}\n"
 
 
-def test_the_command_to_go_on_with_is_whole():
+def test_the_command_to_resume_with_is_whole():
     given = "sweep s.toml --out o --plugin a --parquet --coordinator h:1 --num-processes 2 --process-id 1"
     expected = (
         "ttt-jax sweep s.toml --out o --resume --plugin a --parquet --coordinator h:1 --num-processes 2 --process-id 1"

@@ -2,7 +2,12 @@ from datetime import date
 
 import pytest
 
+from ttt_jax import Folds, GradientStep, GradientSteps, Optimizer
 from ttt_jax.sweep.spec import load_spec, make_spec
+
+FOLDS = {"name": "folds", "folds": 4}
+STEPS = {"name": "steps", "step_sizes": [1e-3, 5e-4]}
+ADAM = {"name": "optimizer", "optimizer": "adam", "learning_rate": 1e-3, "num_steps": 2}
 
 
 def spec(sweep=None, **grid):
@@ -32,6 +37,26 @@ def test_shifts_are_axes():
     assert weights.shape == (problem.d, problem.d)
 
 
+def test_procedures_are_an_axis():
+    cells = spec({"sampler": "data"}, procedure=["step", STEPS, ADAM, {"folds": 4, "name": "folds"}]).cells
+    step, steps, adam, folds = (cell.what() for cell in cells)
+    assert isinstance(step, GradientStep)
+    assert isinstance(steps, GradientSteps)
+    assert steps.step_sizes.tolist() == [1e-3, 5e-4]
+    assert isinstance(adam, Optimizer)
+    assert isinstance(folds, Folds)
+    assert (step.lr, adam.num_steps, folds.folds, folds.lr) == ("optimal", 2, 4, "optimal")
+    (cell,) = spec({"sampler": "data"}, procedure=FOLDS, lr=0.1).cells
+    assert cell.what().lr == 0.1
+
+
+def test_a_table_of_evaluation_is_the_law_at_inference():
+    plain, other = spec(evaluation=["same", {"n": 9, "feature_cov": [1.0, 2.0, 3.0, 4.0]}]).cells
+    assert plain.problem()[0].inference.context == "same"
+    law = other.problem()[0].inference
+    assert (law.context, law.n, law.query_feature_cov.tolist()) == ("fresh", 9, [1.0, 2.0, 3.0, 4.0])
+
+
 def test_zero_start_and_ratios():
     (cell,) = make_spec(
         {"sweep": {"num_tasks": 1}, "grid": {"d": 8, "n_over_d": 0.5, "k_over_d": 2.0, "init": "zero"}}
@@ -46,16 +71,16 @@ def test_zero_start_and_ratios():
         ({}, {"n": 0}, "grid.n must be an integer >= 1, got 0"),
         ({}, {"n": 2.5}, "grid.n must be an integer >= 1, got 2.5"),
         ({}, {"n": "many"}, "grid.n must be an integer >= 1, got 'many'"),
-        ({}, {"n": []}, "grid.n is an empty list"),
-        ({}, {"n": [3, 3]}, "grid.n holds a value twice"),
-        ({}, {"n_over_d": 0.5}, "grid.n must be given, as n or as n_over_d, not both"),
+        ({}, {"n": []}, "grid.n must not be an empty list"),
+        ({}, {"n": [3, 3]}, "grid.n must not contain a value twice"),
+        ({}, {"n_over_d": 0.5}, "grid.n must be given, either as n or as n_over_d"),
         ({}, {"noise_var": -1}, "grid.noise_var must be a finite number >= 0, got -1"),
         ({}, {"noise_var": float("nan")}, "grid.noise_var must be a finite number >= 0, got nan"),
         ({}, {"lr": "best"}, "grid.lr must be one of optimal, asymptotic, got 'best'"),
         ({}, {"lr": True}, "grid.lr must be a finite number, got True"),
         ({}, {"init": "warm"}, "grid.init must be one of pretrained, zero, got 'warm'"),
         ({}, {"evaluation": 1}, "grid.evaluation must be one of fresh, same, got 1"),
-        ({}, {"noise": 1}, "grid.noise is no key here"),
+        ({}, {"noise": 1}, "grid.noise is not a key; the keys are d, n, n_over_d, k,"),
         ({}, {"shift": "sideways"}, "grid.shift: shift must be one of"),
         ({}, {"shift": {"name": "rotated", "ratio": "a"}}, "grid.shift: ratio must be"),
         ({}, {"shift": {"name": "none", "angle": 3}}, "grid.shift: shift 'none' takes no parameters, got angle"),
@@ -63,23 +88,51 @@ def test_zero_start_and_ratios():
         ({}, {"shift": 3}, "grid.shift must be a table, got 3"),
         ({}, {"shift": {"name": "rotated", "angle": date(2020, 1, 1)}}, "grid.shift.angle must be a number, got"),
         ({}, {"shift": {"name": {"a": 1}}}, "grid.shift.name must be a name, got {'a': 1}"),
-        ({}, {"shift": {"name": "rotated", "n": 3}}, "grid.shift.n is no parameter of a shift: it is grid.n"),
+        ({}, {"shift": {"name": "rotated", "n": 3}}, "grid.shift.n is not a parameter of a shift; set grid.n instead"),
         ({}, {"shift": {"name": "power_law", "exponent": -1e4}}, "grid.shift: "),
         ({}, {"n": 10**23}, "grid.n must be at most 2147483639, got 1"),
         ({}, {"d": 10**10}, "grid.d must be at most 2147483639, got 1"),
-        ({}, {"n": list(range(1, 2000)), "k": list(range(1, 2000))}, "cells, more than"),
+        ({}, {"n": list(range(1, 2000)), "k": list(range(1, 2000))}, "grid must have at most 1000000 cells, got 4e+06"),
         ({"num_tasks": 0}, {}, "sweep.num_tasks must be an integer >= 1, got 0"),
         ({"seed": -1}, {}, "seed must be an integer >= 0, got -1"),
         ({"x64": "yes"}, {}, "sweep.x64 must be true or false, got 'yes'"),
-        ({"tasks": 3}, {}, "sweep.tasks is no key here"),
+        ({"tasks": 3}, {}, "sweep.tasks is not a key; the keys are seed, num_tasks,"),
         ({"max_tasks": 3}, {}, "sweep needs either num_tasks"),
         ({"target_relative_stderr": 0.1}, {}, "sweep needs either num_tasks"),
         ({"sampler": "rows"}, {}, "grid.sampler must be one of data, law, got 'rows'"),
         ({"block_size": 0}, {}, "sweep.block_size must be an integer >= 1, got 0"),
         ({"block_size": 10**14}, {}, "sweep.block_size must be at most 1048576, got 1"),
+        ({}, {"procedure": "leap"}, "grid.procedure.name must be one of step, folds, steps, optimizer, got 'leap'"),
+        ({}, {"procedure": {"folds": 4}}, "grid.procedure.name must be one of step, folds, steps, optimizer, got None"),
+        ({}, {"procedure": 4}, "grid.procedure must be a table, got 4"),
+        ({}, {"procedure": {**FOLDS, "lr": 0.1}}, "grid.procedure must not give the lr; use grid.lr"),
+        ({}, {"procedure": {"name": "folds"}}, "grid.procedure: procedure 'folds' needs folds"),
+        ({}, {"procedure": {**FOLDS, "number": 4}}, "grid.procedure: procedure 'folds' takes folds, lr, got number"),
+        ({}, {"procedure": {**FOLDS, "folds": 3}}, "grid.procedure: folds must divide n + k = 8, got 3"),
+        ({}, {"procedure": FOLDS, "k": [5, 6]}, "grid.procedure: folds must divide n + k = 9, got 4"),
+        ({}, {"procedure": {**FOLDS, "folds": date(2020, 1, 1)}}, "grid.procedure: folds must be an integer >= 1, got"),
+        ({"sampler": "law"}, {"procedure": FOLDS}, "grid.sampler must be 'data' for the procedure 'folds', got 'law'"),
+        ({}, {"procedure": STEPS, "lr": ["optimal", 0.1]}, "grid.procedure: 'steps' takes no lr, got 0.1"),
+        ({}, {"procedure": STEPS, "lr": "asymptotic"}, "grid.procedure: 'steps' takes no lr, got 'asymptotic'"),
+        (
+            {},
+            {"procedure": {**STEPS, "new_context": True}, "evaluation": "same"},
+            "grid.procedure: evaluation must be 'fresh' for new contexts at every step, got 'same'",
+        ),
+        ({}, {"procedure": {**ADAM, "optimizer": "eve"}}, "grid.procedure: optimizer must be the name of an optax"),
+        ({}, {"evaluation": {"m": 1}}, "grid.evaluation.m is not a key; the keys are context, n, feature_cov,"),
+        ({}, {"evaluation": {"n": 0}}, "grid.evaluation.n must be an integer >= 1, got 0"),
+        ({}, {"evaluation": {"n": date(2020, 1, 1)}}, "grid.evaluation.n must be an integer >= 1, got"),
+        (
+            {},
+            {"evaluation": {"feature_cov": [1.0, 2.0]}},
+            "grid.evaluation.feature_cov is for 2 features, but d is for",
+        ),
     ],
 )
 def test_errors_name_the_key_and_what_would_be_right(sweep, grid, message):
+    if "procedure" in grid:
+        sweep = {"sampler": "data", **sweep}
     with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
         spec(sweep, **grid)
     assert message in str(error.value)
@@ -119,7 +172,7 @@ def test_files_that_are_no_specification(tmp_path):
     for content, message in (
         (b"[sweep", "not a TOML file"),
         (b"\xff\xfe", "not a TOML file"),
-        (b"a = 1", "a is no key"),
+        (b"a = 1", "a is not a key; the keys are sweep, grid"),
     ):
         file.write_bytes(content)
         with pytest.raises(ValueError, match=message) as error:

@@ -109,7 +109,7 @@ def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatc
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(StoreError, match=f"has no locks .{os.strerror(number)}"):
+    with pytest.raises(StoreError, match=f"no locks on this file system .{os.strerror(number)}"):
         Store(tmp_path)
 
 

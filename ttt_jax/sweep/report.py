@@ -90,8 +90,8 @@ def _figures(spec: Spec, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, 
         if lines:
             given = ((name, value) for name, value in zip(rest, combination, strict=True) if value is not None)
             title = ", ".join(_label(name, value) for name, value in given)
-            figure = draw(lines, x_label=LABELS.get(x, x), y_label="risk after one TTT step", title=title)
-            yield title or "risk after one TTT step", figure
+            figure = draw(lines, x_label=LABELS.get(x, x), y_label="risk after TTT", title=title)
+            yield title or "risk after TTT", figure
 
 
 def _series(label: str, rows: Sequence[dict[str, Any]], x: str) -> Series:

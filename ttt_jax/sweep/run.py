@@ -1,7 +1,7 @@
 """Sweeps: every cell of a specification by Monte Carlo and by theory, kept in a store, resumable after any stop.
 
-Process 0 alone opens the store. What it keeps of an unfinished cell is the tally after some block, so that a run that
-goes on from there ends with exactly the numbers of an undisturbed one.
+Process 0 alone opens the store. What it keeps of an unfinished cell is the tally after some block, so that a run
+resumed from there ends with exactly the numbers of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import jax
 from ttt_jax._internal.command import refuse_overwriting
 from ttt_jax._internal.processes import is_leader, share
 from ttt_jax._internal.progress import Progress
-from ttt_jax.procedures import with_lr
+from ttt_jax.procedures import has_free_lr, with_lr
 from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.sweep.spec import Cell, Spec, import_plugins, load_spec, make_spec
 from ttt_jax.sweep.store import Store, StoreError
@@ -30,6 +30,15 @@ from ttt_jax.verdict.comparison import Comparison, resolved, theory
 SECONDS_PER_SAVE = 1.0
 RESULTS, CONVERGENCE, PARQUET = "results.csv", "convergence.csv", "results.parquet"
 FILES = (Store.FILE, Store.LOCK, RESULTS, CONVERGENCE, PARQUET)
+NO_ESTIMATE: dict[str, Any] = {
+    **dict.fromkeys(("estimate", "stderr")),
+    "stderr_reliable": False,
+    "z": None,
+    "num_tasks": 0,
+    "num_nonfinite": 0,
+    **dict.fromkeys(("skewness", "kurtosis")),
+}
+"""The columns of `Comparison.row` for a cell that was not simulated."""
 
 
 def run_sweep(
@@ -41,9 +50,9 @@ def run_sweep(
         path: the TOML file.
         directory: where the store and the results are kept; results.csv has one row per cell, convergence.csv the
             estimates at log-spaced numbers of tasks.
-        resume: go on with a sweep of the same specification; without it, a directory that holds one is refused.
+        resume: continue a sweep of the same specification; without it, a directory that holds one is refused.
         progress: show a progress bar on a terminal, or a line now and then elsewhere.
-        plugins: modules to import first, which add entries to `SHIFTS`.
+        plugins: modules to import first, which add entries to `SHIFTS` or `PROCEDURES`.
 
     Returns:
         The rows of results.csv, in the order of the cells.
@@ -93,19 +102,19 @@ def _require_no_foreign_results(directory: Path) -> None:
     if not (directory / Store.FILE).exists():
         for name in (RESULTS, CONVERGENCE, PARQUET):
             if (directory / name).exists():
-                raise StoreError(f"{directory}: holds a {name} but no sweep ({Store.FILE}); choose another --out")
+                raise StoreError(f"{directory}: has a {name} but no sweep ({Store.FILE}); choose another --out")
 
 
 def _start(store: Store, data: dict, path: Path, directory: Path, resume: bool, plugins: list[str]) -> dict:
     """The specification and what is done of it."""
     records = dict(store.records())
     if not records and (directory / RESULTS).exists():
-        raise StoreError(f"{store.path}: empty beside {RESULTS} of a sweep; restore a copy, or start in a new --out")
+        raise StoreError(f"{store.path}: empty, although there is a {RESULTS}; restore a copy, or choose a new --out")
     if not records:
         store.put({"spec": data, "plugins": plugins})
         return {"spec": data, "rows": {}, "partial": None}
     if not resume:
-        raise StoreError(f"{directory}: holds a sweep already; add --resume to go on with it, or choose another --out")
+        raise StoreError(f"{directory}: already holds a sweep; add --resume to continue it, or choose another --out")
     if "spec" not in records:
         raise StoreError(f"{store.path}: holds no sweep; choose another --out")
     before = {**records["spec"], "--plugin": records.get("plugins") or None}
@@ -126,13 +135,13 @@ def _differences(key: str, before: Any, after: Any) -> Iterable[str]:
 
 
 def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
-    """The row of one cell, which the store then holds; a cell whose values cannot be computed is empty, with why."""
+    """The row of one cell, which the store then holds; without values, its note says why."""
     try:
         row = _computed(spec, cell, begun, store, bar)
     except StoreError:
         raise
     except ValueError as error:
-        row = _row(cell, spec.x64, Comparison(cell.what(), None, None, str(error), None), 0.0)
+        row = _row(spec, cell, Comparison(cell.what(), None, None, str(error), None), 0.0)
     except MemoryError as error:
         raise MemoryError(f"cell {cell.index}, d = {cell.d}: {error}") from None
     if store:
@@ -142,7 +151,7 @@ def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, b
 
 
 def _computed(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
-    """The row of a cell, from the tally of `begun` on, if there is one."""
+    """The row of a cell, resumed from the tally of `begun` if there is one."""
     problem, weights = cell.problem()
     procedure = cell.what()
     exact, asymptotic, reason = theory(problem, weights, procedure, cell.seed)
@@ -167,15 +176,19 @@ def _computed(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, b
             store.put({"partial": kept})
     (estimate,) = run.estimates(tally)
     comparison = Comparison(procedure, exact, asymptotic, reason, estimate)
-    return _row(cell, spec.x64, comparison, before + time.perf_counter() - started)
+    return _row(spec, cell, comparison, before + time.perf_counter() - started)
 
 
-def _row(cell: Cell, x64: bool, comparison: Comparison, seconds: float) -> dict[str, Any]:
-    """One line of results.csv; what does not exist is null, with its reason in `note`."""
+def _row(spec: Spec, cell: Cell, comparison: Comparison, seconds: float) -> dict[str, Any]:
+    """One line of results.csv, with the same columns for every cell; what does not exist is null, `note` says why."""
     row, estimate = comparison.row(), comparison.estimate
     note = row.pop("note")
+    if estimate is None:
+        row |= NO_ESTIMATE | {"sampler": cell.sampler, "seed": cell.seed, "block_size": spec.block_size}
+    if has_free_lr(comparison.procedure):
+        row["lr"] = None
     evaluation = cell.evaluation if isinstance(cell.evaluation, str) else json.dumps(cell.evaluation)
-    name, *parameters = cell.procedure.values()
+    name = cell.procedure["name"]
     return {
         "cell": cell.index,
         "d": cell.d,
@@ -188,10 +201,10 @@ def _row(cell: Cell, x64: bool, comparison: Comparison, seconds: float) -> dict[
         **{f"shift_{name}": value for name, value in cell.shift_parameters.items()},
         "init": cell.init,
         "evaluation": evaluation,
-        "procedure": json.dumps(cell.procedure) if parameters else name,
-        "lr_rule": cell.lr if isinstance(cell.lr, str) else "given",
+        "procedure": json.dumps(cell.procedure) if len(cell.procedure) > 1 else name,
+        "lr_rule": cell.lr if isinstance(cell.lr, str) and hasattr(comparison.procedure, "lr") else "given",
         **row,
-        "x64": x64,
+        "x64": spec.x64,
         "note": note,
         "history": [
             [count, finite_or_none(mean), finite_or_none(stderr)]
@@ -258,4 +271,4 @@ def read_sweep(directory: Path) -> tuple[Spec, list[dict[str, Any]]]:
     if "spec" not in records:
         raise StoreError(f"{directory}: no cell is finished yet")
     rows = [row for name, row in records.items() if name.startswith("cell ")]
-    return make_spec(records["spec"], try_shifts=False), sorted(rows, key=lambda row: row["cell"])
+    return make_spec(records["spec"], try_cells=False), sorted(rows, key=lambda row: row["cell"])

@@ -9,8 +9,9 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from ttt_jax._internal.validate import (
     seed_integer,
 )
 from ttt_jax.problem import EVALUATIONS, Inference, Problem
-from ttt_jax.procedures import PROCEDURES, GradientStep, Procedure, make_procedure
+from ttt_jax.procedures import PROCEDURES, Procedure, make_procedure
 from ttt_jax.shifts import SHIFTS, make_shift
 from ttt_jax.simulation.blocks import MAX_BLOCK_SIZE, MAX_ROWS
 from ttt_jax.simulation.estimate import SAMPLERS, Run, make_run
+from ttt_jax.simulation.samplers import summaries
 from ttt_jax.theory.pretrained import pretrained_weights
 
 INITS = ("pretrained", "zero")
@@ -70,10 +72,7 @@ class Cell:
 
     def what(self) -> Procedure:
         """What is done at test time; its step size may be free."""
-        given = dict(self.procedure)
-        if given["name"] in ("step", "folds"):
-            given["lr"] = "optimal" if isinstance(self.lr, str) else self.lr
-        return make_procedure(**given)
+        return procedure_of_table("grid.procedure", self.procedure, self.lr)
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def load_spec(path: Path) -> tuple[Spec, dict]:
 
 
 def import_plugins(modules: Sequence[str]) -> None:
-    """Import modules that add entries to `SHIFTS`, from the working directory too, as `python -m` does.
+    """Import modules that add entries to `SHIFTS` or `PROCEDURES`, from the working directory too, as `python -m` does.
 
     Raises:
         ValueError: a module cannot be imported.
@@ -152,12 +151,12 @@ def import_plugins(modules: Sequence[str]) -> None:
         sys.path.remove(os.getcwd())
 
 
-def make_spec(data: dict, *, try_shifts: bool = True) -> Spec:
+def make_spec(data: dict, *, try_cells: bool = True) -> Spec:
     """The specification that a parsed TOML file holds.
 
     Args:
         data: the tables of the file.
-        try_shifts: make a problem of every shift and size, to find what it refuses; False for what is computed already.
+        try_cells: make the problems and procedures, to find what they refuse; False for what is computed already.
 
     Example:
         >>> spec = make_spec({"sweep": {"num_tasks": 100}, "grid": {"d": [10, 20], "n_over_d": 0.5, "k": [5, 8]}})
@@ -180,7 +179,7 @@ def make_spec(data: dict, *, try_shifts: bool = True) -> Spec:
     if other in sweep or length not in sweep:
         raise ValueError("sweep needs either num_tasks, or target_relative_stderr together with max_tasks")
     if "sampler" in sweep and "sampler" in grid:
-        raise ValueError("grid.sampler is given in [sweep] already")
+        raise ValueError("sampler must be in [sweep] or in [grid], not in both")
     x64 = sweep.get("x64", False)
     if not isinstance(x64, bool):
         raise ValueError(f"sweep.x64 must be true or false, got {x64!r}")
@@ -190,7 +189,7 @@ def make_spec(data: dict, *, try_shifts: bool = True) -> Spec:
     if target is not None and not 0 < finite_number("sweep.target_relative_stderr", target) < 1:
         raise ValueError(f"sweep.target_relative_stderr must be between 0 and 1, got {target}")
     axes = _axes({"sampler": sweep.get("sampler", "law"), **grid})
-    cells = tuple(_cells(axes, seed, try_shifts))
+    cells = tuple(_cells(axes, seed, try_cells))
     varying = {name: values for name, values in axes.items() if len(values) > 1}
     return Spec(seed, num_tasks, target, x64, block_size, varying, cells)
 
@@ -199,7 +198,7 @@ def _axes(grid: dict) -> dict[str, list]:
     """The values along every axis, checked one by one."""
     for size in ("n", "k"):
         if (size in grid) == (f"{size}_over_d" in grid):
-            raise ValueError(f"grid.{size} must be given, as {size} or as {size}_over_d, not both")
+            raise ValueError(f"grid.{size} must be given, either as {size} or as {size}_over_d")
     if "d" not in grid:
         raise ValueError("grid.d is missing: the number of features, or a list of them")
     checks: dict[str, Callable] = {
@@ -216,13 +215,13 @@ def _axes(grid: dict) -> dict[str, list]:
     for name, given in grid.items():
         values = _shifts(given) if name == "shift" else [checks[name](f"grid.{name}", value) for value in _list(given)]
         if not values:
-            raise ValueError(f"grid.{name} is an empty list")
-        if len({json.dumps(value) for value in values}) < len(values):
-            raise ValueError(f"grid.{name} holds a value twice")
+            raise ValueError(f"grid.{name} must not be an empty list")
+        if len({json.dumps(value, default=str) for value in values}) < len(values):
+            raise ValueError(f"grid.{name} must not contain a value twice")
         axes[name] = values
     number = np.prod([float(len(values)) for values in axes.values()])
     if number > MAX_CELLS:
-        raise ValueError(f"grid has {number:.3g} cells, more than {MAX_CELLS}")
+        raise ValueError(f"grid must have at most {MAX_CELLS} cells, got {number:.3g}")
     return axes
 
 
@@ -234,7 +233,7 @@ def _shifts(given: Any) -> list[dict]:
         if "name" not in table:
             raise ValueError(f"grid.shift.name is missing: one of {', '.join(SHIFTS)}")
         for parameter in table.keys() & {"n", "k", "d", "noise_var"}:
-            raise ValueError(f"grid.shift.{parameter} is no parameter of a shift: it is grid.{parameter}")
+            raise ValueError(f"grid.shift.{parameter} is not a parameter of a shift; set grid.{parameter} instead")
         values = {key: _list(value) for key, value in table.items()}
         for key, value in ((key, value) for key, given in values.items() for value in given):
             if not isinstance(value, str if key == "name" else str | float | int):
@@ -244,8 +243,8 @@ def _shifts(given: Any) -> list[dict]:
     return shifts
 
 
-def _cells(axes: dict[str, list], seed: int, try_shifts: bool) -> Iterator[Cell]:
-    """The product of the axes; one problem of every shift and size is made, to find what it refuses."""
+def _cells(axes: dict[str, list], seed: int, try_cells: bool) -> Iterator[Cell]:
+    """The product of the axes; a cell of every kind is tried."""
     tried = set()
     for index, values in enumerate(itertools.product(*axes.values())):
         at = dict(zip(axes, values, strict=True))
@@ -267,25 +266,33 @@ def _cells(axes: dict[str, list], seed: int, try_shifts: bool) -> Iterator[Cell]
             sampler=at["sampler"],
             seed=int(np.random.SeedSequence([seed, index]).generate_state(1)[0]),
         )
-        kind = cell.shift, json.dumps([parameters, cell.procedure, cell.evaluation]), d
-        if try_shifts and kind not in tried:
+        sizes = (d,) if cell.procedure["name"] == "step" else (d, n, k)  # a problem of every n and k takes long
+        laws = cell.shift, parameters, cell.evaluation, cell.procedure, cell.sampler, cell.lr == "optimal"
+        kind = json.dumps([*laws, *sizes], default=str)
+        if try_cells and kind not in tried:
             tried.add(kind)
-            try:
-                problem, _ = cell.problem()
-                if problem.feature_law != "gaussian" and cell.sampler == "law":
-                    raise ValueError(f"sampler must be 'data' for {cell.shift!r}, got 'law'")
-            except MemoryError:
-                raise ValueError(f"grid.d is too large for the memory, got {d}") from None
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"grid.shift: {error}") from None
-        try:
-            procedure = cell.what()
-            procedure.check(cell.problem()[0])
-        except ValueError as error:
-            raise ValueError(f"grid.procedure: {error}") from None
-        if cell.sampler == "law" and not isinstance(procedure, GradientStep):
-            raise ValueError(f"grid.sampler must be 'data' for the procedure {cell.procedure['name']!r}, got 'law'")
+            _try(cell)
         yield cell
+
+
+def _try(cell: Cell) -> None:
+    """Make the problem and the procedure of a cell; ValueError naming the key of the grid that is refused."""
+    try:
+        problem, _ = cell.problem()
+        if problem.feature_law != "gaussian" and cell.sampler == "law":
+            raise ValueError(f"sampler must be 'data' for {cell.shift!r}, got 'law'")
+    except MemoryError:
+        raise ValueError(f"grid.d is too large for the memory, got {cell.d}") from None
+    except (ValueError, TypeError) as error:
+        key = "grid." if str(error).startswith("evaluation.") else "grid.shift: "
+        raise ValueError(f"{key}{error}") from None
+    procedure = cell.what()
+    try:
+        procedure.check(problem)
+    except ValueError as error:
+        raise ValueError(f"grid.procedure: {error}") from None
+    if cell.sampler == "law" and summaries.dispatch(type(procedure)) is summaries.dispatch(Procedure):
+        raise ValueError(f"grid.sampler must be 'data' for the procedure {cell.procedure['name']!r}, got 'law'")
 
 
 def _rows(ratio: str, at: dict) -> int:
@@ -314,27 +321,44 @@ def _table(key: str, value: Any) -> dict:
 
 def _in(prefix: str, key: str, known: tuple[str, ...]) -> None:
     if key not in known:
-        raise ValueError(f"{prefix}{key} is no key here; known are {', '.join(known)}")
+        raise ValueError(f"{prefix}{key} is not a key; the keys are {', '.join(known)}")
+
+
+def inference_table(key: str, table: dict) -> Inference:
+    """The law at inference with these fields; ValueError naming the key, and the field."""
+    for name in table:
+        _in(f"{key}.", name, tuple(field.name for field in fields(Inference)))
+    try:
+        return Inference(**table)
+    except ValueError as error:
+        raise ValueError(f"{key}.{error}") from None
+
+
+def procedure_of_table(key: str, table: dict, lr: str | float) -> Procedure:
+    """The procedure with these parameters and this step size or rule; ValueError naming the key."""
+    choice(f"{key}.name", table.get("name"), tuple(PROCEDURES))
+    has_lr = "lr" in signature(PROCEDURES[table["name"]]).parameters
+    if lr != "optimal" and not has_lr:
+        raise ValueError(f"{key}: {table['name']!r} takes no lr, got {lr!r}")
+    given = {"lr": "optimal" if lr == "asymptotic" else lr} if has_lr else {}
+    try:
+        return make_procedure(**table, **given)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def _evaluation(key: str, value: Any) -> str | dict:
-    """ "fresh", "same" or the fields of an `Inference`, checked by making it."""
     if not isinstance(value, dict):
         return choice(key, value, EVALUATIONS)
-    try:
-        Inference(**value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{key}: {error}") from None
+    inference_table(key, value)
     return value
 
 
 def _procedure(key: str, value: Any) -> dict:
-    """A name, or a table of a name and parameters."""
     table = {"name": value} if isinstance(value, str) else _table(key, value)
-    choice(f"{key}.name", table.get("name", ""), tuple(PROCEDURES))
     if "lr" in table:
-        raise ValueError(f"{key}.lr is not a parameter here: it is grid.lr")
-    return table
+        raise ValueError(f"{key} must not give the lr; use grid.lr")
+    return {"name": table.get("name"), **table}
 
 
 def _lr(key: str, value: Any) -> str | float:

@@ -69,7 +69,7 @@ class Store:
             directory.mkdir(parents=True, exist_ok=True)
             for path in (self.path, directory / self.LOCK):
                 if path.exists() and not path.is_file():
-                    raise StoreError(f"{path}: must be a regular file, and is none; remove it, or choose another --out")
+                    raise StoreError(f"{path}: must be a regular file; remove it, or choose another --out")
             lock = open(directory / self.LOCK, "a+")  # noqa: SIM115 (held as long as the store)
         except (FileExistsError, NotADirectoryError):
             raise StoreError(f"{directory}: must be a directory, but a file is in the way") from None
@@ -83,8 +83,8 @@ class Store:
                 holder = lock.read().strip() or "another one"
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise StoreError(
-                    f"{directory}: its file system has no locks ({error.strerror}), which keep a second run away; "
-                    "choose an --out on one that has"
+                    f"{directory}: no locks on this file system ({error.strerror}), so a second run could interfere; "
+                    "choose an --out elsewhere"
                 ) from None
             raise StoreError(f"{directory}: in use by process {holder}; wait for it, or choose another --out") from None
         lock.truncate(0)
@@ -95,15 +95,13 @@ class Store:
     def _require_health(self) -> None:
         report = self._connection.execute("PRAGMA quick_check").fetchone()[0]
         if report != "ok":
-            raise StoreError(
-                f"{self.path}: damaged ({report.splitlines()[-1]}); restore a copy, or start in a new --out"
-            )
+            raise StoreError(f"{self.path}: damaged ({report.splitlines()[-1]}); restore a copy, or choose a new --out")
 
     def _failure(self, error: sqlite3.Error) -> StoreError:
         hint = {
             "SQLITE_FULL": "the disk is full; free some space and resume",
-            "SQLITE_NOTADB": "this is not a store of a sweep; restore a copy, or start in a new --out",
-            "SQLITE_CORRUPT": "damaged; restore a copy, or start in a new --out",
+            "SQLITE_NOTADB": "not the store of a sweep; restore a copy, or choose a new --out",
+            "SQLITE_CORRUPT": "damaged; restore a copy, or choose a new --out",
             "SQLITE_READONLY": "cannot be written to",
         }.get(getattr(error, "sqlite_errorname", ""), str(error))
         return StoreError(f"{self.path}: {hint}")
@@ -134,7 +132,7 @@ class Store:
             raise self._failure(error) from None
         for name, text, crc in rows:
             if not isinstance(text, str) or _checksum(name, text) != crc:
-                raise StoreError(f"{self.path}: record {name!r} is damaged; restore a copy, or start in a new --out")
+                raise StoreError(f"{self.path}: record {name!r} is damaged; restore a copy, or choose a new --out")
             yield name, json.loads(text)
 
     def __enter__(self) -> Store:

@@ -85,7 +85,7 @@ class Verdict:
 
 
 def judge(rows: Iterable[dict[str, Any]]) -> Verdict:
-    """The verdict on rows with `z`, `stderr_reliable` and, if present, `num_tasks` and `num_nonfinite`, as `Comparison.row` gives them.
+    """The verdict on rows as `Comparison.row` gives them, with `z`, `stderr_reliable` and, if present, the counts.
 
     Example:
         >>> rows = [{"z": 0.4, "stderr_reliable": True}, {"z": 9.0, "stderr_reliable": False}]
