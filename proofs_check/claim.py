@@ -181,13 +181,15 @@ def falls_like_1_over_d(sizes: Sequence[int], errors: Sequence[float]) -> Verdic
 def of_check(results: Sequence[Check]) -> Verdict:
     """The simulation part of several checks in one line."""
     verdicts = [result.empirical_ok for result in results]
-    unreliable = sum(not row.stderr_reliable for result in results for row in result.rows)
-    rows = f"{unreliable} of {sum(len(result.rows) for result in results)} simulations too short for the tails"
+    judged = [[row for row in result.rows if row.stderr_reliable is not False] for result in results]
+    simulated = sum(len(result.rows) for result in results)
+    unreliable = simulated - sum(map(len, judged))
+    rows = f"{unreliable} of {simulated} simulations too short for the tails"
     if False not in verdicts and None in verdicts:
         return Verdict(None, f"{verdicts.count(None)} of {len(verdicts)} quantities not judged: {rows}")
     z = [
-        [result.limit_z] if math.isfinite(result.limit_z) else [row.z for row in result.rows if row.stderr_reliable]
-        for result in results
+        [result.limit_z] if math.isfinite(result.limit_z) else [row.z for row in own]
+        for result, own in zip(results, judged, strict=True)
     ]
     worst, critical = max(abs(x) for values in z for x in values), results[0].critical
     detectable = max(result.detectable for result in results if result.empirical_ok is not None)

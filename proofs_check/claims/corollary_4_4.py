@@ -22,6 +22,7 @@ from proofs_check.claim import (
     setting_problem,
     simulate,
 )
+from ttt_jax.procedures import GradientStep
 from ttt_jax.theory.paper import corollary_4_4_turning_point
 from ttt_jax.verdict.agreement import critical_z
 from ttt_jax.verdict.infinity import value_at_infinity
@@ -77,8 +78,8 @@ def empirical(c, effort):
         for d in LAW_SIZES:
             setting = warm(round(a * d), round(g * d), d)
             problem, weights = setting_problem(setting), setting.column("weight")
-            lr = exact_padded(problem, weights).optimal_lr
-            values.append(simulate(problem, weights, lr, num_tasks=effort.num_large, seed=effort.seed, sampler="law"))
+            best = GradientStep(exact_padded(problem, weights).optimal_lr)
+            values.append(simulate(problem, weights, best, num_tasks=effort.num_large, seed=effort.seed, sampler="law"))
         return value_at_infinity(LAW_SIZES, [v.mean for v in values], [v.stderr for v in values])
 
     top = float(turning_point(c, RISING))

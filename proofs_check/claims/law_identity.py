@@ -14,12 +14,12 @@ from dataclasses import replace
 import numpy as np
 import sympy as sp
 from sympy import QQ
-from ttt_jax.simulation.driver import estimate_risk
 
 from proofs_check import oracle
 from proofs_check.claim import CONFIDENCE, Claim, both, identities, of_check, same_numbers
 from proofs_check.claims import exact_risk
 from proofs_check.simulation import contexts, z_verdict
+from ttt_jax.simulation import estimate_risk
 from ttt_jax.verdict.claim import check
 
 TASK, FEATURE_COV, NOISE_VAR = [QQ(1), QQ(1, 2)], [[QQ(2), QQ(1, 2)], [QQ(1, 2), QQ(1)]], QQ(1, 3)

@@ -30,7 +30,8 @@ def relative_errors(problem: tuple, n: int, k: int, evaluation: str) -> list[flo
     task, feature_cov, noise_var, weights = problem
     reference = oracle.risk_coefficients(task, feature_cov, noise_var, weights, n, k, evaluation)
     dense_cov, dense_weights = (np.array(m, dtype=float) for m in (feature_cov, weights))
-    curve = exact_risk(Problem(n, k, [float(b) for b in task], dense_cov, float(noise_var)), dense_weights, evaluation)
+    given = Problem(n, k, [float(b) for b in task], dense_cov, float(noise_var), evaluation=evaluation)
+    curve = exact_risk(given, dense_weights)
     return [
         abs(value / float(exact) - 1) if exact else abs(value)
         for value, exact in zip((curve.c0, curve.c1, curve.c2), reference, strict=True)
