@@ -147,6 +147,10 @@ def test_problems_outside_the_theory_are_refused():
     noisy = isotropic(5, 9, 4, noise_var=0.1)
     with pytest.raises(ValueError, match="noise_var must be 0"):
         best_steps_risk(noisy, 0.0, 2)
+    again = isotropic(5, 9, 4, evaluation="same")
+    for function in (new_context_risk, new_context_risk_leading):
+        with pytest.raises(ValueError, match="evaluation must be 'fresh' for new contexts at every step, got 'same'"):
+            function(again, 0.0, [0.1])
     with pytest.raises(ValueError, match="noise_var must be 0"):
         new_context_risk_leading(noisy, 0.0, [0.1])
     with pytest.raises(ValueError, match="ratio must be positive, got -1"):

@@ -214,7 +214,7 @@ def new_context_risk(problem: Problem, weights: ArrayLike, step_sizes: ArrayLike
         return norm2 * size - 2 * linear + square
 
     risks = []
-    for lr in [*step_size_array(step_sizes), None]:
+    for lr in [*_checked_steps(problem, step_sizes), None]:
         risks.append(s2 + norm2 - 2 * n * x + n * (n + 1) * y + across * z)
         if lr is None:
             break
@@ -253,10 +253,17 @@ def new_context_risk_leading(
         raise NotApplicable(f"noise_var must be 0 for the leading order with new contexts, got {problem.noise_var}")
     norm2, a, spread = _misfit_and_spread(problem, weights)
     risks = [a + spread]
-    for x in 2 * step_size_array(step_sizes) * problem.n**2 * norm2 * problem.k:
+    for x in 2 * _checked_steps(problem, step_sizes) * problem.n**2 * norm2 * problem.k:
         a = (1 - 2 * x) * a + x**2 * (1 + problem.d / problem.k) * (a + spread)
         risks.append(a + spread)
     return np.array(risks)
+
+
+def _checked_steps(problem: Problem, step_sizes: ArrayLike) -> Float[np.ndarray, " steps"]:
+    """The step sizes; ValueError unless the context is new at inference too."""
+    steps = GradientSteps(step_sizes, new_context=True)
+    steps.check(problem)
+    return steps.step_sizes
 
 
 def _misfit_and_spread(problem: Problem, weights: ArrayLike) -> tuple[float, float, float]:
