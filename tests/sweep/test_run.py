@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import ttt_jax.sweep.run as sweep
 from ttt_jax import Folds, GradientSteps, Inference, asymptotic_risk, estimate_risk, exact_risk
 from ttt_jax.cli.main import build_parser, main
 from ttt_jax.cli.sweep import resume_command
@@ -21,7 +22,6 @@ from ttt_jax.procedures import make_procedure
 from ttt_jax.shifts import SHIFTS
 from ttt_jax.simulation.blocks import BLOCK_BYTES, run_blocks
 from ttt_jax.simulation.estimate import Run
-from ttt_jax.sweep.run import run as sweep
 from ttt_jax.sweep.run import run_sweep
 from ttt_jax.sweep.spec import load_spec
 from ttt_jax.sweep.store import Store

@@ -66,8 +66,8 @@ def add_report_command(commands: Any) -> None:
 
 
 def run_sweep(arguments: argparse.Namespace) -> int:
+    import ttt_jax.sweep.run as sweep
     from ttt_jax._internal.processes import ProcessDied, connect, is_leader
-    from ttt_jax.sweep.run import run as sweep
     from ttt_jax.verdict.agreement import judge
 
     if arguments.parquet and not find_spec("pyarrow"):

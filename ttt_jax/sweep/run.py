@@ -135,7 +135,7 @@ def _differences(key: str, before: Any, after: Any) -> Iterable[str]:
 
 
 def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
-    """The row of one cell, which the store then holds; without values, its note says why."""
+    """The row of one cell, kept in the store; if it has no values, its note says why."""
     try:
         row = _computed(spec, cell, begun, store, bar)
     except StoreError:

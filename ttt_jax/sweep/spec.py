@@ -336,11 +336,11 @@ def inference_table(key: str, table: dict) -> Inference:
 
 def procedure_of_table(key: str, table: dict, lr: str | float) -> Procedure:
     """The procedure with these parameters and this step size or rule; ValueError naming the key."""
-    choice(f"{key}.name", table.get("name"), tuple(PROCEDURES))
-    has_lr = "lr" in signature(PROCEDURES[table["name"]]).parameters
+    name: Any = table.get("name")
+    has_lr = "lr" in signature(PROCEDURES[choice(f"{key}.name", name, tuple(PROCEDURES))]).parameters
     if lr != "optimal" and not has_lr:
-        raise ValueError(f"{key}: {table['name']!r} takes no lr, got {lr!r}")
-    given = {"lr": "optimal" if lr == "asymptotic" else lr} if has_lr else {}
+        raise ValueError(f"{key}: {name!r} takes no lr, got {lr!r}")
+    given: dict[str, Any] = {"lr": "optimal" if lr == "asymptotic" else lr} if has_lr else {}
     try:
         return make_procedure(**table, **given)
     except ValueError as error:
