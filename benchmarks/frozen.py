@@ -23,10 +23,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -39,27 +41,31 @@ RECORD = Path(__file__).parent / "results" / "frozen.json"
 
 
 def exact(problem: ttt.Problem, weights: Any, evaluation: str, **options: Any) -> ttt.RiskCurve:
-    return ttt.exact_risk(problem, weights, evaluation, **options)
+    return ttt.exact_risk(replace(problem, evaluation=evaluation), weights, **options)
 
 
 def leading_order(problem: ttt.Problem, weights: Any, evaluation: str) -> ttt.RiskCurve:
-    return ttt.asymptotic_risk(problem, weights, evaluation)
+    return ttt.asymptotic_risk(replace(problem, evaluation=evaluation), weights)
 
 
 def estimate(problem: ttt.Problem, weights: Any, lr: float, evaluation: str, **options: Any) -> dict[str, Any]:
-    found = ttt.estimate_risk(problem, weights, lr, evaluation=evaluation, **options)
+    found = ttt.estimate_risk(replace(problem, evaluation=evaluation), weights, lr, **options)
     fields = "mean stderr num_tasks stderr_reliable skewness kurtosis num_nonfinite block_size history"
     return {field: getattr(found, field) for field in fields.split()}
 
 
-def steps(problem: ttt.Problem, weights: Any, **options: Any) -> dict[str, Any]:
-    found = ttt.estimate_trajectory(problem, weights, **options)
-    fields = "mean stderr stopped stopped_stderr stopped_step num_tasks num_nonfinite"
-    return {field: getattr(found, field) for field in fields.split()}
+def steps(problem: ttt.Problem, weights: Any, procedure: Any, evaluation: str = "fresh") -> dict[str, Any]:
+    problem = replace(problem, evaluation=evaluation)
+    found = ttt.estimate_risk(problem, weights, procedure, num_tasks=1500, seed=7)
+    stopped = found.stopped or (math.nan, math.nan, math.nan)
+    names = "stopped", "stopped_stderr", "stopped_step"
+    numbers = {field: getattr(found, field) for field in ("mean", "stderr", "num_tasks", "num_nonfinite")}
+    return numbers | dict(zip(names, stopped, strict=True))
 
 
 def folds(problem: ttt.Problem, weights: Any, number: int, evaluation: str) -> ttt.RiskCurve:
-    return ttt.estimate_folds(problem, weights, number, evaluation=evaluation, num_tasks=600, seed=5)
+    problem = replace(problem, evaluation=evaluation)
+    return ttt.estimate_curve(problem, weights, ttt.Folds(number), num_tasks=600, seed=5)
 
 
 def named(name: str) -> Callable:
@@ -194,11 +200,15 @@ def several_steps() -> dict[str, Any]:
     sizes = named("best_step_sizes")(clean, 3)
     return {
         "best_step_sizes": sizes.tolist(),
-        "best_steps_risk": [named("best_steps_risk")(clean, weights, 3, e) for e in ("fresh", "same")],
+        "best_steps_risk": [
+            named("best_steps_risk")(replace(clean, evaluation=e), weights, 3) for e in ("fresh", "same")
+        ],
         "marchenko_pastur": [part.tolist() for part in named("marchenko_pastur")(0.7, 4)],
         "new_context_risk": named("new_context_risk")(noisy, weights, 0.3 * sizes).tolist(),
         "new_context_risk_leading": named("new_context_risk_leading")(clean, weights, 0.3 * sizes).tolist(),
-        "one_batch_risk": [named("one_batch_risk")(noisy, weights, sizes, e).tolist() for e in ("fresh", "same")],
+        "one_batch_risk": [
+            named("one_batch_risk")(replace(noisy, evaluation=e), weights, sizes).tolist() for e in ("fresh", "same")
+        ],
     }
 
 
@@ -232,15 +242,11 @@ def simulation() -> dict[str, Any]:
     )
     problem = ttt.Problem(9, 12, np.full(4, 0.5), [0.5, 1.0, 1.0, 2.0], noise_var=0.1)
     sizes = [2e-4, 1e-4, 1e-4]
-    numbers["steps: one batch"] = steps(problem, 0.05, step_sizes=sizes, num_tasks=1500, seed=7, held_out=6)
-    numbers["steps: new contexts"] = steps(
-        problem, 0.05, step_sizes=sizes, protocol="new_context", num_tasks=1500, seed=7
-    )
-    numbers["steps: adam"] = steps(
-        problem, 0.05, optimizer=optax.adam(1e-2), num_steps=3, evaluation="same", num_tasks=1500, seed=7
-    )
-    for number, evaluation in ((1, "fresh"), (3, "same")):
-        numbers[f"folds: {number}, {evaluation}"] = curve(folds(problem, 0.05, number, evaluation))
+    schedule = optax.sgd(lambda i: jnp.asarray(sizes)[i])
+    numbers["steps: one batch"] = steps(problem, 0.05, ttt.Optimizer(schedule, 3, held_out=6))
+    numbers["steps: new contexts"] = steps(problem, 0.05, ttt.GradientSteps(sizes, new_context=True))
+    numbers["steps: adam"] = steps(problem, 0.05, ttt.Optimizer(optax.adam(1e-2), 3), "same")
+    numbers["folds: 3, same"] = curve(folds(problem, 0.05, 3, "same"))
     return numbers
 
 

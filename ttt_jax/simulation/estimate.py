@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from ttt_jax._internal import linalg
 from ttt_jax._internal.progress import Progress
 from ttt_jax._internal.validate import boolean, choice, finite_number, positive_integer, seed_integer, weights_array
-from ttt_jax.problem import Problem
+from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import samplers
@@ -257,6 +257,8 @@ def estimate_curve(
     """
     if not has_free_lr(procedure):
         raise ValueError("lr must be 'optimal' for a curve over all step sizes")
+    if isinstance(procedure, GradientStep):
+        raise NotApplicable("estimate_curve is for procedures without a formula; exact_risk has the curve of one step")
     if positive_integer("num_tasks", num_tasks) < 2:
         raise ValueError("num_tasks must be at least 2 for a standard error, got 1")
     run = make_run(problem, start, (procedure,), num_tasks=num_tasks, seed=seed, x64=x64)
