@@ -25,7 +25,8 @@ from ttt_jax.simulation.estimate import Run
 from ttt_jax.sweep.run import run_sweep
 from ttt_jax.sweep.spec import load_spec
 from ttt_jax.sweep.store import Store
-from ttt_jax.verdict import judge
+from ttt_jax.verdict import Verdict, judge
+from ttt_jax.verdict.agreement import critical_z
 
 SPEC = """
 [sweep]
@@ -106,9 +107,8 @@ def test_procedures_of_several_steps_are_cells(tmp_path):
     assert rows[1]["exact"] == exact_risk(problem, weights, steps).final
     assert rows[2]["exact"] is rows[2]["z"] is None
     assert "no exact risk is known for Optimizer" in rows[2]["note"]
-    assert "in all 2 cells (family-wise level 1%); 1 of them with standard errors that are not assessed" in str(
-        judge(rows)
-    )
+    assert [row["stderr_reliable"] for row in rows] == [False, None, None]
+    assert judge(rows) == Verdict(judged=1, outside=0, bound=critical_z(0.99), unassessed=1, unreliable=1)
     assert str(judge(rows[2:])) == "no verdict: no cell has a z-score"
     assert main(["report", str(tmp_path / "out")]) == 0
     assert run_sweep(tmp_path / "spec.toml", tmp_path / "out", resume=True, progress=False) == rows
