@@ -52,7 +52,9 @@ def empirical(c, effort):
     w, x, y, query = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 3), (5, 3), (5,), (4, 3)))
     prompt = Prompt(*map(jnp.asarray, (x, y, query)), jnp.zeros(4))
     claimed = float(c[0]) * query @ w @ (x.T @ y)
-    found = np.array([model(prompt) for model in (TokenLinearAttention.from_weights(w), LinearAttention(w))])
+    weights = jnp.asarray(w)
+    models = TokenLinearAttention.from_weights(weights), LinearAttention(weights)
+    found = np.array([model(prompt) for model in models])
     error = np.abs(found - claimed).max() / np.abs(claimed).max()
     return Verdict(bool(error < 1e-5), f"relative error {error:.0e} of the Flax models, nothing random")
 
