@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import random_problem
-from ttt_jax import GaussianTasks, Pretraining, Problem, asymptotic_risk, exact_risk, pretrained_weights
+from ttt_jax import GaussianTasks, Inference, Pretraining, Problem, asymptotic_risk, exact_risk, pretrained_weights
 from ttt_jax.theory import paper
 
 
@@ -117,6 +117,9 @@ def test_dense_and_diagonal_agree():
         assert (a.c0, a.c1, a.c2) == pytest.approx((b.c0, b.c1, b.c2), rel=1e-12)
 
 
+OF_A_STEP = paper.theorem_5_3, paper.theorem_c4, paper.corollary_5_4_switch
+
+
 @pytest.mark.parametrize(
     ("function", "problem", "weights", "reason"),
     [
@@ -144,6 +147,14 @@ def test_dense_and_diagonal_agree():
         (paper.corollary_5_4_switch, *best_aligned(50, 40, 2), "warm start wins at every k"),
         (asymptotic_risk, Problem(9, 9, np.zeros(3)), 0.1, "task with signal"),
         (paper.lemma_b2, Problem(9, 9, np.ones(3), feature_law="rademacher"), 0.1, "Lemma B.2 needs Gaussian features"),
+        *(
+            (function, Problem(9, 9, np.ones(3), evaluation=Inference(n=7)), 0.01, "training law at inference")
+            for function in (paper.lemma_b2, paper.misalignment, *OF_A_STEP)
+        ),
+        *(
+            (function, Problem(9, 9, np.ones(3), evaluation="same"), 0.01, "context 'fresh' at evaluation, got 'same'")
+            for function in OF_A_STEP
+        ),
     ],
 )
 def test_problems_outside_a_theorem_are_refused_with_the_reason(function, problem, weights, reason):

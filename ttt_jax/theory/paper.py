@@ -21,7 +21,7 @@ from ttt_jax._internal.validate import (
     vector,
     weights_array,
 )
-from ttt_jax.problem import Problem, require_gaussian, require_identity
+from ttt_jax.problem import NotApplicable, Problem, require_gaussian, require_identity, require_training_law
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.risk import exact_risk
 
@@ -57,7 +57,7 @@ def lemma_b2(problem: Problem, weights: ArrayLike) -> float:
     Reference: Lemma B.2.
     """
     require_gaussian(problem, "Lemma B.2")
-    b, n, s2 = _fixed_task(problem), problem.n, problem.noise_var
+    b, n, s2 = _fixed_task(problem, "Lemma B.2"), problem.n, problem.noise_var
     sx, w = linalg.dense(problem.feature_cov, problem.d), linalg.dense(weights_array(weights, problem.d), problem.d)
     p = sx @ b
     spread = n * np.sum((w.T @ sx @ w) * sx)
@@ -174,7 +174,7 @@ def misalignment(problem: Problem, weights: ArrayLike) -> tuple[float, float]:
 
     Reference: Definition 5.1.
     """
-    b, n = _fixed_task(problem), problem.n
+    b, n = _fixed_task(problem, "Definition 5.1"), problem.n
     w = linalg.simplest(weights_array(weights, problem.d))
     if w.ndim == 2:
         largest = np.abs(w - np.diag(np.diag(w))).max()
@@ -235,6 +235,7 @@ def theorem_5_3(problem: Problem, weights: ArrayLike) -> RiskCurve:
 
     Reference: Theorem 5.3.
     """
+    _require_new_context(problem, "Theorem 5.3")
     a, spread = misalignment(problem, weights)
     eigenvalues = linalg.simplest(weights_array(weights, problem.d))
     bound = 1 / (problem.n + 1)
@@ -265,7 +266,8 @@ def theorem_c4(problem: Problem, weights: ArrayLike) -> RiskCurve:
 
     Reference: Theorem C.4.
     """
-    b = _fixed_task(problem)
+    _require_new_context(problem, "Theorem C.4")
+    b = _fixed_task(problem, "Theorem C.4")
     if problem.noise_var:
         raise ValueError(f"noise_var must be 0 for Theorem C.4, got {problem.noise_var}; see asymptotic_risk")
     sx, w = linalg.simplest(problem.feature_cov), linalg.simplest(weights_array(weights, problem.d))
@@ -304,6 +306,7 @@ def corollary_5_4_switch(problem: Problem, weights: ArrayLike) -> float:
 
     Reference: Corollary 5.4.
     """
+    _require_new_context(problem, "Corollary 5.4")
     a, spread = misalignment(problem, weights)
     norm2 = float(problem.task @ problem.task)
     c1, c2 = a / norm2, spread / norm2
@@ -364,7 +367,15 @@ def _check_scalars(task_norm2: float, noise_var: float, **sizes: float) -> None:
     non_negative("noise_var", noise_var)
 
 
-def _fixed_task(problem: Problem) -> np.ndarray:
+def _fixed_task(problem: Problem, formula: str) -> np.ndarray:
+    """The task of a problem in the paper's setting: one vector, and the training law at inference."""
     if not isinstance(problem.task, np.ndarray):
         raise ValueError("task must be one vector here, not GaussianTasks")
+    require_training_law(problem, formula)
     return problem.task
+
+
+def _require_new_context(problem: Problem, formula: str) -> None:
+    """NotApplicable, naming the formula, where the risk after a step is that with the context of the step."""
+    if problem.inference.context == "same":
+        raise NotApplicable(f"{formula} needs the context 'fresh' at evaluation, got 'same'; see asymptotic_risk")
