@@ -471,6 +471,7 @@ def test_a_report_beside_other_names_and_links(undisturbed, tmp_path, capsys):
     """A directory name that is no UTF-8; a figure that is a link is replaced and not written through."""
     out = tmp_path / os.fsdecode(b"out\xff")
     shutil.copytree(undisturbed / "out", out)
+    (out / "figure-01.png").unlink(missing_ok=True)  # of an earlier report
     (out / "figure-01.png").symlink_to(out / Store.FILE)
     before = (out / Store.FILE).read_bytes()
     assert main(["report", os.fspath(out)]) == 0
