@@ -24,8 +24,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ttt_jax.tabular.pretraining.prior import KINDS, PriorConfig, Tables, host_tables, sample_tables
 from ttt_jax._internal.validate import positive_integer
+from ttt_jax.tabular.pretraining.prior import KINDS, PriorConfig, Tables, host_tables, sample_tables
 
 CONTEXT, MOST_CONTEXT, QUERIES, FEATURES = 64, 384, 256, 16
 _SEED = 2**31  # no run of pretraining has it

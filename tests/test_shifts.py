@@ -10,7 +10,7 @@ import pytest
 from ttt_jax import Problem, asymptotic_risk, compare, estimate_risk, exact_risk, pretrained_weights
 from ttt_jax._internal import linalg
 from ttt_jax.shifts import SHIFTS, make_shift
-from ttt_jax.simulation.scaled import make_setting
+from ttt_jax.simulation.scaled import safe_units, scale_problem
 from ttt_jax.theory.paper import misalignment, proposition_4_1_risk
 
 SIZES = {"n": 6, "k": 9, "d": 8}
@@ -205,7 +205,7 @@ def test_reversed_is_what_aligned_is_not():
 def test_features_of_every_law_have_variance_1():
     for name in ("none", "rademacher", "student_t"):
         _, problem = make_shift(name, **SIZES)
-        setting, _ = make_setting(problem, np.zeros(()), 0.0, "data", "fresh", jnp.float32)
-        entries = np.asarray(setting.features(jax.random.key(0), (20_000,), jnp.float32), np.float64)
+        scaled = scale_problem(problem, safe_units(problem), jnp.float32)
+        entries = np.asarray(scaled.features(jax.random.key(0), (20_000,), jnp.float32), np.float64)
         assert entries.mean() == pytest.approx(0, abs=4 / 20_000**0.5)
         assert entries.var() == pytest.approx(1, abs=0.05)  # 4 standard errors are 0.043 for student_t, dof 30

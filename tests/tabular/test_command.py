@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from sklearn.datasets import make_blobs
 from sklearn.dummy import DummyClassifier
-from ttt_jax.cli.main.tabular import read_table, split_table
 
 from ttt_jax import tabular_command
 from ttt_jax.cli.main import main
+from ttt_jax.cli.tabular import read_table, split_table
 
 BLOBS = str(Path(__file__).parent / "fixtures" / "blobs.safetensors")
 OFFICIAL = str(Path(__file__).parent / "fixtures" / "small.ckpt")

@@ -46,12 +46,12 @@ def default_block_size(d: int, num_tasks: int, rows: int, num_stepped: int = 0) 
         d: number of features.
         num_tasks: length of the run.
         rows: rows of d normals that a task draws at once.
-        stepped_weights: whether a task holds its stepped (d, d) weights.
+        num_stepped: numbers that a task steps and holds, d^2 for weights of linear attention.
 
     Example:
         >>> default_block_size(64, 20_000, rows=8), default_block_size(64, 100, rows=8)
         (1024, 128)
-        >>> [default_block_size(1024, 20_000, rows=1, stepped_weights=held) for held in (True, False)]
+        >>> [default_block_size(1024, 20_000, rows=1, num_stepped=held) for held in (1024**2, 0)]
         [64, 512]
     """
     platform = jax.default_backend()
@@ -90,7 +90,7 @@ def simulate_blocks(
         num_tasks: number of independent experiments; the last block may be shorter than the others.
         seed: of the random key.
         block_size: tasks per block; part of what fixes the random numbers.
-        first: the block to start with, to go on where another run stopped.
+        first: the block to start with, to resume where another run stopped.
 
     Every process of a job must call this alike, with equally many local devices.
 

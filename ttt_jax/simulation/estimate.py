@@ -231,7 +231,6 @@ def estimate_risk(
         return estimates[0]
     assert tally.moments is not None
     last = np.cumsum([len(one.units) for one in run.parts]) - 1
-    last -= [2 * (estimate.stopped is not None) for estimate in estimates]
     covariance = tally.moments.covariance[np.ix_(last, last)] / max(tally.moments.count, 1)
     return JointEstimate(estimates, covariance)
 
@@ -324,8 +323,8 @@ class Run:
             mean, stderr = (np.where(broken, math.nan, a[own]) for a in (moments.mean, moments.stderr))
             stopped = None
             if getattr(procedure, "held_out", 0):
-                stopped = Stopped(float(mean[-2]), float(stderr[-2]), float(mean[-1]))
-                own, mean, stderr = own[:-2], mean[:-2], stderr[:-2]
+                stopped = Stopped(float(mean[0]), float(stderr[0]), float(mean[1]))
+                own, mean, stderr = own[2:], mean[2:], stderr[2:]
             scalar = len(part.units) == 1
             found.append(
                 Estimate(

@@ -40,13 +40,13 @@ def _optimizer(procedure: Optimizer, problem: Problem, units: Units) -> Sampler:
     require_gradient_alone(procedure.optimizer)
     draw = _Draw(steps, procedure.new_context, held_out, procedure.optimizer)
     risks = np.full(steps + 1, units.risk)
-    sizes = np.concatenate([risks, [units.risk, 1.0]]) if held_out else risks
+    sizes = np.concatenate([[units.risk, 1.0], risks]) if held_out else risks
     return Sampler(draw, (np.zeros(steps), units.m, units.risk), sizes, ROW_BLOCK, problem.d**2)
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """One experiment: the risk after 0, ..., T steps; with held-out pairs also the risk and the step at their stop."""
+    """One experiment: the risk after 0, ..., T steps; before them, with held-out pairs, the risk and the step at their stop."""
 
     num_steps: int
     new_context: bool
@@ -95,7 +95,7 @@ class _Draw:
         key_held = jax.random.fold_in(key_fresh, 1)
         losses = sum_over_rows(loss, key_held, jnp.int32(self.held_out), task, scaled.train, scaled.features)
         stop = jnp.argmin(losses)
-        return jnp.concatenate([risks, jnp.stack([risks[stop], stop.astype(risks.dtype)])])
+        return jnp.concatenate([jnp.stack([risks[stop], stop.astype(risks.dtype)]), risks])
 
 
 def require_gradient_alone(optimizer: optax.GradientTransformation) -> None:

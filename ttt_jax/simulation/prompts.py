@@ -82,7 +82,7 @@ class _Draw:
             return risks
         held = _prompt(context, pairs(jax.random.fold_in(key_fresh, 1), self.held_out))
         stop = jnp.argmin(jax.lax.map(lambda params: ttt_loss(self.model, params, held), trained))
-        return jnp.concatenate([risks, jnp.stack([risks[stop], stop.astype(risks.dtype)])])
+        return jnp.concatenate([jnp.stack([risks[stop], stop.astype(risks.dtype)]), risks])
 
 
 def prompt_sampler(

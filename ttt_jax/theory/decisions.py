@@ -96,14 +96,14 @@ class StartComparison(NamedTuple):
     switch: int | None
 
 
-def warm_or_cold(problem: Problem, weights: Weights = "pretrained") -> StartComparison:
+def warm_or_cold(problem: Problem, start: Weights = "pretrained") -> StartComparison:
     """Whether to start TTT from the pretrained W or from 0, and from which k on the answer changes.
 
     The two risks, each c0 minus a hyperbola in k, are equal at the roots of a quadratic.
 
     Args:
         problem: the test-time problem, one task.
-        weights: W as an array, or "pretrained" for isotropic tasks under the law of the problem.
+        start: W as an array, or "pretrained" for isotropic tasks under the law of the problem.
 
     Raises:
         ValueError: for W that does not fit.
@@ -117,7 +117,7 @@ def warm_or_cold(problem: Problem, weights: Weights = "pretrained") -> StartComp
 
     Reference: Corollary 4.6 of Gozeten et al. (ICML 2025) is the leading order.
     """
-    warm, cold = (_in_k(problem, w, [problem.n])[0] for w in (weights, "zero"))
+    warm, cold = (_in_k(problem, w, [problem.n])[0] for w in (start, "zero"))
     risks = warm.risk(problem.k), cold.risk(problem.k)
     sign = warm.risk(1) - cold.risk(1)
     # (c0 difference) D_w D_c = k (alpha_w^2 D_c - alpha_c^2 D_w) / 4 with D = beta + gamma k
@@ -135,12 +135,12 @@ def warm_or_cold(problem: Problem, weights: Weights = "pretrained") -> StartComp
     return StartComparison(*risks, "warm" if risks[0] <= risks[1] else "cold", switch)
 
 
-def best_context(problem: Problem, weights: Weights = "pretrained", *, max_n: int) -> int:
+def best_context(problem: Problem, start: Weights = "pretrained", *, max_n: int) -> int:
     """The context length n in 1, ..., max_n with the smallest risk after the best TTT step on k queries.
 
     Args:
         problem: gives k, the task, features and noise; its n is not used.
-        weights: W as an array for every n, as a function of n, "pretrained" (at each n anew) or "zero".
+        start: W as an array for every n, as a function of n, "pretrained" (at each n anew) or "zero".
         max_n: largest context length to consider.
 
     Raises:
@@ -154,7 +154,7 @@ def best_context(problem: Problem, weights: Weights = "pretrained", *, max_n: in
 
     Reference: Corollary 4.4 of Gozeten et al. (ICML 2025) says where more context hurts.
     """
-    curves = _in_k(problem, weights, range(1, positive_integer("max_n", max_n) + 1))
+    curves = _in_k(problem, start, range(1, positive_integer("max_n", max_n) + 1))
     return 1 + int(np.argmin([curve.risk(problem.k) for curve in curves]))
 
 
@@ -176,14 +176,14 @@ class SampleComplexity(NamedTuple):
 
 
 def sample_complexity(
-    problem: Problem, target: float, weights: Weights = "pretrained", *, max_n: int
+    problem: Problem, target: float, start: Weights = "pretrained", *, max_n: int
 ) -> SampleComplexity:
     """The smallest n, and the smallest n + k, that reach a target risk with and without TTT.
 
     Args:
         problem: gives the task, features and noise; its n and k are not used.
         target: the risk to reach, label noise included, not normalised.
-        weights: where TTT starts, in the forms of `best_context`.
+        start: where TTT starts, in the forms of `best_context`.
         max_n: largest context length to consider; time and memory are proportional to it.
 
     Raises:
@@ -192,7 +192,7 @@ def sample_complexity(
 
     Example:
         >>> problem = Problem(n=1, k=1, task=np.ones(100) / 10)
-        >>> answer = sample_complexity(problem, target=0.21, weights="zero", max_n=1000)
+        >>> answer = sample_complexity(problem, target=0.21, start="zero", max_n=1000)
         >>> answer.without_ttt, answer.context, answer.n + answer.k
         (380, 29, 587)
 
@@ -201,7 +201,7 @@ def sample_complexity(
     finite_number("target", target)
     lengths = range(1, positive_integer("max_n", max_n) + 1)
     plain = _in_k(problem, "pretrained", lengths)
-    curves = plain if isinstance(weights, str) and weights == "pretrained" else _in_k(problem, weights, lengths)
+    curves = plain if isinstance(start, str) and start == "pretrained" else _in_k(problem, start, lengths)
     without = next((n for n, curve in zip(lengths, plain, strict=True) if curve.c0 <= target), None)
     needed = [(n, k) for n, curve in zip(lengths, curves, strict=True) if math.isfinite(k := curve.smallest_k(target))]
     if not needed:
@@ -233,14 +233,14 @@ class _InK(NamedTuple):
         return math.ceil(gain * self.beta / rest) if rest > 0 else math.inf
 
 
-def _in_k(problem: Problem, weights: Weights, lengths: Sequence[int]) -> list[_InK]:
+def _in_k(problem: Problem, start: Weights, lengths: Sequence[int]) -> list[_InK]:
     """The risk as a function of k for every context length."""
     require_gaussian(problem, "the exact risk as a function of k")
     require_training_law(problem, "the exact risk as a function of k")
     if isinstance(problem.task, GaussianTasks):
         raise NotApplicable("task must be one vector for the exact risk as a function of k, not GaussianTasks")
-    starts = (weights(n) if callable(weights) else weights for n in lengths)
-    stack = np.stack([starting_weights(start, problem, n) for n, start in zip(lengths, starts, strict=True)])
+    starts = (start(n) if callable(start) else start for n in lengths)
+    stack = np.stack([starting_weights(one, problem, n) for n, one in zip(lengths, starts, strict=True)])
     with jax.enable_x64(True):
         law = [jnp.asarray(a, jnp.float64) for a in (problem.task, problem.feature_cov, problem.noise_var)]
         n = jnp.asarray(lengths, jnp.float64)

@@ -52,7 +52,7 @@ def pretrain(
         learning_rate: first step size of Adam, in units of the parameters; it decays to 0 along a cosine.
         seed: of the sampled prompts.
         progress: show a progress bar where the output is a terminal.
-        directory: where to keep an orbax checkpoint and the settings; a call with the same arguments goes on from it,
+        directory: where to keep an orbax checkpoint and the settings; a call with the same arguments resumes from it,
             to the same result as one that was never interrupted; one with more steps, by its own decay from there.
         save_every: steps between two checkpoints.
 

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from ttt_jax.cli.main import OneLineParser
+from ttt_jax._internal.command import OneLineParser
 from ttt_jax.tabular.classify.estimators import PFNClassifier
 from ttt_jax.tabular.network.pfn import PFN
 

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from ttt_jax._internal.validate import positive_integer
 from ttt_jax.tabular.pretraining.prior.columns import distorted, missing, uninformative
 from ttt_jax.tabular.pretraining.prior.config import KINDS, MAX_CLASSES, MAX_FEATURES, PriorConfig
 from ttt_jax.tabular.pretraining.prior.draws import Draws
 from ttt_jax.tabular.pretraining.prior.forests import boosted_trees, fitted_trees, random_forest
 from ttt_jax.tabular.pretraining.prior.graph import NODES, SIZE, Graph, causal_graph, effect
 from ttt_jax.tabular.pretraining.prior.rules import nominal_table
-from ttt_jax._internal.validate import positive_integer
 
 _GRAPH, _EXTRA_TREES, _BOOSTING, _RULES = range(len(KINDS))
 _FEWEST_COMPILED_ROWS = 128
