@@ -46,7 +46,7 @@ def _optimizer(procedure: Optimizer, problem: Problem, units: Units) -> Sampler:
 
 @dataclass(frozen=True)
 class _Draw:
-    """One experiment: the risk after 0, ..., T steps; before them, with held-out pairs, the risk and the step at their stop."""
+    """One experiment: with held-out pairs the risk and the step where they say stop; the risk after 0, ..., T steps."""
 
     num_steps: int
     new_context: bool
