@@ -183,8 +183,8 @@ def test_an_approximate_claim_against_simulation():
     simulate = partial(estimate_risk, sampler="law")
     sizes = [isotropic(d) for d in (64, 128, 256)]
     for factor, verdict in ((1.0, True), (1.05, False)):
-        result = check(leading_order(factor), sizes, approximate=True, rate=1, num_tasks=40_000, simulate=simulate)
-        assert result.detectable < 0.06
+        result = check(leading_order(factor), sizes, approximate=True, rate=1, num_tasks=10_000, simulate=simulate)
+        assert result.detectable < 0.05
         assert result.empirical_ok is verdict
 
 
@@ -324,7 +324,7 @@ def test_the_table_shows_every_row():
 
 
 def test_columns_of_the_table_stay_apart():
-    problems = [Problem(10**12, 321_024_000, [1e160]), Problem(5, 10**12, [1.0])]
+    problems = [Problem(10**12, 321_024_000, [1e40]), Problem(5, 10**12, [1.0])]
     result = check(lambda task_norm2: 1.5 * task_norm2, problems, weights=0.0, quantity="initial", num_tasks=0)
     lines = str(result).splitlines()[:3]
     assert len({len(line) for line in lines}) == 1
