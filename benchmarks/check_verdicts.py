@@ -61,7 +61,7 @@ def leading_order(problem: Problem, weights: float, evaluation: str, power: floa
 
 def verdicts(grid: dict, *, known_rate: bool) -> dict[float, Counter]:
     """Counts of agrees, refused and not resolved, for each factor on the constant."""
-    counts = {factor: Counter() for factor in FACTORS}
+    counts: dict[float, Counter] = {factor: Counter() for factor in FACTORS}
     laws = [law for law in grid["n"] if law[1] == 1 or not known_rate]
     for (a, power), ratio, evaluation, warm in itertools.product(laws, grid["k"], ("fresh", "same"), (True, False)):
         problems, exact, claimed = {}, {}, {}
@@ -98,7 +98,7 @@ def main() -> None:
             row = {"grid": name, "rate": "1, given" if known_rate else "estimated", "constant": factor, "claims": total}
             row |= {verdict: counts[verdict] for verdict in ("agrees", "not resolved", "refused")}
             record.append(row)
-            shares = (f"{row[verdict] / total:.1%}" for verdict in ("agrees", "not resolved", "refused"))
+            shares = (f"{counts[verdict] / total:.1%}" for verdict in ("agrees", "not resolved", "refused"))
             print(
                 "{:8}{:>11}{:10}{:8}".format(*list(row.values())[:4]) + "{:>9}{:>14}{:>9}".format(*shares), flush=True
             )

@@ -377,7 +377,7 @@ def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def difference(before: Any, now: Any) -> float:
-    """The relative difference of two values that are not equal: inf where there is none to speak of."""
+    """The relative difference of two values that are not equal; inf where one is no finite number."""
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (before, now))
     if not numbers or not math.isfinite(before) or not math.isfinite(now):
         return math.inf
@@ -393,11 +393,11 @@ def compare(before: dict[str, Any], now: dict[str, Any]) -> int:
         if name not in new or not _same(value, new[name])
     }
     for name, relative in changed.items():
-        print(f"{name}: {old[name]} -> {new.get(name, 'gone')}  (relative {relative:.1e})")
+        print(f"{name}: {old[name]} -> {new.get(name, 'gone')}  (relative difference {relative:.1e})")
     if unknown := len(new.keys() - old.keys()):
         print(f"{unknown} numbers are not in the record")
     if changed:
-        print(f"{len(changed)} of {len(old)} numbers differ, by at most {max(changed.values()):.1e} of their size")
+        print(f"{len(changed)} of {len(old)} numbers differ, relatively by at most {max(changed.values()):.1e}")
     else:
         print(f"all {len(old)} numbers are the same, bit for bit")
     return len(changed)

@@ -86,3 +86,15 @@ def test_an_optimiser_may_look_at_the_loss():
     prompt = Prompt(jnp.ones((2, 1)), jnp.ones(2), jnp.ones((1, 1)), jnp.ones(1))
     trained = ttt_train(model, params, prompt, optax.lbfgs(), 3)
     assert float(trained.weights[0, 0]) == pytest.approx(0.5, abs=1e-5)  # x'W u = 1: a parabola
+
+
+def test_held_out_pairs_choose_the_step_of_smallest_loss():
+    """Training goes from W = 0 to 1/2, the held-out pair asks for W = 1/5 on the way."""
+    model, params = functional(LinearAttention(jnp.zeros((1, 1))))
+    prompt = Prompt(jnp.ones((2, 1)), jnp.ones(2), jnp.ones((1, 1)), jnp.ones(1))
+    held_out = prompt._replace(query_y=jnp.array([0.4]))
+    chosen = ttt_train(model, params, prompt, optax.sgd(0.01), 20, held_out=held_out).weights[0, 0]
+    on_the_way = 0.5 * (1 - 0.92 ** np.arange(21))  # a step takes 8 lr of what is left
+    nearest = np.abs(on_the_way - 0.2).argmin()
+    assert 0 < nearest < 20
+    assert float(chosen) == pytest.approx(on_the_way[nearest], rel=1e-5)
