@@ -26,6 +26,7 @@ from experiments.figure import Result, run_cells
 from experiments.starts import crossing as crosses
 from ttt_jax import exact_risk
 from ttt_jax.theory.paper import corollary_4_6_switch
+from ttt_jax.verdict import comparison
 from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 
 TINY = {
@@ -77,7 +78,7 @@ def test_files_and_table(tiny, name, tmp_path, capsys):
     assert command.main([name, "--out", str(out), "--seed", "4"]) == 0
     printed = capsys.readouterr().out
     has_theory = name != "fig3b"
-    assert ("agree: all" if has_theory else "no verdict: there is no theory") in printed
+    assert ("agree: |z| <=" if has_theory else "no verdict: there is no theory") in printed
     names = [f"{name}.csv", f"{name}.png", f"{name}.svg"]
     assert sorted(file.name for file in out.iterdir()) == sorted(names)
     with (out / f"{name}.csv").open() as stream:
@@ -97,7 +98,7 @@ def test_several_experiments_get_a_page_that_one_alone_leaves(tiny, tmp_path):
     assert command.main(["fig1b", "sample_complexity", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 2
-    assert page.count("<summary>agree: all") == 2
+    assert page.count("<summary>agree: |z|") == 2
     assert command.main(["fig1b", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "index.html").read_text() == page
 
@@ -156,8 +157,7 @@ def test_crossing_of_the_curves():
 
 
 def test_disagreement_is_reported(tiny, monkeypatch, tmp_path, capsys):
-    compare_module = sys.modules["ttt_jax.compare"]
-    monkeypatch.setattr(compare_module, "exact_risk", lambda p, w, e, **o: exact_risk(p, 0.9 * np.asarray(w), e))
+    monkeypatch.setattr(comparison, "exact_risk", lambda p, w, step, **o: exact_risk(p, 0.9 * np.asarray(w), step))
     assert command.main(["fig1b", "--out", str(tmp_path)]) == 1
     assert "DISAGREE" in capsys.readouterr().out
 
@@ -246,7 +246,7 @@ def test_what_cannot_be_saved_is_printed_and_status_2(tiny, monkeypatch, tmp_pat
     monkeypatch.setattr(Result, "save", full)
     assert command.main(["fig1b", "--out", str(tmp_path)]) == 2
     printed = capsys.readouterr()
-    assert "agree: all" in printed.out
+    assert "agree: |z| <=" in printed.out
     assert printed.err == "python -m experiments: [Errno 28] No space left on device\n"
 
 

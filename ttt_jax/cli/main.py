@@ -13,8 +13,6 @@ from ttt_jax.cli.risk import add_risk_command
 from ttt_jax.cli.sweep import add_report_command, add_sweep_command
 from ttt_jax.cli.tabular import add_tabular_command
 
-__all__ = ["build_parser", "main"]
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 on success, 2 with one line on standard error for bad input, 130 after an interrupt."""

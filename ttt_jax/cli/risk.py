@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ttt_jax.procedures import Procedure
     from ttt_jax.verdict.comparison import Comparison
 
-__all__ = ["add_risk_command", "run_risk"]
-
 EXAMPLES = """examples:
   ttt-jax risk --d 20 --n 20 --k 40
   ttt-jax risk --d 200 --n 100 --k 400 --init zero --noise-var 0.1 --tasks 5000

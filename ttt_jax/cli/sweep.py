@@ -14,8 +14,6 @@ from typing import Any
 
 from ttt_jax._internal.command import CommandError, emit, exit_status
 
-__all__ = ["add_report_command", "add_sweep_command", "resume_command", "run_report", "run_sweep"]
-
 EXAMPLES = """examples:
   ttt-jax sweep examples/sweep_small.toml --out out/small
   ttt-jax sweep examples/sweep_small.toml --out out/small --resume

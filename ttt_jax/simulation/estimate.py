@@ -109,10 +109,10 @@ class JointEstimate:
         covariance: of the mean risks after the last step, (P, P).
 
     Example:
-        >>> problem = Problem(n=20, k=40, task=np.ones(10) / 10**0.5)
-        >>> joint = estimate_risk(problem, 0.0, (0.0, 2e-6), num_tasks=2000)
+        >>> problem = Problem(n=40, k=40, task=np.ones(8) / 8**0.5)
+        >>> joint = estimate_risk(problem, 0.01, (0.0, 1e-6), num_tasks=2000)
         >>> gain, stderr = joint.difference(0, 1)
-        >>> gain > 0, stderr < joint.estimates[1].stderr
+        >>> gain > 0, stderr < joint.estimates[0].stderr
         (True, True)
     """
 

@@ -211,10 +211,10 @@ def _apply_table(config, params, table):
         return network(table)
 
 
-def _network(config: PFNConfig, seed: int) -> v2.Network | slots.Network:
-    network = v2.Network if config.architecture == "tabpfn-v2" else slots.Network
+def _network(config: PFNConfig, seed: int) -> v2.Network | slots.SlotNetwork:
+    network = v2.Network if config.architecture == "tabpfn-v2" else slots.SlotNetwork
     return network(config, rngs=nnx.Rngs(seed))
 
 
-def _abstract(config: PFNConfig) -> v2.Network | slots.Network:
+def _abstract(config: PFNConfig) -> v2.Network | slots.SlotNetwork:
     return nnx.eval_shape(lambda: _network(config, 0))

@@ -40,7 +40,7 @@ _FEWEST_VOTES = 1e-5  # what a class has without any vote
 _ELEMENTS_AT_ONCE = 2**26  # of attention weights held at once: 256 MiB
 
 
-class Attention(nnx.Module):
+class SlotAttention(nnx.Module):
     """Softmax attention from rows to marked keys, any number of them side by side."""
 
     def __init__(self, config: PFNConfig, *, rngs: nnx.Rngs):
@@ -64,11 +64,11 @@ class Attention(nnx.Module):
         return (1 + self.sharpness[head] * jnp.log(is_key.sum() / 64)) / size**0.5
 
 
-class Layer(nnx.Module):
+class SlotLayer(nnx.Module):
     def __init__(self, config: PFNConfig, *, rngs: nnx.Rngs):
         width, hidden = config.embedding_size, config.hidden_size
-        self.between_columns = Attention(config, rngs=rngs)
-        self.between_rows = Attention(config, rngs=rngs)
+        self.between_columns = SlotAttention(config, rngs=rngs)
+        self.between_rows = SlotAttention(config, rngs=rngs)
         self.mlp_in = nnx.Param(_normal(rngs, (width, hidden), width))
         self.mlp_out = nnx.Param(jnp.zeros((hidden, width)))
 
@@ -83,7 +83,7 @@ class Layer(nnx.Module):
         return h + scale * _matmul(hidden * hidden, self.mlp_out[...])
 
 
-class Network(nnx.Module):
+class SlotNetwork(nnx.Module):
     """The network; a function of one `Table`. The weights of its layers are stacked."""
 
     def __init__(self, config: PFNConfig, *, rngs: nnx.Rngs):
@@ -95,7 +95,7 @@ class Network(nnx.Module):
         self.unlabelled = nnx.Param(jnp.zeros(width))
         self.thinking = nnx.Param(jax.random.normal(rngs.params(), (config.thinking_rows, width)) / 2)
         layer_keys = jax.random.split(rngs.params(), config.num_layers)
-        self.layers = nnx.vmap(lambda key: Layer(config, rngs=nnx.Rngs(key)))(layer_keys)
+        self.layers = nnx.vmap(lambda key: SlotLayer(config, rngs=nnx.Rngs(key)))(layer_keys)
         self.vote = Vote(config, rngs=rngs)
         self.readout = nnx.Linear(width, config.num_classes, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
