@@ -61,7 +61,7 @@ def _loss(
     x, y, num_features = table
     is_context = jnp.arange(most_context) < context_size
     columns = x.shape[1]
-    network = nnx.merge(nnx.graphdef(nnx.eval_shape(lambda: slots.Network(config, rngs=nnx.Rngs(0)))), params)
+    network = nnx.merge(nnx.graphdef(nnx.eval_shape(lambda: slots.SlotNetwork(config, rngs=nnx.Rngs(0)))), params)
     padded = Table(
         x_context=x[:most_context],
         y_context=y[:most_context].astype(x.dtype),
