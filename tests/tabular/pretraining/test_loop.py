@@ -15,6 +15,8 @@ from ttt_jax.tabular import PFN
 from ttt_jax.tabular.pretraining import loop
 from ttt_jax.tabular.pretraining.config import PRESETS, PretrainConfig
 from ttt_jax.tabular.pretraining.loop import main, pretrain
+from ttt_jax.tabular.pretraining.objective import loss_and_gradients
+from ttt_jax.tabular.pretraining.prior import host_tables
 
 SMALL = replace(
     PRESETS["cpu-smoke"], steps=6, decay_steps=2, warmup_steps=1, report_every=2, cells_per_step=512, embedding_size=16
@@ -88,15 +90,14 @@ if __name__ == "__main__":
 
 
 def test_a_kill_while_saving_leaves_the_state_before(undisturbed, tmp_path, monkeypatch):
-    """Whatever was written: weights and log without the state are written again."""
+    """Weights and a row of the log that are ahead of the state are written again."""
     next(pretrain(SMALL, tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "append_log", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(loop, "save_state", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             next(pretrain(SMALL, tmp_path))
     (tmp_path / "state.safetensors.new").write_bytes(b"half")
     list(pretrain(SMALL, tmp_path))
-    assert [row["step"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["2", "4", "6"]
     require_same_run(tmp_path, undisturbed[0])
 
 
@@ -135,9 +136,19 @@ def test_stored_tables_take_the_place_of_the_prior(tmp_path):
 
 
 def test_it_learns(tmp_path):
-    rows = list(pretrain(PRESETS["cpu-smoke"], tmp_path))
-    assert rows[-1]["loss"] < rows[0]["loss"] - 0.1
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(PFN.load(tmp_path / "pfn.safetensors").params))
+    """On tables that it has not seen the loss is lower than at first, by three standard errors of the differences."""
+    config = PRESETS["cpu-smoke"]
+    assert [row["step"] for row in pretrain(config, tmp_path)] == [20, 40, 60]
+    shape = config.shape(0)._replace(tables=48)
+    unseen = host_tables(config.prior, config.seed, config.steps, *shape)
+    networks = PFN.init(config.network, config.seed), PFN.load(tmp_path / "pfn.safetensors")
+
+    def loss(pfn, i):
+        table = jax.tree.map(lambda a: a[i : i + 1], unseen)
+        return loss_and_gradients(config.network, shape.most_context, pfn.params, table, np.array([48], np.int32))[0]
+
+    first, last = (np.array([float(loss(pfn, i)) for i in range(shape.tables)]) for pfn in networks)
+    assert (first - last).mean() > 3 * (first - last).std(ddof=1) / shape.tables**0.5
 
 
 def test_the_command_reports_and_logs(tmp_path, capsys):
@@ -151,20 +162,21 @@ def test_the_command_reports_and_logs(tmp_path, capsys):
 
 def test_the_average_weighs_late_steps_more():
     """Weight i in proportion to i^9, up to terms of order 1/i."""
-    config, steps = replace(SMALL, learning_rate=0.0), 200
+    config, steps = replace(SMALL, learning_rate=0.0), 60
     params = PFN.init(config.network).params
     zero = jax.tree.map(np.zeros_like, params)
     state, average = loop._optimizer(config).init(params), jax.tree.map(np.copy, params)
     for i in range(1, steps + 1):
         there = jax.tree.map(lambda p, i=i: np.full_like(p, i), params)
         _, state, average = loop._update(config, np.float32(i), there, state, average, zero)
-    assert float(average["unlabelled"][0]) == pytest.approx(steps * 10 / 11, rel=0.01)
+    assert float(average["unlabelled"][0]) == pytest.approx(steps * 10 / 11, rel=1 / steps)
 
 
 def test_every_weight_has_an_optimiser():
     """Matrices by Muon in the right orientation, that is all with two axes beyond layers, heads and projections."""
     params = PFN.init(SMALL.network).params
-    for path, numbers in jax.tree_util.tree_leaves_with_path(loop._matrices(params), is_leaf=lambda x: x is None):
+    found = jax.tree_util.tree_leaves_with_path(loop._matrices(params), is_leaf=lambda x: not isinstance(x, dict))
+    for path, numbers in found:
         shape = params
         for key in path:
             shape = shape[key.key]

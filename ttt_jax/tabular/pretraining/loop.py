@@ -74,9 +74,9 @@ def pretrain(config: PretrainConfig, directory: str | Path, hours: float = np.in
             pfn = PFN(config.network, state.average)
             if config.develop_every and state.step % config.develop_every == 0:
                 row |= measure(pfn)
-            save_state(config, state, directory)
             pfn.save(directory / "pfn.safetensors")
             append_log(directory, row, LOG_COLUMNS)
+            save_state(config, state, directory)  # last: what a kill leaves undone is done again
             losses = []
             yield row
 
