@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import make_blobs
 from sklearn.dummy import DummyClassifier
 
-from ttt_jax import tabular_command
+from ttt_jax.cli import tabular as tabular_command
 from ttt_jax.cli.main import main
 from ttt_jax.cli.tabular import read_table, split_table
 

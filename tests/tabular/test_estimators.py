@@ -10,7 +10,8 @@ from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ttt_jax.tabular import PFN, PFNClassifier, PFNConfig, estimators
+from ttt_jax.tabular import PFN, PFNClassifier, PFNConfig
+from ttt_jax.tabular.classify import estimators
 from ttt_jax.tabular.classify.table_input import categories_of, numbers
 
 BLOBS = Path(__file__).parent / "fixtures" / "blobs.safetensors"

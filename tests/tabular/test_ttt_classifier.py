@@ -8,7 +8,8 @@ import pytest
 from sklearn.datasets import make_blobs
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ttt_jax.tabular import PFNClassifier, TTTClassifier, tuning
+from ttt_jax.tabular import PFNClassifier, TTTClassifier
+from ttt_jax.tabular.classify import tuning
 
 BLOBS = Path(__file__).parent / "fixtures" / "blobs.safetensors"
 OFFICIAL = Path(__file__).parent / "fixtures" / "small.ckpt"
