@@ -100,15 +100,20 @@ def launch(*arguments, **options):
 
 
 def workers_of(process):
-    """The processes below it, once its workers are there."""
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-        rows = (line.split(None, 2) for line in listed.splitlines())
-        if found := [int(pid) for pid, parent, what in rows if int(parent) == process.pid and "spawn_main" in what]:
+    """The worker processes below it, once there is one."""
+    while process.poll() is None:
+        if found := [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if is_worker(stat, process)]:
             return found
-        time.sleep(0.2)
-    raise AssertionError("no worker was started")
+        time.sleep(0.1)
+    raise AssertionError("it ended before it started a worker")
+
+
+def is_worker(stat, process):
+    try:
+        parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        return parent == process.pid and b"spawn_main" in stat.with_name("cmdline").read_bytes()
+    except OSError:  # it has ended
+        return False
 
 
 def is_running(pid):
@@ -118,33 +123,29 @@ def is_running(pid):
         return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists() or os.cpu_count() == 1, reason="needs /proc, and two cores")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists() or os.cpu_count() == 1, reason="needs /proc and two cores")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_ends_at_once_and_leaves_no_worker(sent):
-    process = launch("--quick", start_new_session=True)
-    try:
+    with launch("--quick", start_new_session=True) as process:
         workers = workers_of(process)
-    except AssertionError:
-        process.kill()
-        raise
-    started = time.monotonic()
-    if sent == signal.SIGINT:
-        os.killpg(process.pid, sent)  # as a terminal does
-    else:
-        process.kill()
-    assert process.wait(timeout=30) == (130 if sent == signal.SIGINT else -9)
-    while any(map(is_running, workers)) and time.monotonic() - started < 30:
-        time.sleep(0.05)
-    assert not any(map(is_running, workers))
-    if sent == signal.SIGINT:
-        assert process.stderr.read() == "proofs_check: interrupted\n"
+        started = time.monotonic()
+        if sent == signal.SIGINT:
+            os.killpg(process.pid, sent)  # as a terminal does
+        else:
+            process.kill()
+        assert process.wait(timeout=30) == (130 if sent == signal.SIGINT else -9)
+        while any(map(is_running, workers)) and time.monotonic() - started < 30:
+            time.sleep(0.05)
+        assert not any(map(is_running, workers))
+        if sent == signal.SIGINT:
+            assert process.stderr.read() == "proofs_check: interrupted\n"
 
 
 def test_a_reader_who_leaves_loses_no_report(tmp_path):
-    process = launch("--quick", "--only", "proposition_3_1", "--out", str(tmp_path))
-    process.stdout.close()
-    assert process.wait(timeout=120) == 0
-    assert not process.stderr.read()
+    with launch("--quick", "--only", "proposition_3_1", "--out", str(tmp_path)) as process:
+        process.stdout.close()
+        assert not process.stderr.read()
+    assert process.returncode == 0
     assert "1 claims checked: 1 hold" in (tmp_path / "proofs.md").read_text()
 
 
