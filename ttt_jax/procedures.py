@@ -250,7 +250,7 @@ def with_lr(procedure: Any, lr: float) -> Any:
     return replace(procedure, lr=lr)
 
 
-def _lr(lr: float | str) -> float | str:
+def _lr(lr: object) -> float | str:
     if isinstance(lr, str):
         if lr != "optimal":
             raise ValueError(f"lr must be a finite number or 'optimal', got {lr!r}")

@@ -30,7 +30,7 @@ from ttt_jax.simulation.reliability import unseen_variance
 from ttt_jax.simulation.samplers import Sampler
 from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_problem
 
-__all__ = ["Estimate", "JointEstimate", "estimate_curve", "estimate_risk"]
+__all__ = ["Estimate", "JointEstimate", "Stopped", "estimate_curve", "estimate_risk"]
 
 SAMPLERS = ("data", "law")
 MAX_UNSEEN_VARIANCE = 0.1  # calibrated by benchmarks/coverage.py

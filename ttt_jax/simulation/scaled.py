@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from ttt_jax._internal import linalg
 from ttt_jax.problem import GaussianTasks, Problem, mean_square
 
+__all__ = ["RowLaw", "Scaled", "Units", "as_rows", "draw_task", "feature_unit", "safe_units", "scale_problem"]
+
 SMALLEST_UNIT = 1e-60
 """Of the variance of the labels; 1 over it is the largest."""
 

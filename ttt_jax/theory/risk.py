@@ -147,9 +147,7 @@ def leading_order(procedure: Procedure, problem: Problem, weights: np.ndarray, n
     raise NotApplicable(f"no leading order is known for {type(procedure).__name__}")
 
 
-def _checked(
-    problem: Problem, start: Any, procedure: Procedure | float | str, formula: str
-) -> tuple[Procedure, np.ndarray]:
+def _checked(problem: Problem, start: Any, procedure: Any, formula: str) -> tuple[Procedure, np.ndarray]:
     procedure = as_procedure(procedure)
     procedure.check(problem)
     if isinstance(start, tuple) and len(start) == 2 and callable(start[0]):

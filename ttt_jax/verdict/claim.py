@@ -490,7 +490,7 @@ def _in_one_line(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _problems(problems: Iterable[Problem], approximate: bool) -> tuple[Problem, ...]:
+def _problems(problems: Any, approximate: bool) -> tuple[Problem, ...]:
     if isinstance(problems, Problem):
         raise ValueError("problems must be a sequence of Problem, got one Problem: put it in a list")
     problems = tuple(problems)

@@ -43,7 +43,9 @@ class Limit(NamedTuple):
     weights: Float[np.ndarray, "extrapolations sizes"]
 
 
-def value_at_infinity(sizes: Sequence[int], values: Sequence[float], stderrs: Sequence[float]) -> tuple[float, float]:
+def value_at_infinity(
+    sizes: Sequence[int], values: Sequence[float] | np.ndarray, stderrs: Sequence[float] | np.ndarray
+) -> tuple[float, float]:
     """The intercept c of values = c + c'/d + c''/d^2 and its standard error, by weighted least squares.
 
     With two sizes only, the term 1/d^2 is left out.
@@ -62,8 +64,8 @@ def value_at_infinity(sizes: Sequence[int], values: Sequence[float], stderrs: Se
 
 def limit_with_resolution(
     sizes: Sequence[int],
-    values: Sequence[float],
-    errors: Sequence[float],
+    values: Sequence[float] | np.ndarray,
+    errors: Sequence[float] | np.ndarray,
     *,
     rate: float | None = None,
     flat: float = 0.0,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx, traverse_util
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
@@ -74,7 +74,7 @@ class PFN:
         return _apply(self.config, params, x_context, y_context, x_query)
 
     def pad(
-        self, x_context: Float[np.ndarray, "N F"], y_context: Float[np.ndarray, " N"], x_query: Float[np.ndarray, "M F"]
+        self, x_context: Float[np.ndarray, "N F"], y_context: Num[np.ndarray, " N"], x_query: Float[np.ndarray, "M F"]
     ) -> Table:
         """The table with its rows and columns padded to one of few sizes, so that tables share compilations.
 
