@@ -112,7 +112,7 @@ def test_the_number_of_steps_can_change_before_the_decay(undisturbed, tmp_path):
 
 
 def test_another_setting_is_another_run(undisturbed):
-    with pytest.raises(ValueError, match=r"learning_rate: 0.5 is not the 0.005 of the run"):
+    with pytest.raises(ValueError, match=r"learning_rate must be 0.005 to resume the run in .*, got 0.5"):
         next(pretrain(replace(SMALL, learning_rate=0.5), undisturbed[0]))
 
 
@@ -129,7 +129,7 @@ def test_stored_tables_take_the_place_of_the_prior(tmp_path):
     config = replace(SMALL, stored=str(tmp_path), steps=2, report_every=2, decay_steps=0)
     (row,) = pretrain(config, tmp_path / "run")
     assert np.isfinite(row["loss"])
-    with pytest.raises(ValueError, match="stored: 'elsewhere' is not the '/"):
+    with pytest.raises(ValueError, match=r"stored must be '/.* to resume the run in .*, got 'elsewhere'"):
         next(pretrain(replace(config, stored="elsewhere"), tmp_path / "run"))
     with pytest.raises(ValueError, match="must have files 64x4"):
         next(pretrain(replace(config, stored=str(tmp_path / "run")), tmp_path / "other"))

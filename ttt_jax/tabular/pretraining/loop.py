@@ -25,6 +25,7 @@ import optax
 from jaxtyping import Array, Float
 from optax.contrib import MuonDimensionNumbers, muon
 
+from ttt_jax._internal.checkpoint import pieces
 from ttt_jax._internal.command import OneLineParser
 from ttt_jax.tabular.network.pfn import PFN, Params
 from ttt_jax.tabular.pretraining.config import PRESETS, PretrainConfig
@@ -59,16 +60,19 @@ def pretrain(config: PretrainConfig, directory: str | Path, hours: float = np.in
     state = load_state(config, _initial(config), directory)
     if state.step >= config.steps:
         return
-    clock, losses, deadline = _Clock(state), [], time.monotonic() + 3600 * hours
+    clock, deadline = _Clock(state), time.monotonic() + 3600 * hours
     with tables_from(config, state.step) as tables:
-        while state.step < config.steps and time.monotonic() < deadline:
-            for _ in range(min(config.report_every - state.step % config.report_every, config.steps - state.step)):
+        for piece in pieces(state.step, config.steps, config.report_every):
+            if time.monotonic() >= deadline:
+                return
+            losses = []
+            for i in piece:
                 batch, prior_seconds = next(tables)
-                shape, sizes = config.shape(state.step), config.context_sizes(state.step)
+                shape, sizes = config.shape(i), config.context_sizes(i)
                 loss, gradients = loss_and_gradients(config.network, shape.most_context, state.params, batch, sizes)
-                step = jnp.float32(state.step + 1)
+                step = jnp.float32(i + 1)
                 learnt = _update(config, step, state.params, state.optimizer, state.average, gradients)
-                state = State(state.step + 1, state.tables + shape.tables, *clock.hours(prior_seconds), *learnt)
+                state = State(i + 1, state.tables + shape.tables, *clock.hours(prior_seconds), *learnt)
                 losses.append(loss)
             row = _row(config, state, float(np.mean(jax.device_get(losses))))
             pfn = PFN(config.network, state.average)
@@ -77,7 +81,6 @@ def pretrain(config: PretrainConfig, directory: str | Path, hours: float = np.in
             pfn.save(directory / "pfn.safetensors")
             append_log(directory, row, LOG_COLUMNS)
             save_state(config, state, directory)  # last: what a kill leaves undone is done again
-            losses = []
             yield row
 
 
