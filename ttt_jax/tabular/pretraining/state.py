@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from jaxtyping import PyTree
 
 from ttt_jax._internal.checkpoint import load, require_same_settings, save
-from ttt_jax.tabular.network.pfn import Params
+from ttt_jax.tabular.network.pfn import PFN
 from ttt_jax.tabular.pretraining.config import PretrainConfig
 
 _LOG = "log.csv"
@@ -23,9 +23,9 @@ class State(NamedTuple):
     tables: int
     cpu_hours: float
     prior_hours: float
-    params: Params
+    pfn: PFN
     optimizer: PyTree
-    average: Params
+    average: PFN
 
 
 def save_state(config: PretrainConfig, state: State, directory: Path) -> None:
