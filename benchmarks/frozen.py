@@ -319,17 +319,17 @@ def tables() -> dict[str, Any]:
     context, labels, queries = x[:30], y[:30].astype(np.float32), x[30:]
 
     def logits(pfn: PFN) -> list:
-        return np.asarray(pfn.apply(pfn.params, context, labels, queries)).tolist()
+        return np.asarray(pfn.apply(context, labels, queries)).tolist()
 
     start = PFN.init(PFNConfig(num_layers=2, outlier_sigma=12.0), seed=1)
-    leaves, structure = jax.tree.flatten(start.params)
+    leaves, structure = jax.tree.flatten(start)
     noisy = [np.asarray(leaf) + 0.05 * rng.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
     plain = PFNClassifier(n_estimators=2).fit(x[:30], y[:30])
     small = PFN.init(PFNConfig(embedding_size=16, num_layers=2, num_heads=2, num_classes=3), seed=2)
     tuned = TTTClassifier(small, n_context=10, steps=6, learning_rate=0.01, batch_size=16, n_estimators=2)
     return {
         "logits of the bundled network": logits(plain.pfn_),
-        "logits of a random network": logits(PFN(start.config, jax.tree.unflatten(structure, noisy))),
+        "logits of a random network": logits(jax.tree.unflatten(structure, noisy)),
         "PFNClassifier, probabilities": plain.predict_proba(queries).tolist(),
         "TTTClassifier, probabilities": tuned.fit(x[:40], y[:40]).predict_proba(x[40:]).tolist(),
     }

@@ -38,7 +38,17 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / "ttt
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["pytest", "hypothesis", "jaxtyping", "jax.numpy", "flax.nnx", "optax", "orbax.checkpoint", "sympy", "sklearn.base"]
+    [
+        "pytest",
+        "hypothesis",
+        "jaxtyping",
+        "jax.numpy",
+        "flax.nnx",
+        "optax",
+        "safetensors.numpy",
+        "sympy",
+        "sklearn.base",
+    ]
 )
 """What every run imports is imported once; the package itself is not among it."""
 

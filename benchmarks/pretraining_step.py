@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--features", type=int, nargs="+", default=[8, 32])
     options = parser.parse_args()
     config = PRESETS[options.preset]
-    params = PFN.init(config.network).params
+    pfn = PFN.init(config.network)
     print(f"{'rows':>6}{'features':>10}{'tables':>8}{'tables/s':>10}{'GF/s':>8}{'share of the prior':>20}")
     for rows in options.rows:
         for features in options.features:
@@ -69,7 +69,7 @@ def main() -> None:
             tables = host_tables(sized.prior, 0, 0, *shape)
 
             def step(_: int, tables: Any = tables, most: int = shape.most_context, sizes: Any = sizes) -> Any:
-                return loss_and_gradients(config.network, most, params, tables, sizes)
+                return loss_and_gradients(pfn, most, tables, sizes)
 
             made = fastest(lambda i, sized=sized, shape=shape: host_tables(sized.prior, 0, i, *shape))
             seconds = fastest(step)

@@ -100,7 +100,7 @@ def our_prediction(checkpoint: str):
 
     jax.config.update("jax_platforms", "cpu")
     pfn = load_tabpfn_checkpoint(checkpoint)
-    return lambda *table: np.asarray(pfn.apply(pfn.params, *table))
+    return lambda *table: np.asarray(pfn.apply(*table))
 
 
 def import_official():

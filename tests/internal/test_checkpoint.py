@@ -3,42 +3,49 @@
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttt_jax._internal.checkpoint import Checkpoints
+from ttt_jax._internal.checkpoint import load, pieces, require_same_settings, save
 
-STATE = {"weights": jnp.arange(6.0).reshape(2, 3), "count": jnp.int32(4)}
+STATE = {"weights": jnp.arange(6.0).reshape(2, 3), "count": jnp.int32(4), "half": jnp.ones(2, jnp.bfloat16)}
+SETTINGS = {"seed": 0, "steps": 6, "spectrum": [1.0, 0.1]}
 
 
 def test_another_process_restores_the_latest_state(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        for step in (1, 2, 3):
-            checkpoints.save({**STATE, "count": jnp.int32(step)}, step)
+    assert load(tmp_path) is None
+    for step in (1, 2, 3):
+        save(tmp_path, SETTINGS, [step], {**STATE, "count": jnp.int32(step)})
     code = (
-        "import sys, pathlib, jax.numpy as jnp\n"
-        "from ttt_jax._internal.checkpoint import Checkpoints\n"
-        "empty = {'weights': jnp.zeros((2, 3)), 'count': jnp.int32(0)}\n"
-        "state, step = Checkpoints(pathlib.Path(sys.argv[1])).restore(empty)\n"
-        "print(step, int(state['count']), state['weights'].tolist())\n"
+        "import sys, pathlib\n"
+        "from ttt_jax._internal.checkpoint import load\n"
+        "saved = load(pathlib.Path(sys.argv[1]))\n"
+        "print(saved.settings, saved.progress, [leaf.tolist() for leaf in saved.leaves])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout == "3 3 [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]\n"
+    settings = '{"seed": 0, "steps": 6, "spectrum": [1.0, 0.1]}'
+    assert done.stdout == f"{settings} [3] [3, [1.0, 1.0], [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]]\n"
 
 
-def test_states_of_another_shape_are_refused(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(STATE, 1)
-        with pytest.raises(ValueError, match="is of another model; name another directory"):
-            checkpoints.restore({**STATE, "weights": jnp.zeros((3, 3))})
+def test_a_state_has_the_structure_and_the_types_that_it_had(tmp_path):
+    save(tmp_path, SETTINGS, [1], STATE)
+    found = load(tmp_path).state(like=jax.tree.map(jnp.zeros_like, STATE))
+    for name, array in STATE.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    with pytest.raises(ValueError, match="is of another model; name another directory"):
+        load(tmp_path).state(like={**STATE, "weights": jnp.zeros((3, 3))})
 
 
-def test_nothing_is_saved_without_a_directory(tmp_path):
-    with Checkpoints(None) as checkpoints:
-        checkpoints.save(STATE, 1)
-        state, step = checkpoints.restore(STATE)
-    assert step == 0
-    np.testing.assert_array_equal(state["weights"], STATE["weights"])
-    with Checkpoints(tmp_path / "new") as checkpoints:
-        assert checkpoints.restore(STATE)[1] == 0
+def test_settings_are_those_of_the_run(tmp_path):
+    require_same_settings({**SETTINGS, "steps": 8}, SETTINGS, tmp_path, free=["steps"])
+    with pytest.raises(ValueError, match=r"spectrum must be \[1.0, 0.1\] to resume the run in .*, got \[1.0\]"):
+        require_same_settings({**SETTINGS, "spectrum": [1.0]}, SETTINGS, tmp_path, free=[])
+
+
+def test_pieces_are_all_steps_in_order_and_end_where_an_undisturbed_run_saves():
+    for done in range(12):
+        assert [i for piece in pieces(done, 11, 4) for i in piece] == list(range(done, 11))
+        assert [piece.stop for piece in pieces(done, 11, 4)] == [stop for stop in (4, 8, 11) if stop > done]

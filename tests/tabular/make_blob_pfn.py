@@ -42,22 +42,22 @@ def main() -> None:
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule))
 
     @jax.jit
-    def step(params, state, x_context, y_context, x_query, y_query):
-        def loss(params):
-            logits = pfn.apply(params, x_context, y_context, x_query)
+    def step(pfn, state, x_context, y_context, x_query, y_query):
+        def loss(pfn):
+            logits = pfn.apply(x_context, y_context, x_query)
             return optax.softmax_cross_entropy_with_integer_labels(logits, y_query).mean()
 
-        value, gradient = jax.value_and_grad(loss)(params)
-        updates, state = optimiser.update(gradient, state, params)
-        return optax.apply_updates(params, updates), state, value
+        value, gradient = jax.value_and_grad(loss)(pfn)
+        updates, state = optimiser.update(gradient, state, pfn)
+        return optax.apply_updates(pfn, updates), state, value
 
-    params, state, rng = pfn.params, optimiser.init(pfn.params), np.random.default_rng(0)
+    state, rng = optimiser.init(pfn), np.random.default_rng(0)
     for i in range(STEPS):
         context, features = int(rng.choice([12, 40])), int(rng.choice([2, 4, 10]))
-        params, state, value = step(params, state, *map(jnp.asarray, tables(rng, context, features)))
+        pfn, state, value = step(pfn, state, *map(jnp.asarray, tables(rng, context, features)))
         if i % 500 == 0:
             print(i, float(value), flush=True)
-    PFN(pfn.config, params).save(Path(__file__).parent / "fixtures" / "blobs.safetensors")
+    pfn.save(Path(__file__).parent / "fixtures" / "blobs.safetensors")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def one_line(error: pytest.ExceptionInfo) -> str:
 def test_the_official_file_gives_sizes_and_parameters():
     pfn = load_tabpfn_checkpoint(SMALL)
     assert pfn.config == PFNConfig(embedding_size=16, num_heads=4, num_layers=3, mlp_factor=2)
-    assert sum(leaf.size for leaf in jax.tree.leaves(pfn.params)) == sum(
+    assert sum(leaf.size for leaf in jax.tree.leaves(pfn)) == sum(
         array.size for array in read_torch_file(SMALL)["state_dict"].values()
     )
 
@@ -97,7 +97,7 @@ def test_safetensors_round_trip(tmp_path):
     pfn.save(tmp_path / "pfn.safetensors")
     again = PFN.load(tmp_path / "pfn.safetensors")
     assert again.config == pfn.config
-    jax.tree.map(np.testing.assert_array_equal, again.params, pfn.params)
+    jax.tree.map(np.testing.assert_array_equal, again, pfn)
 
 
 @pytest.mark.parametrize(
@@ -379,6 +379,9 @@ def test_foreign_safetensors_are_refused(tmp_path):
     (tmp_path / "text.safetensors").write_text("no tensors here")
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         PFN.load(tmp_path / "text.safetensors")
+    for unreadable in (tmp_path, tmp_path / "nowhere.safetensors"):
+        with pytest.raises(CheckpointError, match=f"{unreadable}: not a safetensors file"):
+            PFN.load(unreadable)
     save_file({"a": np.zeros(2, np.float32)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="format None"):
         PFN.load(tmp_path / "other.safetensors")

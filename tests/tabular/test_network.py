@@ -40,7 +40,7 @@ def arrays(case: tables.Case, dtype=np.float32):
 @pytest.mark.parametrize("name", CASES)
 def test_logits_equal_the_official_ones_in_float32(small, answers, name):
     pfn = with_options(small, CASES[name], "float32")
-    logits = pfn.apply(pfn.params, *arrays(CASES[name]))
+    logits = pfn.apply(*arrays(CASES[name]))
     np.testing.assert_allclose(logits, answers[f"{name}/float32"], atol=1e-5, rtol=0)
 
 
@@ -50,9 +50,9 @@ def test_logits_equal_the_official_ones_in_float64_and_padded(small, answers, na
     pfn = with_options(small, case, "float64")
     with jax.enable_x64(True):
         if name in SINGLE:
-            logits = np.asarray(pfn.apply_table(pfn.params, pfn.pad(*case[:3])))[: len(case.x_query)]
+            logits = np.asarray(pfn.apply_table(pfn.pad(*case[:3])))[: len(case.x_query)]
         else:
-            logits = np.asarray(pfn.apply(pfn.params, *case[:3]))
+            logits = np.asarray(pfn.apply(*case[:3]))
     assert logits.dtype == np.float64
     np.testing.assert_allclose(logits, answers[f"{name}/float64"], atol=1e-9, rtol=0)
 
@@ -60,15 +60,15 @@ def test_logits_equal_the_official_ones_in_float64_and_padded(small, answers, na
 def test_parameter_gradients_equal_those_of_autograd(small, answers):
     """Every parameter, to 1e-4 of its gradient's largest entry; read through the names of the checkpoint."""
     case = arrays(CASES["NaN and infinities"])
-    loss, gradients = jax.value_and_grad(lambda params: (small.apply(params, *case) ** 2).sum())(small.params)
+    loss, gradients = jax.value_and_grad(lambda pfn: (pfn.apply(*case) ** 2).sum())(small)
     np.testing.assert_allclose(loss, answers["loss"], rtol=1e-5)
     ours = {
-        "encoder.5.layer.weight": gradients["features"]["kernel"].T,
-        "y_encoder.2.layer.bias": gradients["target"]["bias"],
-        "feature_positional_embedding_embeddings.weight": gradients["column"]["kernel"].T,
-        "decoder_dict.standard.2.weight": gradients["decoder_output"]["kernel"].T,
+        "encoder.5.layer.weight": gradients.params["features"]["kernel"].T,
+        "y_encoder.2.layer.bias": gradients.params["target"]["bias"],
+        "feature_positional_embedding_embeddings.weight": gradients.params["column"]["kernel"].T,
+        "decoder_dict.standard.2.weight": gradients.params["decoder_output"]["kernel"].T,
     }
-    layers = gradients["layers"]
+    layers = gradients.params["layers"]
     for i in range(small.config.num_layers):
         prefix = f"transformer_encoder.layers.{i}"
         for theirs, attention in (("features", "between_columns"), ("items", "between_rows")):
@@ -84,9 +84,7 @@ def test_parameter_gradients_equal_those_of_autograd(small, answers):
 @pytest.mark.parametrize("name", ["NaN and infinities", "constant columns", "all-NaN column", "one context row"])
 def test_input_gradients_are_finite(small, name):
     case = arrays(CASES[name])
-    gradients = jax.grad(lambda x, q: (small.apply(small.params, x, case[1], q) ** 2).sum(), argnums=(0, 1))(
-        case[0], case[2]
-    )
+    gradients = jax.grad(lambda x, q: (small.apply(x, case[1], q) ** 2).sum(), argnums=(0, 1))(case[0], case[2])
     assert all(np.isfinite(g).all() for g in gradients)
 
 
@@ -96,7 +94,7 @@ def test_input_gradient_is_the_slope(small):
         direction = np.random.default_rng(0).normal(size=x_query.shape) * np.abs(x_query)
 
         def loss(step):
-            return (small.apply(small.params, x_context, y_context, x_query + step * direction) ** 2).sum()
+            return (small.apply(x_context, y_context, x_query + step * direction) ** 2).sum()
 
         slope = (loss(1e-5) - loss(-1e-5)) / 2e-5
         np.testing.assert_allclose(jax.grad(loss)(0.0), slope, rtol=1e-6)
@@ -106,8 +104,8 @@ def test_padding_changes_nothing(small):
     rng = np.random.default_rng(0)
     table = rng.normal(size=(70, 9)), rng.integers(0, 3, 70), rng.normal(size=(20, 9))
     table[0][:, 2] = 0.1  # a mean that does not round to the constant
-    logits = small.apply(small.params, *table)
-    padded = small.apply_table(small.params, small.pad(*table))
+    logits = small.apply(*table)
+    padded = small.apply_table(small.pad(*table))
     assert padded.shape == (20, 10)
     assert small.pad(*table).x_context.shape == (80, 10)
     np.testing.assert_allclose(padded, logits, atol=1e-5, rtol=0)
@@ -118,7 +116,7 @@ def test_padding_receives_no_gradient(small):
     m = int(table.is_query.sum())
 
     def loss(x_context, x_query):
-        logits = small.apply_table(small.params, table._replace(x_context=x_context, x_query=x_query))
+        logits = small.apply_table(table._replace(x_context=x_context, x_query=x_query))
         return (logits[:m] ** 2).sum()
 
     context, query = jax.grad(loss, argnums=(0, 1))(table.x_context, table.x_query)
@@ -132,22 +130,36 @@ def test_tables_of_different_shapes_share_a_compilation(small):
     pfn_module._apply_table.clear_cache()
     for n, m, features in ((57, 50, 9), (61, 49, 10), (64, 56, 8)):
         table = small.pad(rng.normal(size=(n, features)), rng.integers(0, 3, n), rng.normal(size=(m, features)))
-        small.apply_table(small.params, table)
+        small.apply_table(table)
     assert pfn_module._apply_table._cache_size() == 2  # 8 features are 4 groups, 9 and 10 are 5
+
+
+def test_a_network_is_a_pytree_that_compiles_once_for_a_configuration(small):
+    case, compiled = arrays(CASES["even features"]), jax.jit(lambda pfn, *table: pfn.apply(*table))
+    gradient = jax.grad(lambda pfn: (compiled(pfn, *case) ** 2).sum())(small)
+    assert isinstance(gradient, PFN)
+    assert gradient.config == small.config
+    assert jax.tree.map(jnp.shape, gradient.params) == jax.tree.map(jnp.shape, small.params)
+    moved = jax.tree.map(lambda p, g: p + g, small, gradient)
+    compiled.clear_cache()
+    assert (compiled(moved, *case) != compiled(small, *case)).any()
+    assert compiled._cache_size() == 1
+    compiled(replace(small, config=replace(small.config, outlier_sigma=3.0)), *case)
+    assert compiled._cache_size() == 2
 
 
 def test_query_rows_do_not_see_each_other(small):
     x_context, y_context, x_query = arrays(CASES["even features"])
-    together = small.apply(small.params, x_context, y_context, x_query)
-    alone = [small.apply(small.params, x_context, y_context, row[None])[0] for row in x_query]
+    together = small.apply(x_context, y_context, x_query)
+    alone = [small.apply(x_context, y_context, row[None])[0] for row in x_query]
     np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
 def test_a_batch_is_its_tables(small):
     case = arrays(CASES["batch"])
-    batch = small.apply(small.params, *case)
+    batch = small.apply(*case)
     for i, logits in enumerate(batch):
-        np.testing.assert_allclose(small.apply(small.params, *(a[i] for a in case)), logits, atol=1e-5)
+        np.testing.assert_allclose(small.apply(*(a[i] for a in case)), logits, atol=1e-5)
 
 
 def test_blocks_are_only_a_matter_of_memory():
@@ -162,7 +174,7 @@ def test_initial_layers_are_the_identity():
     sizes = {"embedding_size": 16, "num_heads": 2}
     one, two = (PFN.init(PFNConfig(num_layers=layers, **sizes), seed=0) for layers in (1, 2))
     two.params.update({name: one.params[name] for name in one.params if name != "layers"})
-    np.testing.assert_allclose(one.apply(one.params, *case), two.apply(two.params, *case), atol=1e-5)
+    np.testing.assert_allclose(one.apply(*case), two.apply(*case), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -177,4 +189,4 @@ def test_initial_layers_are_the_identity():
 )
 def test_wrong_shapes_are_refused(small, shapes, message):
     with pytest.raises(ValueError, match=message):
-        small.apply(small.params, *map(np.ones, shapes))
+        small.apply(*map(np.ones, shapes))

@@ -41,7 +41,7 @@ def test_float32(full_size, name):
     pfn = load_tabpfn_checkpoint(full_size, outlier_sigma=case.outlier_sigma)
     with torch.inference_mode():
         expected = official.logits(official.load(full_size, case.outlier_sigma), *case[:3]).numpy()
-    logits = pfn.apply(pfn.params, *(a.astype(np.float32) for a in case[:3]))
+    logits = pfn.apply(*(a.astype(np.float32) for a in case[:3]))
     np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=0)
 
 
@@ -58,7 +58,7 @@ def test_float64(checkpoint, name, draws, monkeypatch):
     with torch.inference_mode():
         expected = official.logits(model, *case[:3]).numpy()
     with jax.enable_x64(True):
-        logits = np.asarray(pfn.apply(pfn.params, *case[:3]))
+        logits = np.asarray(pfn.apply(*case[:3]))
     np.testing.assert_allclose(logits, expected, atol=1e-9, rtol=0)
 
 
@@ -72,7 +72,7 @@ def test_columns_constant_in_the_context(checkpoint, rows, features):
     pfn = load_tabpfn_checkpoint(checkpoint)
     with torch.inference_mode():
         expected = official.logits(official.load(checkpoint), x[:rows], y, x[rows:]).numpy()
-    np.testing.assert_allclose(pfn.apply(pfn.params, x[:rows], y, x[rows:]), expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(pfn.apply(x[:rows], y, x[rows:]), expected, atol=1e-5, rtol=0)
 
 
 def test_gradients(checkpoint):
@@ -80,7 +80,7 @@ def test_gradients(checkpoint):
     _, expected = official.loss_and_gradients(official.load(checkpoint), *case[:3])
     pfn = load_tabpfn_checkpoint(checkpoint)
     x = tuple(a.astype(np.float32) for a in case[:3])
-    layers = jax.grad(lambda params: (pfn.apply(params, *x) ** 2).sum())(pfn.params)["layers"]
+    layers = jax.grad(lambda pfn: (pfn.apply(*x) ** 2).sum())(pfn).params["layers"]
     for i in range(pfn.config.num_layers):
         gradient = expected[f"transformer_encoder.layers.{i}.self_attn_between_items._w_qkv"]
         scale = np.abs(gradient).max()
@@ -93,8 +93,6 @@ def test_the_seed_of_the_configuration_counts(tmp_path):
     pfn = load_tabpfn_checkpoint(tmp_path / "seed.ckpt")
     with torch.inference_mode():
         expected = official.logits(official.load(tmp_path / "seed.ckpt"), *case[:3]).numpy()
-    np.testing.assert_allclose(
-        pfn.apply(pfn.params, *(a.astype(np.float32) for a in case[:3])), expected, atol=1e-5, rtol=0
-    )
+    np.testing.assert_allclose(pfn.apply(*(a.astype(np.float32) for a in case[:3])), expected, atol=1e-5, rtol=0)
     unseeded = replace(pfn, config=replace(pfn.config, column_seed=0))
-    assert np.abs(unseeded.apply(pfn.params, *case[:3]) - expected).max() > 1e-3
+    assert np.abs(unseeded.apply(*case[:3]) - expected).max() > 1e-3

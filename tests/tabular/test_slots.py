@@ -19,11 +19,9 @@ def float64():
 
 
 @pytest.fixture(scope="module")
-def params():
+def pfn():
     rng = np.random.default_rng(0)
-    return jax.tree.map(
-        lambda a: np.asarray(a, np.float64) + 0.2 * rng.normal(size=a.shape), PFN.init(CONFIG, seed=0).params
-    )
+    return jax.tree.map(lambda a: np.asarray(a, np.float64) + 0.2 * rng.normal(size=a.shape), PFN.init(CONFIG, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -36,57 +34,56 @@ def table():
 
 
 @pytest.fixture(scope="module")
-def logits(params, table):
+def logits(pfn, table):
     with jax.enable_x64(True):
-        return answer(params, *table)
+        return answer(pfn, *table)
 
 
-def answer(params, x_context, y_context, x_query):
-    return np.asarray(PFN(CONFIG, params).apply(params, x_context, y_context, x_query))
+def answer(pfn, x_context, y_context, x_query):
+    return np.asarray(pfn.apply(x_context, y_context, x_query))
 
 
-def test_names_of_the_classes_do_not_matter(params, table, logits):
+def test_names_of_the_classes_do_not_matter(pfn, table, logits):
     x, y, x_query = table
     for names in ([2, 0, 3, 1], [-5.5, 100, 7, 8]):
-        renamed = answer(params, x, np.array(names)[y.astype(int)], x_query)
+        renamed = answer(pfn, x, np.array(names)[y.astype(int)], x_query)
         order = np.argsort(np.argsort(names))
         np.testing.assert_array_equal(renamed[:, order], logits[:, :CLASSES])
     assert np.abs(np.diff(logits[:, :CLASSES], axis=1)).max() > 0.1  # they do differ between classes
 
 
-def test_names_of_equally_frequent_classes_do_not_matter(params, table):
+def test_names_of_equally_frequent_classes_do_not_matter(pfn, table):
     x, y, x_query = table[0][:36], np.arange(36.0) % 3, table[2]
-    cycled = answer(params, x, (y + 1) % 3, x_query)
-    np.testing.assert_array_equal(cycled[:, [1, 2, 0]], answer(params, x, y, x_query)[:, :3])
+    cycled = answer(pfn, x, (y + 1) % 3, x_query)
+    np.testing.assert_array_equal(cycled[:, [1, 2, 0]], answer(pfn, x, y, x_query)[:, :3])
 
 
-def test_the_order_of_the_context_does_not_matter(params, table, logits):
+def test_the_order_of_the_context_does_not_matter(pfn, table, logits):
     order = np.random.default_rng(2).permutation(N)
-    np.testing.assert_allclose(answer(params, table[0][order], table[1][order], table[2]), logits, atol=1e-12)
+    np.testing.assert_allclose(answer(pfn, table[0][order], table[1][order], table[2]), logits, atol=1e-12)
 
 
-def test_rotated_columns_change_nothing_and_other_orders_something(params, table, logits):
+def test_rotated_columns_change_nothing_and_other_orders_something(pfn, table, logits):
     x, y, x_query = table
-    rotated = answer(params, np.roll(x, 2, axis=1), y, np.roll(x_query, 2, axis=1))
+    rotated = answer(pfn, np.roll(x, 2, axis=1), y, np.roll(x_query, 2, axis=1))
     np.testing.assert_allclose(rotated, logits, atol=1e-12)
-    other = answer(params, x[:, [1, 0, 2, 3, 4]], y, x_query[:, [1, 0, 2, 3, 4]])
+    other = answer(pfn, x[:, [1, 0, 2, 3, 4]], y, x_query[:, [1, 0, 2, 3, 4]])
     assert np.abs(other - logits).max() > 0.01
 
 
-def test_units_of_the_columns_do_not_matter(params, table, logits):
+def test_units_of_the_columns_do_not_matter(pfn, table, logits):
     scale, shift = np.array([1e-3, 2, 5, 1e4, 1]), np.array([0, 1e6, -3, 50, 0])
     x, y, x_query = table
-    np.testing.assert_allclose(answer(params, x * scale + shift, y, x_query * scale + shift), logits, atol=1e-6)
+    np.testing.assert_allclose(answer(pfn, x * scale + shift, y, x_query * scale + shift), logits, atol=1e-6)
 
 
-def test_queries_do_not_see_each_other(params, table, logits):
+def test_queries_do_not_see_each_other(pfn, table, logits):
     x, y, x_query = table
-    alone = np.concatenate([answer(params, x, y, x_query[i : i + 1]) for i in range(M)])
+    alone = np.concatenate([answer(pfn, x, y, x_query[i : i + 1]) for i in range(M)])
     np.testing.assert_allclose(alone, logits, atol=1e-12)
 
 
-def test_padding_changes_nothing_and_has_no_gradient(params, table, logits):
-    pfn = PFN(CONFIG, params)
+def test_padding_changes_nothing_and_has_no_gradient(pfn, table, logits):
     padded = pfn.pad(*table)
     assert padded.x_context.shape > table[0].shape
     assert padded.is_group.sum() == F
@@ -95,10 +92,10 @@ def test_padding_changes_nothing_and_has_no_gradient(params, table, logits):
         x_query=np.where(padded.is_group, padded.x_query, -1e3),
     )
     for some in (padded, filled):
-        np.testing.assert_allclose(pfn.apply_table(params, some)[:M], logits, atol=1e-12)
+        np.testing.assert_allclose(pfn.apply_table(some)[:M], logits, atol=1e-12)
 
     def loss(x):
-        return (pfn.apply_table(params, padded._replace(x_context=x))[:M] ** 2).sum()
+        return (pfn.apply_table(padded._replace(x_context=x))[:M] ** 2).sum()
 
     gradient = np.asarray(jax.grad(loss)(padded.x_context))
     assert np.isfinite(gradient).all()
@@ -107,13 +104,13 @@ def test_padding_changes_nothing_and_has_no_gradient(params, table, logits):
     assert gradient[:N, :F].any()
 
 
-def test_a_row_that_is_not_marked_as_context_is_a_query(params, table, logits):
+def test_a_row_that_is_not_marked_as_context_is_a_query(pfn, table, logits):
     """As pretraining uses it: the queries stand in the context's place."""
-    padded = PFN(CONFIG, params).pad(*table)
+    padded = pfn.pad(*table)
     both = np.concatenate([table[0], table[2]])
     labels = np.concatenate([table[1], np.full(M, 2.0)])
     network = slots.SlotNetwork(CONFIG, rngs=slots.nnx.Rngs(0))
-    slots.nnx.update(network, params)
+    slots.nnx.update(network, pfn.params)
     rows = network.all_rows(
         padded._replace(
             x_context=both,
@@ -128,21 +125,21 @@ def test_a_row_that_is_not_marked_as_context_is_a_query(params, table, logits):
     np.testing.assert_allclose(rows[N : N + M], logits, atol=1e-12)
 
 
-def test_missing_labels_are_queries(params, table):
+def test_missing_labels_are_queries(pfn, table):
     x, y, x_query = table
     y = np.where(np.arange(N) < 30, y, np.nan)
-    np.testing.assert_allclose(answer(params, x, y, x_query), answer(params, x[:30], y[:30], x_query), atol=1e-12)
+    np.testing.assert_allclose(answer(pfn, x, y, x_query), answer(pfn, x[:30], y[:30], x_query), atol=1e-12)
 
 
 @pytest.mark.parametrize("value", [0.0, 7.5, np.nan, np.inf])
-def test_columns_without_variation(params, table, value):
+def test_columns_without_variation(pfn, table, value):
     x, y, x_query = (a.copy() for a in table)
     x[:, 2] = value
-    assert np.isfinite(answer(params, x, y, x_query)).all()
+    assert np.isfinite(answer(pfn, x, y, x_query)).all()
 
 
-def test_smallest_tables(params):
-    assert np.isfinite(answer(params, np.ones((1, 1)), np.ones(1), np.zeros((2, 1)))).all()
+def test_smallest_tables(pfn):
+    assert np.isfinite(answer(pfn, np.ones((1, 1)), np.ones(1), np.zeros((2, 1)))).all()
 
 
 def test_at_first_all_rows_have_an_equal_vote(table):
@@ -154,10 +151,10 @@ def test_at_first_all_rows_have_an_equal_vote(table):
     np.testing.assert_allclose(jnp.exp(votes[0]), one_hot.mean(0), atol=1e-4)
 
 
-def test_blocks_are_only_a_matter_of_memory(params, table, logits, monkeypatch):
+def test_blocks_are_only_a_matter_of_memory(pfn, table, logits, monkeypatch):
     jax.clear_caches()
     monkeypatch.setattr(slots, "_ELEMENTS_AT_ONCE", 100)
-    np.testing.assert_allclose(answer(params, *table), logits, atol=1e-12)
+    np.testing.assert_allclose(answer(pfn, *table), logits, atol=1e-12)
     jax.clear_caches()
 
 
@@ -174,11 +171,11 @@ def test_ranks_and_deviations_of_a_column():
 def test_half_precision_weights_compute_in_it(table):
     with jax.enable_x64(False):
         pfn, single = PFN.init(CONFIG), tuple(a.astype(np.float32) for a in table)
-        half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), pfn.params)
-        np.testing.assert_allclose(pfn.apply(half, *single), pfn.apply(pfn.params, *single), atol=0.3)
+        half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), pfn)
+        np.testing.assert_allclose(half.apply(*single), pfn.apply(*single), atol=0.3)
 
 
-def test_save_and_load(params, tmp_path):
+def test_save_and_load(tmp_path):
     PFN.init(CONFIG).save(tmp_path / "pfn.safetensors")
     assert PFN.load(tmp_path / "pfn.safetensors").config == CONFIG
 

@@ -123,7 +123,7 @@ def test_updates_reuse_memory(squares):
     X, y, _, _ = squares
     pfn = PFNClassifier(weights=BLOBS).fit(X[:30], y[:30]).pfn_
     classifier(weights=pfn, steps=2).fit(X, y)
-    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(pfn.params))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(pfn))
 
 
 def test_a_large_table_is_subsampled_and_keeps_its_classes():

@@ -87,10 +87,10 @@ def test_a_run_goes_on_under_its_own_settings_only(tmp_path):
     first = run()
     np.testing.assert_array_equal(run(), first)
     for options, message in (
-        ({"n": 5}, "n must be 4 to go on with the run in .*, got 5"),
-        ({"seed": 1}, "seed must be 0 to go on"),
-        ({"learning_rate": 0.1}, r"learning_rate must be 0\.01 to go on with the run in .*, got 0\.1"),
-        ({"num_steps": 4}, "num_steps must be at least 6 to go on with the run in .*, got 4"),
+        ({"n": 5}, "n must be 4 to resume the run in .*, got 5"),
+        ({"seed": 1}, "seed must be 0 to resume"),
+        ({"learning_rate": 0.1}, r"learning_rate must be 0\.01 to resume the run in .*, got 0\.1"),
+        ({"num_steps": 4}, "num_steps must be at least 6 to resume the run in .*, got 4"),
     ):
         with pytest.raises(ValueError, match=message):
             run(**options)

@@ -1,5 +1,3 @@
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +7,7 @@ from flax import nnx
 
 from tests.training.test_models import random_prompt
 from ttt_jax import LinearAttention, Pretraining, TokenLinearAttention, functional, pretrain, ttt_loss, ttt_train
+from ttt_jax._internal.progress import Progress
 from ttt_jax.training import transformers
 from ttt_jax.training.transformers import Decoder, MultiLayerLinearAttention
 
@@ -71,15 +70,14 @@ def test_interrupted_pretraining_goes_on_to_the_same_result(tmp_path):
     options = {"batch_size": 8, "num_queries": 2, "progress": False}
     whole = pretrain(model, params, law, num_steps=12, **options)
 
-    def interrupted(steps, *_, **__):
-        for i in steps:
-            if i == 7:
-                raise KeyboardInterrupt
-            yield i
+    def interrupted(bar):
+        bar.done += 1
+        if bar.done == 7:
+            raise KeyboardInterrupt
 
     directory = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["ttt_jax.training.pretraining"], "progress_bar", interrupted)
+        patch.setattr(Progress, "advance", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pretrain(model, params, law, num_steps=12, directory=directory, save_every=3, **options)
     resumed = pretrain(model, params, law, num_steps=12, directory=directory, save_every=3, **options)

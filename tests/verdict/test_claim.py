@@ -397,6 +397,14 @@ def test_nonsense_is_refused(arguments, message):
         check(**(defaults | arguments))
 
 
+def test_a_flat_simulation_has_no_optimum():
+    def flat(*_, **__):
+        return SimpleNamespace(mean=1.0, stderr=0.1)
+
+    with pytest.raises(ValueError, match=r"optimal_lr where the simulated risk is flat, got \[1.0, 1.0, 1.0\]"):
+        check(lambda: 1.0, PROBLEMS, start=0.0, quantity="optimal_lr", procedure=0.1, simulate=flat)
+
+
 def test_every_simulation_has_a_seed_of_its_own():
     seeds = []
 

@@ -1,90 +1,85 @@
-"""The last state of a long computation on disk, by orbax."""
+"""A long computation that a kill does not harm: its steps in pieces, and its state on disk after each piece."""
 
 from __future__ import annotations
 
 import json
+import os
 import reprlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Array, PyTree
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
-__all__ = ["Checkpoints", "keep_settings"]
+__all__ = ["Saved", "load", "pieces", "require_same_settings", "save"]
 
-
-def keep_settings(directory: Path, settings: dict[str, Any], growing: str) -> None:
-    """Write what determines a run beside its checkpoints, or compare with what is written there.
-
-    Args:
-        directory: of the run.
-        settings: numbers and lists of them, by name.
-        growing: the name of the one that may be larger than before.
-
-    Raises:
-        ValueError: for a setting that is not that of the run in the directory.
-    """
-    file = Path(directory) / "settings.json"
-    if file.exists():
-        for name, earlier in json.loads(file.read_text()).items():
-            if (now := settings.get(name)) != earlier and not (name == growing and now > earlier):
-                need = f"at least {earlier}" if name == growing else reprlib.repr(earlier)
-                raise ValueError(f"{name} must be {need} to go on with the run in {directory}, got {reprlib.repr(now)}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings, indent=2) + "\n")
+FILE = "state.safetensors"
 
 
-class Checkpoints:
-    """Saves a pytree of arrays with the number of steps behind it, and restores the latest; idle without a directory.
-
-    Args:
-        directory: where the checkpoints lie, one subdirectory per saved step, of which the last two are kept.
+def pieces(done: int, total: int, every: int) -> Iterator[range]:
+    """The steps from `done` to `total`, in ranges that end at the multiples of `every` and at `total`.
 
     Example:
-        >>> import tempfile, jax.numpy as jnp
-        >>> with tempfile.TemporaryDirectory() as directory, Checkpoints(Path(directory)) as checkpoints:
-        ...     checkpoints.save({"a": jnp.ones(2)}, 7)
-        ...     checkpoints.restore({"a": jnp.zeros(2)})
-        ({'a': Array([1., 1.], dtype=float32)}, 7)
+        >>> list(pieces(3, 10, every=4))
+        [range(3, 4), range(4, 8), range(8, 10)]
+    """
+    while done < total:
+        piece = range(done, min(total, done - done % every + every))
+        yield piece
+        done = piece.stop
+
+
+class Saved(NamedTuple):
+    """What a run has left in its directory.
+
+    Attributes:
+        settings: what determines the run, as JSON.
+        progress: numbers that say how far it is.
+        leaves: the arrays of its state.
+        directory: where.
     """
 
-    def __init__(self, directory: Path | None):
-        self.manager: Any = None
-        if directory is not None:
-            import orbax.checkpoint as orbax
+    settings: str
+    progress: list[Any]
+    leaves: list[Array]
+    directory: Path
 
-            options = orbax.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-            self.manager = orbax.CheckpointManager(
-                Path(directory).absolute(), options=options, item_handlers=orbax.StandardCheckpointHandler()
-            )
+    def state(self, like: PyTree) -> PyTree:
+        """The arrays in the structure of `like`; ValueError unless they have its shapes."""
+        leaves, structure = jax.tree.flatten(like)
+        if [leaf.shape for leaf in self.leaves] != [np.shape(leaf) for leaf in leaves]:
+            raise ValueError(f"the state in {self.directory} is of another model; name another directory")
+        return jax.tree.unflatten(structure, self.leaves)
 
-    def __enter__(self) -> Checkpoints:
-        return self
 
-    def __exit__(self, *_):
-        if self.manager is not None:
-            self.manager.close()
+def save(directory: Path, settings: Mapping[str, Any], progress: Sequence[Any], state: PyTree) -> None:
+    """Replace the state in the directory as a whole."""
+    arrays = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    temporary = directory / f"{FILE}.new"
+    save_file(arrays, temporary, metadata={"config": json.dumps(settings), "progress": json.dumps(progress)})
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(directory / FILE)
 
-    def save(self, state: PyTree, step: int):
-        """Write the state after this many steps."""
-        if self.manager is not None:
-            import orbax.checkpoint as orbax
 
-            self.manager.save(step, args=orbax.args.StandardSave(jax.tree.leaves(state)))
+def load(directory: Path) -> Saved | None:
+    """What `save` wrote to the directory; None if it did not."""
+    if not (path := directory / FILE).exists():
+        return None
+    with safe_open(path, framework="flax") as file:
+        metadata, leaves = file.metadata(), [file.get_tensor(str(i)) for i in range(len(file.keys()))]
+    return Saved(metadata["config"], json.loads(metadata["progress"]), leaves, directory)
 
-    def restore(self, state: PyTree) -> tuple[PyTree, int]:
-        """The latest state and its step; the given state, which says the shapes, and 0 if there is none.
 
-        Raises:
-            ValueError: if what was saved is of another shape.
-        """
-        step = None if self.manager is None else self.manager.latest_step()
-        if step is None:
-            return state, 0
-        import orbax.checkpoint as orbax
-
-        leaves, structure = jax.tree.flatten(state)
-        saved = self.manager.item_metadata(step)
-        if [tuple(leaf.shape) for leaf in saved] != [leaf.shape for leaf in leaves]:
-            raise ValueError(f"the checkpoint in {self.manager.directory} is of another model; name another directory")
-        return jax.tree.unflatten(structure, self.manager.restore(step, args=orbax.args.StandardRestore(leaves))), step
+def require_same_settings(
+    settings: Mapping[str, Any], earlier: Mapping[str, Any], directory: Path, free: Collection[str]
+) -> None:
+    """ValueError naming the first setting that is not that of the run in the directory, but for those that are free."""
+    for name, now in settings.items():
+        if name not in free and now != (before := earlier.get(name)):
+            before, now = reprlib.repr(before), reprlib.repr(now)
+            raise ValueError(f"{name} must be {before} to resume the run in {directory}, got {now}")

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-__all__ = ["progress_bar"]
+__all__ = ["Progress", "progress_bar"]
 
 QUIET_SECONDS = 2.0
 LOG_SECONDS = 30.0

@@ -69,7 +69,6 @@ def run_tabular(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     try:
         import pandas as pd  # noqa: F401
-        import safetensors  # noqa: F401
         import sklearn  # noqa: F401
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install '.[tabular]' in a checkout") from None

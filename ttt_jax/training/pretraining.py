@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,8 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from ttt_jax._internal import linalg
-from ttt_jax._internal.checkpoint import Checkpoints, keep_settings
-from ttt_jax._internal.progress import progress_bar
+from ttt_jax._internal.checkpoint import load, pieces, require_same_settings, save
+from ttt_jax._internal.progress import Progress
 from ttt_jax._internal.validate import positive_integer, positive_number, seed_integer
 from ttt_jax.problem import Pretraining
 from ttt_jax.training.models import Model
@@ -52,15 +53,15 @@ def pretrain(
         learning_rate: first step size of Adam, in units of the parameters; it decays to 0 along a cosine.
         seed: of the sampled prompts.
         progress: show a progress bar where the output is a terminal.
-        directory: where to keep an orbax checkpoint and the settings; a call with the same arguments resumes from it,
-            to the same result as one that was never interrupted; one with more steps, by its own decay from there.
-        save_every: steps between two checkpoints.
+        directory: where to keep the state, in a safetensors file; a call with the same arguments resumes from it, to
+            the same result as one that was never interrupted; one with more steps, by its own decay from there.
+        save_every: steps between two saves.
 
     Returns:
         The trained parameters.
 
     Raises:
-        ValueError: naming the argument whose value has no meaning, or is not that of the run in the directory.
+        ValueError: if an argument is invalid, or not that of the run in the directory.
 
     Example:
         >>> from ttt_jax.training.models import LinearAttention, functional
@@ -74,9 +75,8 @@ def pretrain(
         positive_integer(field, value)
     positive_number("learning_rate", learning_rate)
     key = jax.random.key(seed_integer(seed), impl="threefry2x32")
-    if directory is not None:
-        settings = asdict(pretraining) | sizes | {"learning_rate": learning_rate, "seed": seed}
-        keep_settings(directory, {name: np.asarray(value).tolist() for name, value in settings.items()}, "num_steps")
+    given = asdict(pretraining) | sizes | {"learning_rate": learning_rate, "seed": seed}
+    settings = {name: np.asarray(value).tolist() for name, value in given.items()}
     feature_root, task_root = (
         jnp.asarray(linalg.sqrt(c), jnp.float32) for c in (pretraining.feature_cov, pretraining.task_cov)
     )
@@ -98,11 +98,20 @@ def pretrain(
         updates, state = optimizer.update(jax.grad(loss)(params, jax.random.fold_in(key, i)), state, params)
         return optax.apply_updates(params, updates), state
 
-    carry = jax.tree.map(jnp.copy, params), optimizer.init(params)
-    with Checkpoints(directory) as checkpoints:
-        carry, done = checkpoints.restore(carry)
-        for i in progress_bar(range(done, num_steps), "pretraining", enabled=progress):
-            carry = step(carry, i)
-            if (i + 1) % save_every == 0 or i + 1 == num_steps:
-                checkpoints.save(carry, i + 1)
+    done, carry = 0, (jax.tree.map(jnp.copy, params), optimizer.init(params))
+    if directory is not None:
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        if (saved := load(directory)) is not None:
+            require_same_settings(settings, json.loads(saved.settings), directory, free=("num_steps",))
+            (done,), carry = saved.progress, saved.state(like=carry)
+            if num_steps < done:
+                raise ValueError(f"num_steps must be at least {done} to resume the run in {directory}, got {num_steps}")
+    with Progress("pretraining", num_steps - done, enabled=progress) as bar:
+        for piece in pieces(done, num_steps, save_every):
+            for i in piece:
+                carry = step(carry, i)
+                bar.advance()
+            if directory is not None:
+                save(directory, settings, [piece.stop], carry)
     return carry[0]

@@ -439,6 +439,8 @@ def _of_estimates(
     if quantity == "optimal_lr":
         slope, curvature = np.array([3, -4, 1]) / (2 * lr), np.array([1, -2, 1]) / (2 * lr**2)  # c1, c2 of the parabola
         c1, c2 = slope @ mean, curvature @ mean
+        if c2 == 0:
+            raise ValueError(f"quantity must not be optimal_lr where the simulated risk is flat, got {mean.tolist()}")
         value, direction = c1 / (2 * c2), (slope / 2 - claimed * curvature) / c2
     else:
         direction = np.array([1.0, -1.0] if quantity == "gain" else [1.0])

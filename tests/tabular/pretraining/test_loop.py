@@ -112,7 +112,7 @@ def test_the_number_of_steps_can_change_before_the_decay(undisturbed, tmp_path):
 
 
 def test_another_setting_is_another_run(undisturbed):
-    with pytest.raises(ValueError, match=r"learning_rate: 0.5 is not the 0.005 of the run"):
+    with pytest.raises(ValueError, match=r"learning_rate must be 0.005 to resume the run in .*, got 0.5"):
         next(pretrain(replace(SMALL, learning_rate=0.5), undisturbed[0]))
 
 
@@ -129,7 +129,7 @@ def test_stored_tables_take_the_place_of_the_prior(tmp_path):
     config = replace(SMALL, stored=str(tmp_path), steps=2, report_every=2, decay_steps=0)
     (row,) = pretrain(config, tmp_path / "run")
     assert np.isfinite(row["loss"])
-    with pytest.raises(ValueError, match="stored: 'elsewhere' is not the '/"):
+    with pytest.raises(ValueError, match=r"stored must be '/.* to resume the run in .*, got 'elsewhere'"):
         next(pretrain(replace(config, stored="elsewhere"), tmp_path / "run"))
     with pytest.raises(ValueError, match="must have files 64x4"):
         next(pretrain(replace(config, stored=str(tmp_path / "run")), tmp_path / "other"))
@@ -145,7 +145,7 @@ def test_it_learns(tmp_path):
 
     def loss(pfn, i):
         table = jax.tree.map(lambda a: a[i : i + 1], unseen)
-        return loss_and_gradients(config.network, shape.most_context, pfn.params, table, np.array([48], np.int32))[0]
+        return loss_and_gradients(pfn, shape.most_context, table, np.array([48], np.int32))[0]
 
     first, last = (np.array([float(loss(pfn, i)) for i in range(shape.tables)]) for pfn in networks)
     assert (first - last).mean() > 3 * (first - last).std(ddof=1) / shape.tables**0.5
@@ -163,21 +163,22 @@ def test_the_command_reports_and_logs(tmp_path, capsys):
 def test_the_average_weighs_late_steps_more():
     """Weight i in proportion to i^9, up to terms of order 1/i."""
     config, steps = replace(SMALL, learning_rate=0.0), 60
-    params = PFN.init(config.network).params
-    zero = jax.tree.map(np.zeros_like, params)
-    state, average = loop._optimizer(config).init(params), jax.tree.map(np.copy, params)
+    pfn = PFN.init(config.network)
+    zero = jax.tree.map(np.zeros_like, pfn)
+    state, average = loop._optimizer(config).init(pfn), jax.tree.map(np.copy, pfn)
     for i in range(1, steps + 1):
-        there = jax.tree.map(lambda p, i=i: np.full_like(p, i), params)
+        there = jax.tree.map(lambda p, i=i: np.full_like(p, i), pfn)
         _, state, average = loop._update(config, np.float32(i), there, state, average, zero)
-    assert float(average["unlabelled"][0]) == pytest.approx(steps * 10 / 11, rel=1 / steps)
+    assert float(average.params["unlabelled"][0]) == pytest.approx(steps * 10 / 11, rel=1 / steps)
 
 
 def test_every_weight_has_an_optimiser():
     """Matrices by Muon in the right orientation, that is all with two axes beyond layers, heads and projections."""
-    params = PFN.init(SMALL.network).params
-    found = jax.tree_util.tree_leaves_with_path(loop._matrices(params), is_leaf=lambda x: not isinstance(x, dict))
+    pfn = PFN.init(SMALL.network)
+    matrices = loop._matrices(pfn).params
+    found = jax.tree_util.tree_leaves_with_path(matrices, is_leaf=lambda x: not isinstance(x, dict))
     for path, numbers in found:
-        shape = params
+        shape = pfn.params
         for key in path:
             shape = shape[key.key]
         name = jax.tree_util.keystr(path)
@@ -235,5 +236,5 @@ def test_presets_are_valid():
     assert set(PRESETS) == {"cpu-smoke", "cpu", "gpu", "pilot-128", "pilot-192"}
     assert all(isinstance(preset, PretrainConfig) for preset in PRESETS.values())
     for preset in PRESETS.values():
-        weights = jax.eval_shape(lambda config=preset.network: PFN.init(config).params)
+        weights = jax.eval_shape(lambda config=preset.network: PFN.init(config))
         assert sum(leaf.size for leaf in jax.tree.leaves(weights)) <= 3_000_000

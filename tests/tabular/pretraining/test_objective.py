@@ -15,10 +15,9 @@ ROWS, MOST_CONTEXT = 30, 24
 
 
 @pytest.fixture(scope="module")
-def params():
+def pfn():
     rng = np.random.default_rng(0)
-    initial = PFN.init(CONFIG).params
-    return jax.tree.map(lambda a: a + 0.3 * rng.normal(size=a.shape).astype(np.float32), initial)
+    return jax.tree.map(lambda a: a + 0.3 * rng.normal(size=a.shape).astype(np.float32), PFN.init(CONFIG))
 
 
 @pytest.fixture(scope="module")
@@ -33,39 +32,37 @@ def tables():
 SIZES = np.array([9, 20, 24], np.int32)
 
 
-def test_the_loss_is_the_cross_entropy_of_the_rows_after_the_context(params, tables):
+def test_the_loss_is_the_cross_entropy_of_the_rows_after_the_context(pfn, tables):
     losses = []
     for x, y, features, n in zip(*tables, SIZES, strict=True):
         context, queries = x[:n, :features], x[n:-1, :features]
         classes = np.unique(y[:n])
-        logits = np.asarray(PFN(CONFIG, params).apply(params, context, y[:n], queries))[:, : len(classes)]
+        logits = np.asarray(pfn.apply(context, y[:n], queries))[:, : len(classes)]
         log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
         losses.append(-log_p[np.arange(len(queries)), np.searchsorted(classes, y[n:-1])].mean())
-    loss, gradients = loss_and_gradients(CONFIG, MOST_CONTEXT, params, tables, SIZES)
+    loss, gradients = loss_and_gradients(pfn, MOST_CONTEXT, tables, SIZES)
     assert float(loss) == pytest.approx(np.mean(losses), rel=1e-5)
     direction = jax.tree.map(lambda g: g / 10, gradients)
 
     def along(step):
-        moved = jax.tree.map(lambda p, d: p + step * d, params, direction)
-        return float(loss_and_gradients(CONFIG, MOST_CONTEXT, moved, tables, SIZES)[0])
+        moved = jax.tree.map(lambda p, d: p + step * d, pfn, direction)
+        return float(loss_and_gradients(moved, MOST_CONTEXT, tables, SIZES)[0])
 
     slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradients, direction)), strict=True))
     assert float(slope) == pytest.approx((along(0.01) - along(-0.01)) / 0.02, rel=0.02)
 
 
-def test_an_accelerator_computes_the_same_up_to_bfloat16(params, tables):
-    loss, gradients = loss_and_gradients(CONFIG, MOST_CONTEXT, params, tables, SIZES)
-    half, half_gradients = objective._of_all(CONFIG, MOST_CONTEXT, params, tables, SIZES)
+def test_an_accelerator_computes_the_same_up_to_bfloat16(pfn, tables):
+    loss, gradients = loss_and_gradients(pfn, MOST_CONTEXT, tables, SIZES)
+    half, half_gradients = objective._of_all(pfn, MOST_CONTEXT, tables, SIZES)
     assert float(half) == pytest.approx(float(loss), rel=0.03)
     ours, theirs = (jnp.concatenate([g.ravel() for g in jax.tree.leaves(t)]) for t in (gradients, half_gradients))
     assert ours.dtype == theirs.dtype == jnp.float32
     assert float(jnp.vdot(ours, theirs) / jnp.linalg.norm(ours) / jnp.linalg.norm(theirs)) > 0.99
 
 
-def test_a_context_that_shows_no_class_of_the_queries_has_no_loss(params, tables):
+def test_a_context_that_shows_no_class_of_the_queries_has_no_loss(pfn, tables):
     y = np.where(np.arange(ROWS) < MOST_CONTEXT, 0, 1)[None].repeat(3, 0).astype(np.int32)
-    loss, gradients = loss_and_gradients(
-        CONFIG, MOST_CONTEXT, params, tables._replace(y=y), np.full(3, MOST_CONTEXT, np.int32)
-    )
+    loss, gradients = loss_and_gradients(pfn, MOST_CONTEXT, tables._replace(y=y), np.full(3, MOST_CONTEXT, np.int32))
     assert float(loss) == 0
     assert all(not np.asarray(g).any() for g in jax.tree.leaves(gradients))

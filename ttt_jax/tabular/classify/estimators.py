@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,13 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
                 f"y: {len(self.classes_)} classes, but this network has {pfn.config.num_classes}; "
                 "merge rare classes, or wrap it in sklearn.multiclass.OneVsRestClassifier"
             )
-        config = {**vars(pfn.config), "outlier_sigma": self.outlier_sigma}
+        pfn = replace(pfn, config=replace(pfn.config, outlier_sigma=self.outlier_sigma))
         self.offsets_ = _offsets(X)
         X = self._float32(X)
         varies = (X[1:] != X[0]).any(0) & np.isfinite(X).any(0)
         self.columns_ = np.flatnonzero(varies) if varies.any() else np.arange(1)
         with self._on_device():
-            self.pfn_ = PFN(type(pfn.config)(**config), jax.tree.map(jnp.asarray, pfn.params))
+            self.pfn_ = jax.tree.map(jnp.asarray, pfn)
             self._set_context(X[:, self.columns_], labels)
         return self
 
@@ -147,7 +148,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
             for member in self.members_:
                 labelled = member.features(context), member.ranks[labels]
                 table = self.pfn_.pad(*labelled, member.features(queries))
-                logits = np.asarray(self.pfn_.apply_table(self.pfn_.params, table), np.float64)[: len(X), member.ranks]
+                logits = np.asarray(self.pfn_.apply_table(table), np.float64)[: len(X), member.ranks]
                 logits = np.where(member.ranks < self.ranks_shown_, logits, -np.inf)
                 scores = np.exp((logits - logits.max(1, keepdims=True)) / self.softmax_temperature)
                 total += scores / scores.sum(1, keepdims=True)

@@ -140,7 +140,7 @@ class TTTClassifier(PFNClassifier):
         self.scores_, self.ranks_shown_ = [], shown
         if len(split.held_out) and len(ranks) > 1 and self.mode != "none":
             tuned = self._tune(_Rows(self.pfn_, X, labels, split, self.members_), Classes(len(ranks), shown), rng)
-            self.pfn_ = PFN(self.pfn_.config, tuned.params)
+            self.pfn_ = tuned.pfn
             self.scores_, self.chosen_ = tuned.scores, tuned.chosen
             self.ranks_shown_ = len(ranks) if tuned.chosen.step else shown
         self.fit_seconds_ = time.perf_counter() - started

@@ -16,8 +16,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ttt_jax._internal.progress import Progress
-from ttt_jax.tabular.network.config import PFNConfig
-from ttt_jax.tabular.network.pfn import PFN, Params
+from ttt_jax.tabular.network.pfn import PFN
 from ttt_jax.tabular.network.v2 import Table
 
 OPTIMIZERS = ("adam", "sgd")
@@ -47,9 +46,9 @@ class Score(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """The chosen parameters, their held-out score (step 0: the given parameters), and all scores along the way."""
+    """The chosen network, its held-out score (step 0: the given network), and all scores along the way."""
 
-    params: Params
+    pfn: PFN
     chosen: Score
     scores: list[Score]
 
@@ -77,12 +76,12 @@ def tune(
     evaluations: int = 10,
     patience: int = 3,
 ) -> Tuned:
-    """One update per batch; the parameters of least held-out log-loss among those no less accurate than the given.
+    """One update per batch; the network of least held-out log-loss among those no less accurate than the given.
 
     Args:
-        pfn: the network and the parameters to start from.
+        pfn: where to start.
         batches: at least `steps` of them.
-        held_out: what the parameters are chosen by; no row of it may be in `batches`.
+        held_out: what the network is chosen by; no row of it may be in `batches`.
         classes: of the table.
         steps: number of updates.
         learning_rate: of every update.
@@ -90,16 +89,16 @@ def tune(
         evaluations: the held-out rows are scored this many times, at equal distances.
         patience: stop when this many evaluations in a row bring nothing better.
     """
-    params = jax.tree.map(jnp.array, pfn.params)  # a copy: updates take over the memory of their arguments
-    state = _transform(optimizer).init(params)
     best = _start(pfn, held_out, classes)
+    pfn = jax.tree.map(jnp.array, pfn)  # a copy: updates take over the memory of their arguments
+    state = _transform(optimizer).init(pfn)
     every, last_better = -(-steps // evaluations), 0
     with Progress("test-time training", total=steps) as bar:
         for step, batch in enumerate(batches, start=1):
-            params, state = _update(pfn.config, optimizer, classes.number, params, state, learning_rate, batch)
+            pfn, state = _update(optimizer, classes.number, pfn, state, learning_rate, batch)
             bar.advance(note=f"log-loss {best.scores[-1].log_loss:.3f}")
             if step % every == 0 or step == steps:
-                best = _better(best, pfn.config, params, held_out, classes, step)
+                best = _better(best, pfn, held_out, classes, step)
                 last_better = step if best.chosen.step == step else last_better
             if step == steps or step - last_better >= patience * every:
                 break
@@ -114,72 +113,67 @@ def tune_in_one_step(
     learning_rate: float | None = None,
 ) -> Tuned:
     """One step of gradient descent on the mean loss of all query rows; without a learning rate, the best of nine."""
-    gradients, rows = jax.tree.map(jnp.zeros_like, pfn.params), sum(int(b.tables.is_query.sum()) for b in batches)
+    gradients, rows = jax.tree.map(jnp.zeros_like, pfn), sum(int(b.tables.is_query.sum()) for b in batches)
     for batch in batches:
         share = int(batch.tables.is_query.sum()) / rows
-        gradients = _add_gradients(pfn.config, classes.number, gradients, share, pfn.params, batch)
+        gradients = _add_gradients(classes.number, gradients, share, pfn, batch)
     best = _start(pfn, held_out, classes)
     for rate in _ONE_STEP_RATES if learning_rate is None else (learning_rate,):
-        params = jax.tree.map(lambda p, g, rate=rate: p - rate * g, pfn.params, gradients)
-        best = _better(best, pfn.config, params, held_out, classes, step=1)
+        moved = jax.tree.map(lambda p, g, rate=rate: p - rate * g, pfn, gradients)
+        best = _better(best, moved, held_out, classes, step=1)
     return best
 
 
 def _start(pfn: PFN, held_out: Sequence[Batch], classes: Classes) -> Tuned:
     """Untuned, the network predicts the classes that its context shows and no others."""
-    log_loss, _ = _evaluate(pfn.config, pfn.params, held_out, classes.number)
-    _, accuracy = _evaluate(pfn.config, pfn.params, held_out, classes.shown)
+    log_loss, _ = _evaluate(pfn, held_out, classes.number)
+    _, accuracy = _evaluate(pfn, held_out, classes.shown)
     score = Score(0, log_loss, accuracy)
-    return Tuned(pfn.params, score, [score])
+    return Tuned(pfn, score, [score])
 
 
-def _better(
-    best: Tuned, config: PFNConfig, params: Params, held_out: Sequence[Batch], classes: Classes, step: int
-) -> Tuned:
-    score = Score(step, *_evaluate(config, params, held_out, classes.number))
+def _better(best: Tuned, pfn: PFN, held_out: Sequence[Batch], classes: Classes, step: int) -> Tuned:
+    score = Score(step, *_evaluate(pfn, held_out, classes.number))
     scores = [*best.scores, score]
     if score.log_loss < best.chosen.log_loss and score.accuracy >= scores[0].accuracy:
-        return Tuned(jax.tree.map(jnp.array, params), score, scores)
+        return Tuned(jax.tree.map(jnp.array, pfn), score, scores)
     return best._replace(scores=scores)
 
 
-def _evaluate(config: PFNConfig, params: Params, held_out: Sequence[Batch], count: int) -> tuple[float, float]:
+def _evaluate(pfn: PFN, held_out: Sequence[Batch], count: int) -> tuple[float, float]:
     """Log-loss and accuracy over all query rows, for the first `count` classes."""
-    sums = np.sum([_losses_and_hits(config, count, params, batch) for batch in held_out], axis=0)
+    sums = np.sum([_losses_and_hits(count, pfn, batch) for batch in held_out], axis=0)
     rows = sum(int(batch.tables.is_query.sum()) for batch in held_out)
     return float(sums[0] / rows), float(sums[1] / rows)
 
 
-@partial(jax.jit, static_argnames=("config", "count"))
-def _losses_and_hits(config, count, params, batch):
-    logits, is_query = _logits(config, count, params, batch.tables), batch.tables.is_query
+@partial(jax.jit, static_argnames="count")
+def _losses_and_hits(count, pfn, batch):
+    logits, is_query = _logits(count, pfn, batch.tables), batch.tables.is_query
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
     return jnp.stack([(losses * is_query).sum(), ((logits.argmax(-1) == batch.targets) & is_query).sum()])
 
 
-@partial(jax.jit, static_argnames=("config", "optimizer", "count"), donate_argnames=("params", "state"))
-def _update(config, optimizer, count, params, state, learning_rate, batch):
-    gradients = jax.grad(_mean_loss)(params, config, count, batch)
-    updates, state = _transform(optimizer).update(gradients, state, params)
-    return jax.tree.map(lambda p, u: p - learning_rate * u, params, updates), state
+@partial(jax.jit, static_argnames=("optimizer", "count"), donate_argnames=("pfn", "state"))
+def _update(optimizer, count, pfn, state, learning_rate, batch):
+    gradients = jax.grad(_mean_loss)(pfn, count, batch)
+    updates, state = _transform(optimizer).update(gradients, state, pfn)
+    return jax.tree.map(lambda p, u: p - learning_rate * u, pfn, updates), state
 
 
-@partial(jax.jit, static_argnames=("config", "count"), donate_argnames="gradients")
-def _add_gradients(config, count, gradients, share, params, batch):
-    more = jax.grad(_mean_loss)(params, config, count, batch)
+@partial(jax.jit, static_argnames="count", donate_argnames="gradients")
+def _add_gradients(count, gradients, share, pfn, batch):
+    more = jax.grad(_mean_loss)(pfn, count, batch)
     return jax.tree.map(lambda g, m: g + share * m, gradients, more)
 
 
-def _mean_loss(params: Params, config: PFNConfig, count: int, batch: Batch) -> Float[Array, ""]:
-    losses = optax.softmax_cross_entropy_with_integer_labels(
-        _logits(config, count, params, batch.tables), batch.targets
-    )
+def _mean_loss(pfn: PFN, count: int, batch: Batch) -> Float[Array, ""]:
+    losses = optax.softmax_cross_entropy_with_integer_labels(_logits(count, pfn, batch.tables), batch.targets)
     return (losses * batch.tables.is_query).sum() / batch.tables.is_query.sum()
 
 
-def _logits(config: PFNConfig, count: int, params: Params, tables: Table) -> Float[Array, "G M C"]:
-    pfn = PFN(config, params)
-    return jax.vmap(lambda table: pfn.apply_table(params, table))(tables)[..., :count]
+def _logits(count: int, pfn: PFN, tables: Table) -> Float[Array, "G M C"]:
+    return jax.vmap(pfn.apply_table)(tables)[..., :count]
 
 
 def _transform(optimizer: str) -> optax.GradientTransformation:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,23 +28,29 @@ _FORMAT = "ttt_jax.tabular.PFN/1"
 _MOST_CONFIG_CHARACTERS = 10_000
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PFN:
     """A prior-data fitted network: from a labelled context table to the logits of query rows, in one forward pass.
 
+    It is a pytree whose leaves are the parameters: `jax.grad`, `jax.jit`, `jax.vmap` and optax take it whole.
+
     Attributes:
-        config: the sizes and options of the network.
-        params: nested dictionary of arrays, ready for `jax.grad` and optax; see `PFN.init` for a random one.
+        config: the sizes and options of the network, static under `jax.jit`.
+        params: nested dictionary of arrays; see `PFN.init` for random ones.
 
     Example:
         >>> import jax.numpy as jnp
         >>> pfn = PFN.init(PFNConfig(embedding_size=16, num_layers=2, num_heads=2, num_classes=3), seed=0)
         >>> x_context, y_context = jnp.array([[0.0, 1.0], [1.0, 0.0], [2.0, 5.0]]), jnp.array([0, 1, 1])
-        >>> pfn.apply(pfn.params, x_context, y_context, x_query=jnp.array([[1.0, 1.0]])).shape
+        >>> pfn.apply(x_context, y_context, x_query=jnp.array([[1.0, 1.0]])).shape
         (1, 3)
+        >>> gradient = jax.grad(lambda pfn: (pfn.apply(x_context, y_context, x_context) ** 2).sum())(pfn)
+        >>> type(gradient).__name__, gradient.config == pfn.config
+        ('PFN', True)
     """
 
-    config: PFNConfig
+    config: PFNConfig = field(metadata={"static": True})
     params: Params
 
     @classmethod
@@ -56,7 +61,6 @@ class PFN:
 
     def apply(
         self,
-        params: Params,
         x_context: Float[Array, "*batch N F"],
         y_context: Float[Array, "*batch N"],
         x_query: Float[Array, "*batch M F"],
@@ -71,7 +75,7 @@ class PFN:
             ValueError: the shapes do not fit together, or there is no context row.
         """
         _require_shapes(jnp.shape(x_context), jnp.shape(y_context), jnp.shape(x_query))
-        return _apply(self.config, params, x_context, y_context, x_query)
+        return _apply(self, x_context, y_context, x_query)
 
     def pad(
         self, x_context: Float[np.ndarray, "N F"], y_context: Num[np.ndarray, " N"], x_query: Float[np.ndarray, "M F"]
@@ -99,16 +103,16 @@ class PFN:
             column_draws=np.pad(draws, ((0, groups_padded - groups), (0, 0))),
         )
 
-    def apply_table(self, params: Params, table: Table) -> Float[Array, "M classes"]:
+    def apply_table(self, table: Table) -> Float[Array, "M classes"]:
         """As `apply`, on a table of `pad`; the logits of padding rows mean nothing.
 
         Example:
             >>> pfn = PFN.init(PFNConfig(embedding_size=16, num_layers=2, num_heads=2, num_classes=3), seed=0)
             >>> table = pfn.pad(np.ones((5, 2)), np.arange(5) % 3, np.ones((9, 2)))
-            >>> pfn.apply_table(pfn.params, table)[:9].shape
+            >>> pfn.apply_table(table)[:9].shape
             (9, 3)
         """
-        return _apply_table(self.config, params, table)
+        return _apply_table(self, table)
 
     def save(self, path: str | Path) -> None:
         """Write the parameters and the configuration to a safetensors file."""
@@ -129,7 +133,7 @@ class PFN:
                 config = _read_config(file.metadata() or {}, str(path))
                 with np.errstate(over="ignore"):  # float64 beyond float32; refused as infinite
                     tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: not a safetensors file ({_one_line(error)})") from None
         return cls(config, fit_params(config, tensors, str(path)))
 
@@ -186,9 +190,9 @@ def _require_shapes(x_context: tuple, y_context: tuple, x_query: tuple) -> None:
         )
 
 
-@partial(jax.jit, static_argnames="config")
-def _apply(config, params, x_context, y_context, x_query):
-    dtype = jnp.result_type(jnp.float32, x_context, x_query, *jax.tree.leaves(params))
+@jax.jit
+def _apply(pfn, x_context, y_context, x_query):
+    config, dtype = pfn.config, jnp.result_type(jnp.float32, x_context, x_query, *jax.tree.leaves(pfn))
     x_context, y_context, x_query = (jnp.asarray(a, dtype) for a in (x_context, y_context, x_query))
     (*batch, n, features), m = x_context.shape, x_query.shape[-2]
     groups = -(-features // config.features_per_column)
@@ -196,16 +200,16 @@ def _apply(config, params, x_context, y_context, x_query):
     marks = jnp.ones(n, bool), jnp.ones(m, bool), jnp.ones(groups, bool)
 
     def one_table(table):
-        return _apply_table(config, params, Table(*table, *marks, draws))
+        return _apply_table(pfn, Table(*table, *marks, draws))
 
     tables = x_context.reshape(-1, n, features), y_context.reshape(-1, n), x_query.reshape(-1, m, features)
     elements = (groups + 1) * (n + m) * (n * config.num_heads + config.hidden_size)
     return map_in_blocks(one_table, tables, elements).reshape(*batch, m, config.num_classes)
 
 
-@partial(jax.jit, static_argnames="config")
-def _apply_table(config, params, table):
-    network = nnx.merge(nnx.graphdef(_abstract(config)), params)
+@jax.jit
+def _apply_table(pfn, table):
+    network = nnx.merge(nnx.graphdef(_abstract(pfn.config)), pfn.params)
     # Accelerators would otherwise multiply float32 in lower precision.
     with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):
         return network(table)

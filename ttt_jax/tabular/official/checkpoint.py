@@ -51,7 +51,7 @@ def load_tabpfn_checkpoint(path: str | Path, **options: Any) -> PFN:
 
     Example:
         >>> pfn = load_tabpfn_checkpoint("tabpfn-v2-classifier.ckpt")  # doctest: +SKIP
-        >>> logits = pfn.apply(pfn.params, x_context, y_context, x_query)  # doctest: +SKIP
+        >>> logits = pfn.apply(x_context, y_context, x_query)  # doctest: +SKIP
     """
     contents = read_torch_file(path)
     if not isinstance(contents, dict):

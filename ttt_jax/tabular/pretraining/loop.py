@@ -25,8 +25,9 @@ import optax
 from jaxtyping import Array, Float
 from optax.contrib import MuonDimensionNumbers, muon
 
+from ttt_jax._internal.checkpoint import pieces
 from ttt_jax._internal.command import OneLineParser
-from ttt_jax.tabular.network.pfn import PFN, Params
+from ttt_jax.tabular.network.pfn import PFN
 from ttt_jax.tabular.pretraining.config import PRESETS, PretrainConfig
 from ttt_jax.tabular.pretraining.development import MEASURED, measure
 from ttt_jax.tabular.pretraining.feed import compilation_cache, tables_from
@@ -59,25 +60,26 @@ def pretrain(config: PretrainConfig, directory: str | Path, hours: float = np.in
     state = load_state(config, _initial(config), directory)
     if state.step >= config.steps:
         return
-    clock, losses, deadline = _Clock(state), [], time.monotonic() + 3600 * hours
+    clock, deadline = _Clock(state), time.monotonic() + 3600 * hours
     with tables_from(config, state.step) as tables:
-        while state.step < config.steps and time.monotonic() < deadline:
-            for _ in range(min(config.report_every - state.step % config.report_every, config.steps - state.step)):
+        for piece in pieces(state.step, config.steps, config.report_every):
+            if time.monotonic() >= deadline:
+                return
+            losses = []
+            for i in piece:
                 batch, prior_seconds = next(tables)
-                shape, sizes = config.shape(state.step), config.context_sizes(state.step)
-                loss, gradients = loss_and_gradients(config.network, shape.most_context, state.params, batch, sizes)
-                step = jnp.float32(state.step + 1)
-                learnt = _update(config, step, state.params, state.optimizer, state.average, gradients)
-                state = State(state.step + 1, state.tables + shape.tables, *clock.hours(prior_seconds), *learnt)
+                shape, sizes = config.shape(i), config.context_sizes(i)
+                loss, gradients = loss_and_gradients(state.pfn, shape.most_context, batch, sizes)
+                step = jnp.float32(i + 1)
+                learnt = _update(config, step, state.pfn, state.optimizer, state.average, gradients)
+                state = State(i + 1, state.tables + shape.tables, *clock.hours(prior_seconds), *learnt)
                 losses.append(loss)
             row = _row(config, state, float(np.mean(jax.device_get(losses))))
-            pfn = PFN(config.network, state.average)
             if config.develop_every and state.step % config.develop_every == 0:
-                row |= measure(pfn)
-            pfn.save(directory / "pfn.safetensors")
+                row |= measure(state.average)
+            state.average.save(directory / "pfn.safetensors")
             append_log(directory, row, LOG_COLUMNS)
             save_state(config, state, directory)  # last: what a kill leaves undone is done again
-            losses = []
             yield row
 
 
@@ -99,18 +101,18 @@ def _row(config: PretrainConfig, state: State, loss: float) -> dict[str, Any]:
 
 
 def _initial(config: PretrainConfig) -> State:
-    params = PFN.init(config.network, config.seed).params
-    return State(0, 0, 0.0, 0.0, params, _optimizer(config).init(params), jax.tree.map(jnp.copy, params))
+    pfn = PFN.init(config.network, config.seed)
+    return State(0, 0, 0.0, 0.0, pfn, _optimizer(config).init(pfn), jax.tree.map(jnp.copy, pfn))
 
 
-@partial(jax.jit, static_argnames="config", donate_argnames=("params", "state", "average"))
+@partial(jax.jit, static_argnames="config", donate_argnames=("pfn", "state", "average"))
 def _update(
-    config: PretrainConfig, step: Float[Array, ""], params: Params, state: Any, average: Params, gradients: Params
-) -> tuple[Params, Any, Params]:
-    updates, state = _optimizer(config).update(gradients, state, params)
-    params = optax.apply_updates(params, updates)
+    config: PretrainConfig, step: Float[Array, ""], pfn: PFN, state: Any, average: PFN, gradients: PFN
+) -> tuple[PFN, Any, PFN]:
+    updates, state = _optimizer(config).update(gradients, state, pfn)
+    pfn = optax.apply_updates(pfn, updates)
     kept = (1 - 1 / step) ** (_AVERAGE_POWER + 1)
-    return params, state, jax.tree.map(lambda a, p: kept * a + (1 - kept) * p, average, params)
+    return pfn, state, jax.tree.map(lambda a, p: kept * a + (1 - kept) * p, average, pfn)
 
 
 def _schedule(config: PretrainConfig) -> optax.Schedule:
@@ -134,14 +136,15 @@ def _optimizer(config: PretrainConfig) -> optax.GradientTransformation:
     )
 
 
-def _matrices(params: Params) -> Any:
+def _matrices(pfn: PFN) -> PFN:
     """Which axes of each weight are a matrix's (in, out); None for those that Adam updates."""
     heads, plain = MuonDimensionNumbers(3, (2, 4)), MuonDimensionNumbers(1, 2)
     attention = {"qkv": heads, "out": MuonDimensionNumbers((1, 2), 3), "sharpness": None}
     layers = {"between_columns": attention, "between_rows": attention, "mlp_in": plain, "mlp_out": plain}
     vote = {"qk": MuonDimensionNumbers(2, (1, 3)), "sharpness": None}
     matrices = {"layers": layers, "vote": vote, "cell_mlp": MuonDimensionNumbers(0, 1)}
-    return {name: matrices.get(name, jax.tree.map(lambda _: None, p)) for name, p in params.items()}
+    others = jax.tree.map(lambda _: None, pfn.params)
+    return PFN(pfn.config, others | matrices)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,8 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from ttt_jax.tabular.network import slots
-from ttt_jax.tabular.network.config import PFNConfig
-from ttt_jax.tabular.network.pfn import Params
+from ttt_jax.tabular.network.pfn import PFN
 from ttt_jax.tabular.network.v2 import Table
 from ttt_jax.tabular.pretraining.prior import MAX_CLASSES, Tables
 
@@ -21,47 +20,47 @@ _WIDTHS = (3, 6, 9, 12, 16, 24, 32, 48, 64)  # of which compilations are made
 
 
 def loss_and_gradients(
-    config: PFNConfig, most_context: int, params: Params, tables: Tables, context_sizes: Int[np.ndarray, " B"]
-) -> tuple[Float[Array, ""], Params]:
+    pfn: PFN, most_context: int, tables: Tables, context_sizes: Int[np.ndarray, " B"]
+) -> tuple[Float[Array, ""], PFN]:
     """The mean loss of some tables, and its gradients.
 
     A CPU takes table after table, each at the narrowest of few widths; an accelerator all at once and in bfloat16.
     """
     if jax.default_backend() != "cpu":
-        return _of_all(config, most_context, params, tables, context_sizes)
-    total = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        return _of_all(pfn, most_context, tables, context_sizes)
+    total = jnp.zeros(()), jax.tree.map(jnp.zeros_like, pfn)
     for x, y, num_features, context_size in zip(*tables, context_sizes, strict=True):
         width = next(width for width in _WIDTHS if width >= num_features)
         x = np.pad(x[:, :width], ((0, 0), (0, max(0, width - x.shape[1]))))
         table = Tables(jnp.asarray(x), y, num_features)
-        total = _add_table(config, most_context, total, params, table, context_size)
+        total = _add_table(total, pfn, most_context, table, context_size)
     return jax.tree.map(lambda a: a / len(context_sizes), total)
 
 
-@partial(jax.jit, static_argnames=("config", "most_context"), donate_argnames="total")
-def _add_table(config, most_context, total, params, table, context_size):
-    found = jax.value_and_grad(_loss)(params, config, most_context, table, context_size)
+@partial(jax.jit, static_argnames="most_context", donate_argnames="total")
+def _add_table(total, pfn, most_context, table, context_size):
+    found = jax.value_and_grad(_loss)(pfn, most_context, table, context_size)
     return jax.tree.map(jnp.add, total, found)
 
 
-@partial(jax.jit, static_argnames=("config", "most_context"))
-def _of_all(config, most_context, params, tables, context_sizes):
-    def mean_loss(params):
-        params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
-        losses = jax.vmap(lambda table, size: _loss(params, config, most_context, table, size))(tables, context_sizes)
+@partial(jax.jit, static_argnames="most_context")
+def _of_all(pfn, most_context, tables, context_sizes):
+    def mean_loss(pfn):
+        pfn = jax.tree.map(lambda p: p.astype(jnp.bfloat16), pfn)
+        losses = jax.vmap(lambda table, size: _loss(pfn, most_context, table, size))(tables, context_sizes)
         return losses.mean()
 
-    return jax.value_and_grad(mean_loss)(params)
+    return jax.value_and_grad(mean_loss)(pfn)
 
 
-def _loss(
-    params: Params, config: PFNConfig, most_context: int, table: Tables, context_size: Int[Array, ""]
-) -> Float[Array, ""]:
+def _loss(pfn: PFN, most_context: int, table: Tables, context_size: Int[Array, ""]) -> Float[Array, ""]:
     """Mean over the rows after the context whose class occurs in it; 0 if there are none."""
     x, y, num_features = table
     is_context = jnp.arange(most_context) < context_size
     columns = x.shape[1]
-    network = nnx.merge(nnx.graphdef(nnx.eval_shape(lambda: slots.SlotNetwork(config, rngs=nnx.Rngs(0)))), params)
+    network = nnx.merge(
+        nnx.graphdef(nnx.eval_shape(lambda: slots.SlotNetwork(pfn.config, rngs=nnx.Rngs(0)))), pfn.params
+    )
     padded = Table(
         x_context=x[:most_context],
         y_context=y[:most_context].astype(x.dtype),
