@@ -1,7 +1,7 @@
 """Mutations: what goes unnoticed when a formula, a sign, a constant or a condition in the package changes.
 
 python benchmarks/mutations.py                       all that benchmarks/results/mutations.csv has not as caught
-python benchmarks/mutations.py --only verdict/       those with this text in their file, symbol or change
+python benchmarks/mutations.py --only verdict/       those with one of these texts in their file, symbol or change
 python benchmarks/mutations.py --list                none; which do not fit the code any more, and what is missing
 
 mutations.toml beside this file has them: for every file of the package the tests in which a contributor would look
@@ -185,7 +185,7 @@ def append(path: Path, *row: Any) -> None:
 def main() -> int:
     """Run what is not caught yet; 0 if then every mutation is caught."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="TEXT", help="mutations with this text in them")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="mutations with one of these in them")
     parser.add_argument("--list", action="store_true", help="run nothing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the record; a new file runs all of them again")
     options = parser.parse_args()
@@ -194,7 +194,8 @@ def main() -> int:
     for mutation in stale:
         print(f"does not fit the code: {mutation}")
     record = read_record(options.out)
-    waiting = [m for m in mutations if m not in stale and options.only in str(m) and record.get(m[:4]) != "caught"]
+    fitting = (mutation for mutation in mutations if mutation not in stale and record.get(mutation[:4]) != "caught")
+    waiting = [mutation for mutation in fitting if any(text in str(mutation) for text in options.only)]
     clean: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
         root = copy_of_the_tree(Path(scratch).resolve())
