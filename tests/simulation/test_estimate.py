@@ -110,7 +110,7 @@ SX = np.array([[1.0, 0.3, 0.0], [0.3, 0.7, 0.1], [0.0, 0.1, 1.5]])
 SE = np.array([[0.6, -0.2, 0.1], [-0.2, 1.2, 0.0], [0.1, 0.0, 0.8]])
 W = np.array([[0.05, 0.01, 0.0], [-0.02, 0.04, 0.03], [0.01, 0.0, 0.06]])
 L = np.array([[1.0, 0.4, 0.0], [0.0, 0.6, 0.2], [0.1, 0.0, 0.8]])
-R = np.array([[0.7, 0.0, 0.3], [0.2, 1.0, 0.0], [0.0, -0.1, 1.2]])
+R = np.array([[0.7, -0.8, -0.6], [0.9, 1.0, 0.8], [1.2, -0.6, 1.2]])  # so far from symmetric that p'R p_e shows it
 TASK = [0.6, -0.4, 0.5]
 FRESH = Inference(n=11, feature_cov=SE, noise_var=0.4, query_feature_cov=SX @ SX, query_noise_var=0.05)
 LAWS = {
