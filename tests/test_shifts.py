@@ -194,6 +194,16 @@ def test_reversed_is_what_aligned_is_not():
     assert initial("reversed", ratio=0.25) > initial("aligned", ratio=0.25)
 
 
+def test_spectra_fall_as_their_exponents_say_and_features_keep_their_mean_variance():
+    pretraining, problem = make_shift("power_law", **SIZES, exponent=3.0, test_exponent=2.0)
+    rank = np.arange(1, SIZES["d"] + 1)
+    np.testing.assert_allclose(pretraining.task_cov / pretraining.task_cov[0], rank**-3.0)
+    np.testing.assert_allclose(problem.task**2 / problem.task[0] ** 2, rank**-2.0)
+    _, problem = make_shift("features", **SIZES, ratio=0.25)
+    assert problem.feature_cov.mean() == pytest.approx(1)
+    assert problem.feature_cov[-1] / problem.feature_cov[0] == pytest.approx(0.25)
+
+
 def test_features_of_every_law_have_variance_1():
     for name in ("none", "rademacher", "student_t"):
         _, problem = make_shift(name, **SIZES)

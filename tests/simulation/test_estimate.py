@@ -351,7 +351,7 @@ def test_risks_whose_moments_leave_float64_are_refused(c, procedure):
 
 
 def test_only_the_data_sampler_has_stepped_weights_to_hold():
-    problem, step = Problem(4, 4, np.ones(1024) / 32), (GradientStep(0.1),)
+    problem, step = Problem(4, 4, np.ones(2048) / 2048**0.5), (GradientStep(0.1),)
     law, data = (make_run(problem, 0.0, step, num_tasks=20_000, sampler=sampler) for sampler in ("law", "data"))
     assert law.block_size > data.block_size
     assert data.block_size * 4 * problem.d**2 <= blocks.MAX_STEPPED_WEIGHTS_BYTES

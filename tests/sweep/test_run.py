@@ -173,8 +173,11 @@ def test_it_resumes_in_the_middle_of_a_cell(undisturbed, tmp_path, monkeypatch):
         left[0] = blocks
         with pytest.raises(KeyboardInterrupt):
             run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
+    assert main(["report", str(tmp_path)]) == 0
+    assert "2 of 4 cells are finished" in (tmp_path / "report.html").read_text()
     left[0] = -1
     run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
+    assert left[0] == -1 - (4 * 47 - 17 - 40 - 80)  # of 47 blocks in every cell, none is computed twice
     assert table(tmp_path) == table(undisturbed / "out")
     assert table(tmp_path, "convergence.csv") == table(undisturbed / "out", "convergence.csv")
 
@@ -518,6 +521,9 @@ def test_a_shift_of_a_plugin(tmp_path, monkeypatch, capsys):
     assert main([*sweep_it, "--resume", "--plugin", "my_shifts"]) == 0
     del SHIFTS["sparse"]
     assert main(["report", "out"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<th>shift_nonzero</th>" in page
+    assert "<th>shift</th>" not in page  # it is the same in every cell
     sys.modules.pop("my_shifts")
 
 
