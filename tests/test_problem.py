@@ -128,6 +128,13 @@ def test_traced_weights_and_step_sizes_are_refused():
             lambda: Problem(2, 2, [0.7, -0.4], evaluation=Inference(feature_cov=np.ones(3))),
             r"evaluation\.feature_cov is for 3 features, but d is for 2",
         ),
+        (
+            lambda: Problem(2, 2, [1.0], feature_law="cauchy"),
+            "feature_law must be one of gaussian, rademacher",
+        ),
+        (lambda: Problem(2, 2, [1.0], feature_law="student_t"), "dof must be given for feature_law 'student_t' and no"),
+        (lambda: Problem(2, 2, [1.0], dof=9.0), "dof must be given for feature_law 'student_t' and no other, got 9.0"),
+        (lambda: Problem(2, 2, [1.0], feature_law="student_t", dof=4), "dof must be above 4, got 4"),
         (lambda: Problem(2, 2, [0.7, -0.4], evaluation="new"), "evaluation must be one of fresh, same, got 'new'"),
     ],
 )
@@ -139,6 +146,7 @@ def test_laws_without_meaning_are_refused(make, message):
 def test_fields_left_out_are_those_of_training():
     features = [0.5, 1.5]
     problem = Problem(5, 7, [0.7, -0.4], 2.0, 0.3, evaluation=Inference(n=9, feature_cov=features))
+    assert replace(problem, evaluation=Inference(noise_var=0.5)).inference.query_noise_var == 0.5
     law = problem.inference
     assert (law.n, law.noise_var, law.query_noise_var) == (9, 0.3, 0.3)
     assert law.query_feature_cov.tolist() == features  # the query is drawn like the context

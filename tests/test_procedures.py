@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from ttt_jax import Folds, GradientStep, GradientSteps, Inference, Optimizer, Problem
+from ttt_jax import Folds, GradientStep, GradientSteps, Inference, Optimizer, Problem, exact_risk
 from ttt_jax.procedures import PROCEDURES, as_procedure, has_free_lr, make_procedure, with_lr
 
 
@@ -67,8 +67,9 @@ SAME = Problem(4, 5, [0.6, 0.8], evaluation=Inference("same", query_noise_var=0.
     ],
 )
 def test_procedures_that_do_not_fit_the_problem_are_refused(procedure, message):
-    with pytest.raises(ValueError, match=message):
-        procedure.check(SAME)
+    for refuse in (procedure.check, lambda problem: exact_risk(problem, 0.1, procedure)):
+        with pytest.raises(ValueError, match=message):
+            refuse(SAME)
 
 
 def test_procedures_that_fit_are_not():

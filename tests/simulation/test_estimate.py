@@ -110,7 +110,7 @@ SX = np.array([[1.0, 0.3, 0.0], [0.3, 0.7, 0.1], [0.0, 0.1, 1.5]])
 SE = np.array([[0.6, -0.2, 0.1], [-0.2, 1.2, 0.0], [0.1, 0.0, 0.8]])
 W = np.array([[0.05, 0.01, 0.0], [-0.02, 0.04, 0.03], [0.01, 0.0, 0.06]])
 L = np.array([[1.0, 0.4, 0.0], [0.0, 0.6, 0.2], [0.1, 0.0, 0.8]])
-R = np.array([[0.7, 0.0, 0.3], [0.2, 1.0, 0.0], [0.0, -0.1, 1.2]])
+R = np.array([[0.7, -0.8, -0.6], [0.9, 1.0, 0.8], [1.2, -0.6, 1.2]])  # so far from symmetric that p'R p_e shows it
 TASK = [0.6, -0.4, 0.5]
 FRESH = Inference(n=11, feature_cov=SE, noise_var=0.4, query_feature_cov=SX @ SX, query_noise_var=0.05)
 LAWS = {
@@ -351,9 +351,10 @@ def test_risks_whose_moments_leave_float64_are_refused(c, procedure):
 
 
 def test_only_the_data_sampler_has_stepped_weights_to_hold():
-    problem, step = Problem(4, 4, np.ones(1024) / 32), (GradientStep(0.1),)
+    problem, step = Problem(4, 4, np.ones(2048) / 2048**0.5), (GradientStep(0.1),)
     law, data = (make_run(problem, 0.0, step, num_tasks=20_000, sampler=sampler) for sampler in ("law", "data"))
     assert law.block_size > data.block_size
+    assert data.block_size * 4 * problem.d**2 <= blocks.MAX_STEPPED_WEIGHTS_BYTES
 
 
 def test_more_tasks_than_can_be_counted_are_refused():

@@ -66,7 +66,7 @@ def test_scale_and_constant_risk():
 
 
 def test_flag_follows_the_tails():
-    for n, evaluation, reliable in ((2, "same", False), (60, "fresh", True)):
+    for n, evaluation, reliable in ((2, "same", False), (16, "same", False), (60, "fresh", True)):  # shares 1, 0.4, 0
         problem = Problem(n, n, np.ones(n) / np.sqrt(n), evaluation=evaluation)
         weights = 1 / (2 * n + 1)
         lr = exact_risk(problem, weights).optimal_lr

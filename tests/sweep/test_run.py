@@ -126,6 +126,16 @@ def test_folds_need_a_step_size_and_have_one_in_their_cell(tmp_path):
     assert (free["sampler"], free["block_size"], free["num_tasks"]) == ("data", 64, 0)
 
 
+def test_step_sizes_by_rule_are_the_optima_of_theory(tmp_path):
+    text = SPEC.replace("3000", "64").replace("[4, 9]", "4").replace('["fresh", "same"]', '"fresh"')
+    path = write_spec(tmp_path, text=text.replace("{sampler}", "law") + 'lr = ["optimal", "asymptotic"]\n')
+    rows = run_sweep(path, tmp_path / "out", progress=False)
+    problem, weights = load_spec(path)[0].cells[0].problem()
+    assert [row["lr"] for row in rows] == [risk(problem, weights).optimal_lr for risk in (exact_risk, asymptotic_risk)]
+    assert rows[0]["lr"] != rows[1]["lr"]
+    assert [row["lr_rule"] for row in rows] == ["optimal", "asymptotic"]
+
+
 def test_a_law_at_inference_is_an_axis(tmp_path):
     table = 'evaluation = ["fresh", {n = 8, noise_var = 0.5, query_noise_var = 0.0}]'
     text = SPEC.replace("[4, 9]", "4").replace('evaluation = ["fresh", "same"]', table)
@@ -163,8 +173,11 @@ def test_it_resumes_in_the_middle_of_a_cell(undisturbed, tmp_path, monkeypatch):
         left[0] = blocks
         with pytest.raises(KeyboardInterrupt):
             run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
+    assert main(["report", str(tmp_path)]) == 0
+    assert "2 of 4 cells are finished" in (tmp_path / "report.html").read_text()
     left[0] = -1
     run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
+    assert left[0] == -1 - (4 * 47 - 17 - 40 - 80)  # of 47 blocks in every cell, none is computed twice
     assert table(tmp_path) == table(undisturbed / "out")
     assert table(tmp_path, "convergence.csv") == table(undisturbed / "out", "convergence.csv")
 
@@ -508,6 +521,9 @@ def test_a_shift_of_a_plugin(tmp_path, monkeypatch, capsys):
     assert main([*sweep_it, "--resume", "--plugin", "my_shifts"]) == 0
     del SHIFTS["sparse"]
     assert main(["report", "out"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<th>shift_nonzero</th>" in page
+    assert "<th>shift</th>" not in page  # it is the same in every cell
     sys.modules.pop("my_shifts")
 
 

@@ -151,7 +151,9 @@ def test_the_error_of_the_leading_order_falls_like_one_over_d(context, own, fact
         problem = Problem(d // 2, 2 * d, np.ones(d) / np.sqrt(d), np.resize(SPECTRUM, d), 0.3, evaluation=law)
         exact, leading = (risk(problem, 1 / (1.5 * d), step) for risk in (exact_risk, asymptotic_risk))
         gains = [curve.initial - curve.optimal for curve in (exact, leading)]
-        errors.append([leading.initial / exact.initial - 1, gains[1] / gains[0] - 1])
+        errors.append(
+            [leading.initial / exact.initial - 1, gains[1] / gains[0] - 1, leading.optimal_lr / exact.optimal_lr - 1]
+        )
     small, large = np.abs(errors)
     assert (large < small / 3).all()  # four times smaller, to leading order
     assert (large < 0.05).all()

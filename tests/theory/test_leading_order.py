@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from tests.conftest import random_problem
-from ttt_jax import GaussianTasks, Inference, Pretraining, Problem, asymptotic_risk, exact_risk, pretrained_weights
+from ttt_jax import (
+    GaussianTasks,
+    GradientStep,
+    Inference,
+    Pretraining,
+    Problem,
+    asymptotic_risk,
+    exact_risk,
+    pretrained_weights,
+)
 from ttt_jax.theory import paper
 
 
@@ -74,6 +83,16 @@ def test_theorems_are_cases_of_the_general_leading_order():
         assert theorem.optimal_lr == pytest.approx(general.optimal_lr, rel=10 / d)
     switch = paper.corollary_4_6_switch(0.5)
     assert paper.corollary_5_4_switch(problem, warm(problem)) == pytest.approx(switch, rel=10 / d)
+
+
+def test_theorem_c4_is_the_leading_order_of_the_preconditioned_step():
+    d = 4000
+    problem = Problem(d // 2, 3 * d, np.ones(d) / np.sqrt(d), np.resize([0.25, 0.5, 1.0, 2.25], d))
+    inverse = 1 / problem.feature_cov
+    general = asymptotic_risk(problem, warm(problem), GradientStep(left=inverse, right=inverse))
+    theorem = paper.theorem_c4(problem, warm(problem))
+    assert (theorem.initial, theorem.optimal) == pytest.approx((general.initial, general.optimal), rel=10 / d)
+    assert theorem.optimal_lr == pytest.approx(general.optimal_lr, rel=10 / d)
 
 
 def test_unsimplified_figure_values():

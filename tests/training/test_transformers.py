@@ -53,6 +53,10 @@ def test_one_layer_of_linear_attention_is_the_paper_s_model():
     for name in ("query", "key", "value"):
         setattr(model, name, nnx.Param(getattr(token, name)[...][None]))
     np.testing.assert_allclose(model(PROMPT), LinearAttention(weights)(PROMPT), rtol=1e-5)
+    for name in ("query", "key", "value"):  # a second layer that adds nothing
+        first = getattr(model, name)[...]
+        setattr(model, name, nnx.Param(jnp.concatenate([first, jnp.zeros_like(first)])))
+    np.testing.assert_allclose(model(PROMPT), LinearAttention(weights)(PROMPT), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -53,5 +53,6 @@ def test_verdicts(cells, agrees, said):
 
 def test_every_cell_is_counted_once():
     cells = [cell(0.1), cell(0.2, None), cell(9.0, False), cell(None, False, broken=2), cell(None, None)]
+    cells += [cell(None, None, broken=1), cell(None, False) | {"num_tasks": 0}]
     bound = critical_z(0.99, 2)
-    assert judge(cells) == Verdict(judged=2, outside=0, bound=bound, unassessed=1, unreliable=1, broken=1)
+    assert judge(cells) == Verdict(judged=2, outside=0, bound=bound, unassessed=1, unreliable=1, broken=2, empty=1)
