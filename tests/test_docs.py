@@ -24,7 +24,9 @@ EXECUTED = [page for page in PAGES if "{code-cell}" in page.read_text()]
 
 
 def test_there_are_pages_with_code():
-    assert {"theory", "formula", "model", "tasks", "optimiser", "tables"} <= {page.stem for page in EXECUTED}
+    assert {"theory", "formula", "model", "tasks", "optimiser", "procedure", "tables"} <= {
+        page.stem for page in EXECUTED
+    }
 
 
 @pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.stem)
@@ -32,6 +34,7 @@ def test_code_of_the_page_runs(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ttt_jax.shifts, "SHIFTS", shifts := dict(ttt_jax.SHIFTS))
     monkeypatch.setattr(ttt_jax, "SHIFTS", shifts)
+    monkeypatch.setattr(ttt_jax.procedures, "PROCEDURES", dict(ttt_jax.procedures.PROCEDURES))
     cells = re.findall(r"```\{code-cell\} ipython3\n(.*?)```", page.read_text(), re.DOTALL)
     exec(compile("\n".join(cells), page.name, "exec"), {})
     plt.close("all")

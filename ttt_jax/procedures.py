@@ -35,7 +35,11 @@ __all__ = [
 
 
 class Procedure:
-    """What is done at test time; the base class of those below and of your own."""
+    """What is done at test time; the base class of those below and of your own, which are frozen dataclasses.
+
+    A field `lr` is the step size: a step of 0 changes nothing, sweeps and the command line set it by their own lr, and
+    "optimal" leaves it for theory to choose.
+    """
 
     def check(self, problem: Problem) -> None:
         """ValueError if the procedure does not fit the problem."""

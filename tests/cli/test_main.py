@@ -24,6 +24,7 @@ from ttt_jax import (
 )
 from ttt_jax._internal.command import CommandError, refuse_overwriting
 from ttt_jax.cli.main import main
+from ttt_jax.procedures import PROCEDURES
 
 
 def run(*arguments):
@@ -293,3 +294,20 @@ def test_an_output_is_never_an_input(tmp_path):
         with pytest.raises(CommandError, match="is an input and would be overwritten"):
             refuse_overwriting([tmp_path / "in.csv"], [tmp_path / "other.csv", tmp_path / output])
     refuse_overwriting([tmp_path / "in.csv"], [tmp_path / "other.csv"])
+
+
+def test_a_procedure_of_a_plugin(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_procedures.py").write_text(
+        "from ttt_jax.procedures import PROCEDURES, GradientStep\nPROCEDURES['mine'] = GradientStep\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(PROCEDURES, "mine", raising=False)
+    given = ["risk", "--d", "4", "--n", "9", "--k", "5", "--tasks", "0", "--procedure", "name = 'mine'", "--lr", "1e-3"]
+    assert main(given) == 2
+    assert "--procedure.name must be one of step, folds, steps, optimizer, got 'mine'" in capsys.readouterr().err
+    assert main([*given, "--plugin", "no_such_module"]) == 2
+    assert "--plugin: no_such_module cannot be imported (ModuleNotFoundError" in capsys.readouterr().err
+    assert main([*given, "--plugin", "my_procedures"]) == 0
+    assert "lr = 0.001" in capsys.readouterr().out
+    del PROCEDURES["mine"]
+    sys.modules.pop("my_procedures")

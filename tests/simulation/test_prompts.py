@@ -27,14 +27,12 @@ from ttt_jax import (
     functional,
     ttt_loss,
 )
-from ttt_jax._internal import linalg
 from ttt_jax.procedures import PROCEDURES, Procedure, make_procedure
 from ttt_jax.simulation import samplers
 from ttt_jax.simulation.blocks import ROW_BLOCK
+from ttt_jax.simulation.gradient_step import risk_after
 from ttt_jax.simulation.prompts import prompt_sampler
-from ttt_jax.simulation.rows import encode, gradient, summaries
 from ttt_jax.simulation.samplers import Sampler
-from ttt_jax.simulation.scaled import draw_task
 
 SX = np.array([[1.0, 0.3, 0.0], [0.3, 0.7, 0.1], [0.0, 0.1, 1.5]])
 W = np.array([[0.05, 0.01, 0.0], [-0.02, 0.04, 0.03], [0.01, 0.0, 0.06]])
@@ -187,12 +185,7 @@ def _rows(procedure: SignStep, problem, units):
 
 
 def sign_risk(key, scaled, weights, lr):
-    key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
-    task = draw_task(key_task, scaled)
-    u, u_eval = summaries(key_context, key_fresh, task, scaled)
-    step = jnp.sign(gradient(key_train, u, task, weights, scaled))
-    error = linalg.apply(scaled.query.root, task - encode(weights - lr * step, u_eval))
-    return (error @ error + scaled.query.noise_var)[None]
+    return risk_after(key, scaled, weights, lambda gradient: lr * jnp.sign(gradient))
 
 
 @samplers.prompts.register

@@ -92,7 +92,7 @@ def seed_integer(value) -> int:
     return seed
 
 
-def choice(field: str, value: str, choices: tuple[str, ...]) -> str:
+def choice(field: str, value: Any, choices: tuple[str, ...]) -> str:
     """The value; ValueError naming the field unless it is one of the choices."""
     if value not in choices:
         raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}")

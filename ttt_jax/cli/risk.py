@@ -70,6 +70,13 @@ def add_risk_command(commands: Any) -> None:
         metavar="TABLE",
         help="in place of one gradient step, as 'name = \"folds\", folds = 5' (names: step, folds, steps, optimizer)",
     )
+    step.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module first, which adds procedures of your own; may be repeated",
+    )
     step.add_argument("--tasks", type=int, default=20_000, help="simulated tasks; 0 for none (default: 20000)")
     step.add_argument(
         "--sampler",
@@ -85,8 +92,10 @@ def add_risk_command(commands: Any) -> None:
 
 def run_risk(arguments: argparse.Namespace) -> int:
     from ttt_jax._internal.validate import seed_integer
+    from ttt_jax.sweep.spec import import_plugins
     from ttt_jax.verdict.comparison import compare
 
+    import_plugins(arguments.plugin)
     procedure = _procedure(arguments)
     if arguments.tasks < 0:
         raise CommandError(f"--tasks must be an integer >= 0, got {arguments.tasks}")

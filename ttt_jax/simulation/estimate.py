@@ -33,6 +33,7 @@ from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_
 __all__ = ["Estimate", "JointEstimate", "Stopped", "estimate_curve", "estimate_risk"]
 
 SAMPLERS = ("data", "law")
+_START = "start must be W, or (model, params) as functional(module) gives them"
 MAX_UNSEEN_VARIANCE = 0.1  # calibrated by benchmarks/coverage.py
 
 
@@ -406,6 +407,8 @@ def make_run(
             size = sum(leaf.size for leaf in jax.tree.leaves(begin))
             stepped = max(part.num_stepped for part in parts) * size
         else:
+            if callable(start):
+                raise ValueError(f"{_START}, got {type(start).__name__}")
             weights, units = weights_array(start, problem.d), safe_units(problem)
             known = samplers.rows if sampler == "data" else samplers.summaries
             parts = [known(procedure, problem, units) for procedure in procedures]
@@ -423,7 +426,7 @@ def make_run(
 
 def _model(start: tuple) -> tuple[Any, PyTree]:
     if len(start) != 2 or not callable(start[0]):
-        raise ValueError("start must be W, or (model, params) as functional(module) gives them")
+        raise ValueError(_START)
     return start
 
 

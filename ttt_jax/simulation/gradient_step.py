@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,17 +38,31 @@ def _arguments(procedure: GradientStep, problem: Problem, units: Units) -> tuple
 def risk_on_rows(
     key: Key[Array, ""], scaled: Scaled, weights: Float[Array, "d d"], arguments: PyTree
 ) -> Float[Array, 1]:
-    """The risk after the step in one experiment, the query integrated out: |R (b - h)|^2 + s2, h = encode(W_TT, u)."""
+    """The risk after the step in one experiment."""
     lr, left, right = arguments
+
+    def change(step):
+        if left is not None:
+            step = left[:, None] * step if left.ndim == 1 else left @ step
+        if right is not None:
+            step = step * right if right.ndim == 1 else step @ right
+        return lr * step
+
+    return risk_after(key, scaled, weights, change)
+
+
+def risk_after(
+    key: Key[Array, ""],
+    scaled: Scaled,
+    weights: Float[Array, "d d"],
+    change: Callable[[Float[Array, "d d"]], Float[Array, "d d"]],
+) -> Float[Array, 1]:
+    """The risk of W_TT = W - change(gradient), the query integrated out: |R (b - h)|^2 + s2, h = encode(W_TT, u)."""
     key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
     task = draw_task(key_task, scaled)
     u, u_eval = summaries(key_context, key_fresh, task, scaled)
     step = gradient(key_train, u, task, weights, scaled)
-    if left is not None:
-        step = left[:, None] * step if left.ndim == 1 else left @ step
-    if right is not None:
-        step = step * right if right.ndim == 1 else step @ right
-    error = linalg.apply(scaled.query.root, task - encode(weights - lr * step, u_eval))
+    error = linalg.apply(scaled.query.root, task - encode(weights - change(step), u_eval))
     return (error @ error + scaled.query.noise_var)[None]
 
 

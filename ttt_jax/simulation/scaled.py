@@ -48,7 +48,10 @@ class Scaled(NamedTuple):
 
 
 class Units(NamedTuple):
-    """With x = sqrt(m) x' and y = sqrt(risk) y' the same experiment has W' = m W and lr' = m^2 risk lr."""
+    """With x = sqrt(m) x' and y = sqrt(risk) y' the same experiment has W' = m W and lr' = m^2 risk lr.
+
+    lr' is for a step along the gradient; a step whose length does not depend on it, as along its sign, has m lr.
+    """
 
     m: float
     risk: float
