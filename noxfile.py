@@ -36,6 +36,7 @@ def run_tests(session: nox.Session, *options: str) -> None:
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """The suite with the newest JAX and the newest of everything else."""
+    session.install("--upgrade", "pip>=25.1")  # which knows dependency groups
     session.install("--upgrade", "--upgrade-strategy", "eager", *TESTED)
     run_tests(session)
 
@@ -48,6 +49,7 @@ def oldest(session: nox.Session) -> None:
     bounds = [*project["dependencies"], *extras["tabular"], *extras["parquet"], *extras["proofs"]]
     constraints = Path(session.create_tmp()) / "oldest.txt"
     constraints.write_text("\n".join(bound.replace(">=", "==") for bound in bounds))
+    session.install("--upgrade", "pip>=25.1")
     session.install("--constraint", str(constraints), *TESTED)
     run_tests(session, "-W", "ignore::DeprecationWarning")  # of old packages about newer ones
 
