@@ -17,6 +17,7 @@ nox.options.default_venv_backend = "venv"
 
 ROOT = Path(__file__).parent
 PACKAGE_DATA = ("py.typed", "tabular/default.safetensors", "tabular/network/column_draws_seed0.npy")
+TESTED = ("--editable", ".[proofs,experiments,parquet]", "--group", "test")
 SWEEP = """[sweep]
 num_tasks = 1000
 [grid]
@@ -35,7 +36,8 @@ def run_tests(session: nox.Session, *options: str) -> None:
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """The suite with the newest JAX and the newest of everything else."""
-    session.install("--upgrade", "--upgrade-strategy", "eager", "--editable", ".[test]")
+    session.install("--upgrade", "pip>=25.1")  # which knows dependency groups
+    session.install("--upgrade", "--upgrade-strategy", "eager", *TESTED)
     run_tests(session)
 
 
@@ -47,7 +49,8 @@ def oldest(session: nox.Session) -> None:
     bounds = [*project["dependencies"], *extras["tabular"], *extras["parquet"], *extras["proofs"]]
     constraints = Path(session.create_tmp()) / "oldest.txt"
     constraints.write_text("\n".join(bound.replace(">=", "==") for bound in bounds))
-    session.install("--constraint", str(constraints), "--editable", ".[test]")
+    session.install("--upgrade", "pip>=25.1")
+    session.install("--constraint", str(constraints), *TESTED)
     run_tests(session, "-W", "ignore::DeprecationWarning")  # of old packages about newer ones
 
 

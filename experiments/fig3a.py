@@ -1,6 +1,6 @@
 """Figure 3a: accuracy on real tables against the context length n, for the plain PFN and after test-time training.
 
-`python -m experiments.fig3a --preset quick|cpu|paper --out DIR [--weights PATH]`; what the results say:
+`python -m experiments fig3a --preset quick|cpu|paper --out DIR [--weights PATH]`; what the results say:
 `python -m experiments.fig3a_report DIR/fig3a.csv`.
 
 Of each table 1,000 rows are demonstrations. The plain PFN reads n of them. Test-time training splits the rows into
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -171,7 +170,7 @@ def _row(table: RealTable, *values: Any) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """Run, print the table, write fig3a.csv, fig3a.png and fig3a.svg; 2 with one line for bad input."""
     parser = OneLineParser(
-        prog="python -m experiments.fig3a",
+        prog="python -m experiments fig3a",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -206,7 +205,3 @@ def main(argv: list[str] | None = None) -> int:
         return 0
 
     return exit_status(parser.prog, work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -112,7 +112,7 @@ def test_values_drawn_in_the_paper_are_in_the_table_of_its_sizes(tiny, monkeypat
 
 def test_every_experiment_is_in_the_list_and_is_tested():
     modules = {file.stem for file in Path(command.__file__).parent.glob("*.py") if "\nPRESETS" in file.read_text()}
-    assert set(TINY) == set(command.NAMES) == modules - {"fig3a"}  # which is a command of its own
+    assert set(TINY) == set(command.NAMES) == modules - {"fig3a"}  # which has options of its own
 
 
 def test_presets_of_the_paper_have_its_sizes():
