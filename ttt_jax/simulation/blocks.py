@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from ttt_jax._internal.processes import gather
 from ttt_jax._internal.validate import positive_integer
 
-Sampler = Callable[..., Float[Array, "..."]]
+Experiment = Callable[..., Float[Array, "..."]]
 """(key, setting) -> what one experiment gives, an array of any shape."""
 
 ROW_BLOCK = 8
@@ -80,12 +80,12 @@ def require_countable(**rows: int) -> None:
 
 
 def simulate_blocks(
-    sampler: Sampler, setting: PyTree, *, num_tasks: int, seed: int, block_size: int, first: int = 0
+    experiment: Experiment, setting: PyTree, *, num_tasks: int, seed: int, block_size: int, first: int = 0
 ) -> Iterator[Float[np.ndarray, "T ..."]]:
-    """What sampler(key, setting) gives for num_tasks independent tasks, in float64, one array for every block of them.
+    """What experiment(key, setting) gives for num_tasks independent tasks, in float64, one array per block.
 
     Args:
-        sampler: a pure function of a random key and the setting; every new function compiles anew.
+        experiment: a pure function of a random key and the setting; every new function compiles anew.
         setting: its arguments, the same in every experiment.
         num_tasks: number of independent experiments; the last block may be shorter than the others.
         seed: of the random key.
@@ -109,7 +109,9 @@ def simulate_blocks(
         counts = np.clip(total - starts, 0, count)
         try:
             draws = np.asarray(
-                run_blocks(key, starts[own], counts[own], setting, sampler=sampler, block_size=block_size, mesh=mesh)
+                run_blocks(
+                    key, starts[own], counts[own], setting, experiment=experiment, block_size=block_size, mesh=mesh
+                )
             )
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
@@ -128,25 +130,25 @@ def simulate_blocks(
             count *= 2
 
 
-@partial(jax.jit, static_argnames=("sampler", "block_size", "mesh"))
+@partial(jax.jit, static_argnames=("experiment", "block_size", "mesh"))
 def run_blocks(
     key: Key[Array, ""],
     starts: Int[Array, " lanes"],
     counts: Int[Array, " lanes"],
     setting: PyTree,
     *,
-    sampler: Sampler,
+    experiment: Experiment,
     block_size: int,
     mesh: Mesh,
 ) -> Float[Array, "lanes blocks T ..."]:
     """Per device the draws of blocks start, ..., start + count - 1, in the first `count` of BLOCKS_PER_CALL rows."""
-    draw = partial(sampler, setting=setting)
+    draw = partial(experiment, setting=setting)
     one = jax.eval_shape(draw, key)
 
     def lane(key, start, count, setting):
         def block(i, buffer):
             keys = jax.random.split(jax.random.fold_in(key, start[0] + i), block_size)
-            return buffer.at[i].set(jax.vmap(partial(sampler, setting=setting))(keys))
+            return buffer.at[i].set(jax.vmap(partial(experiment, setting=setting))(keys))
 
         buffer = jnp.zeros((BLOCKS_PER_CALL, block_size, *one.shape), one.dtype)
         return jax.lax.fori_loop(0, count[0], block, buffer)[None]

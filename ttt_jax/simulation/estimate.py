@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Float, PyTree
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.progress import Progress
@@ -27,7 +27,7 @@ from ttt_jax.simulation import samplers
 from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.simulation.blocks import checked_block_size, require_countable, simulate_blocks
 from ttt_jax.simulation.reliability import unseen_variance
-from ttt_jax.simulation.samplers import Sampler
+from ttt_jax.simulation.samplers import Joint, Sampler
 from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_problem
 
 __all__ = ["Estimate", "JointEstimate", "Stopped", "estimate_curve", "estimate_risk"]
@@ -288,9 +288,9 @@ class Run:
     target_relative_stderr: float | None
 
     @property
-    def draw(self) -> _Joint:
+    def draw(self) -> Joint:
         """One experiment of all procedures: (key, setting) -> (V,), hashable."""
-        return _Joint(tuple(part.draw for part in self.parts))
+        return Joint(tuple(part.draw for part in self.parts))
 
     def tallies(self, tally: Tally | None = None) -> Iterator[Tally]:
         """The tally after every block, from the given one on, until the run may stop."""
@@ -352,17 +352,6 @@ class Run:
         if self.weights is None or not isinstance(procedure, GradientStep):
             return None
         return unseen_variance(self.problem, self.weights, procedure, tally.num_tasks) <= MAX_UNSEEN_VARIANCE
-
-
-@dataclass(frozen=True)
-class _Joint:
-    """Several procedures in one experiment, on the same task, contexts and queries."""
-
-    draws: tuple[Any, ...]
-
-    def __call__(self, key: Key[Array, ""], setting: tuple) -> Float[Array, " V"]:
-        scaled, start, arguments = setting
-        return jnp.concatenate([draw(key, scaled, start, own) for draw, own in zip(self.draws, arguments, strict=True)])
 
 
 def make_run(

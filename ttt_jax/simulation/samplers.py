@@ -13,14 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatch
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import Procedure
 from ttt_jax.simulation.scaled import Units
 
-__all__ = ["Sampler", "prompts", "rows", "summaries"]
+__all__ = ["Joint", "Sampler", "prompts", "rows", "summaries"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,17 @@ class Sampler:
     units: Float[np.ndarray, " V"]
     num_rows: int
     num_stepped: int = 0
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Several procedures in one experiment, on the same task, contexts and queries."""
+
+    draws: tuple[Callable[..., Float[Array, " V"]], ...]
+
+    def __call__(self, key: Key[Array, ""], setting: tuple) -> Float[Array, " V"]:
+        scaled, start, arguments = setting
+        return jnp.concatenate([draw(key, scaled, start, own) for draw, own in zip(self.draws, arguments, strict=True)])
 
 
 @singledispatch
