@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 
-def positive_integer(field: str, value) -> int:
-    """The value as an int; ValueError naming the field unless it is an integer >= 1."""
-    return _integer(field, value, 1)
+def positive_integer(field: str, value, smallest: int = 1) -> int:
+    """The value as an int; ValueError naming the field unless it is an integer >= the smallest."""
+    return _integer(field, value, smallest)
 
 
 def non_negative(field: str, value) -> float:
@@ -92,7 +92,7 @@ def seed_integer(value) -> int:
     return seed
 
 
-def choice(field: str, value: str, choices: tuple[str, ...]) -> str:
+def choice(field: str, value: Any, choices: tuple[str, ...]) -> str:
     """The value; ValueError naming the field unless it is one of the choices."""
     if value not in choices:
         raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}")
@@ -166,6 +166,6 @@ def finite_array(field: str, value: Any) -> np.ndarray:
         raise ValueError(f"{field} must be an array of real numbers, got values of type {given.dtype}")
     array = np.array(given, dtype=np.float64)
     if not np.isfinite(array).all():
-        raise ValueError(f"{field} must hold finite numbers only")
+        raise ValueError(f"{field} must hold finite numbers only, got {array[~np.isfinite(array)][0]}")
     array.flags.writeable = False
     return array
