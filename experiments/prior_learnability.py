@@ -6,7 +6,6 @@ For each kind of table: accuracy of logistic regression and of a random forest f
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 import warnings
@@ -24,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ttt_jax._internal.validate import positive_integer
+from ttt_jax._internal.command import OneLineParser
 from ttt_jax.tabular.pretraining.prior import KINDS, PriorConfig, Tables, host_tables, sample_tables
 
 CONTEXT, MOST_CONTEXT, QUERIES, FEATURES = 64, 384, 256, 16
@@ -78,13 +77,14 @@ def summary(kind: str, tables: int, on_device: bool) -> dict[str, str | int | fl
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table; write prior_learnability.csv."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.prior_learnability", description=__doc__)
+    parser = OneLineParser(prog="python -m experiments.prior_learnability", description=__doc__)
     parser.add_argument("--tables", type=int, default=100, help="of each kind (default: 100)")
     parser.add_argument("--device", action="store_true", help="tables of the JAX path, with its stand-ins for fits")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="default: all")
     parser.add_argument("--out", type=Path, help="directory for prior_learnability.csv (default: none is written)")
     arguments = parser.parse_args(argv)
-    positive_integer("tables", arguments.tables)
+    if arguments.tables < 1:
+        parser.error(f"--tables must be an integer >= 1, got {arguments.tables}")
     rows = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from experiments.prior_learnability import one_kind
+from ttt_jax._internal.command import OneLineParser
 from ttt_jax.tabular.pretraining.prior import KINDS, MAX_CLASSES, PriorConfig, host_tables
 
 _TITLES = {
@@ -44,10 +44,12 @@ def _shown(rng: np.random.Generator, x: Float[np.ndarray, "R 2"]) -> Float[np.nd
 
 def main(argv: list[str] | None = None) -> int:
     """Write prior_samples.png."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.prior_samples", description=__doc__)
+    parser = OneLineParser(prog="python -m experiments.prior_samples", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/figures"), help="directory (default: docs/figures)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     arguments = parser.parse_args(argv)
+    if arguments.seed < 0:
+        parser.error(f"--seed must be an integer >= 0, got {arguments.seed}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     draw(arguments.seed).savefig(arguments.out / "prior_samples.png")
     return 0

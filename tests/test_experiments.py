@@ -1,6 +1,7 @@
 """The experiments at sizes of a second, and their command line."""
 
 import csv
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -189,7 +190,7 @@ def test_sample_sizes_follow_the_budget():
     ("arguments", "message"),
     [
         (["fig9"], "NAME must be all or one of fig1a, fig1b, "),
-        (["fig1a", "--preset", "huge"], "argument --preset: invalid choice: 'huge'"),
+        (["fig1a", "--preset", "huge"], "--preset must be one of quick, paper, got 'huge'"),
         (["fig1a", "--seed", "-1"], "--seed: seed must be an integer >= 0"),
         (["fig1a", "--seed", "4294967295"], "--seed: must be at most 1000000, got 4294967295"),
         (["fig1a", "--out", "file/inside"], "--out:"),
@@ -261,3 +262,17 @@ def test_a_reader_that_has_left_loses_no_figure(tmp_path):
     process.stderr.close()
     assert (process.wait(), error) == (0, b"")
     assert len(list(tmp_path.glob("fig1b.*"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "message"),
+    [
+        ("prior_samples", "--seed=-1", "--seed must be an integer >= 0, got -1"),
+        ("prior_learnability", "--tables=0", "--tables must be an integer >= 1, got 0"),
+    ],
+)
+def test_commands_of_the_prior_refuse_bad_input_in_one_line(command, option, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        importlib.import_module(f"experiments.{command}").main([option])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err

@@ -63,7 +63,7 @@ def test_sizes_below_one_are_refused(size):
 
 
 def test_disagreeing_dimensions_name_both_fields():
-    with pytest.raises(ValueError, match=r"task_cov is for 3 features, but feature_cov is for 2"):
+    with pytest.raises(ValueError, match=r"task_cov must be for 2 features to agree with feature_cov, got 3"):
         Pretraining(n=3, feature_cov=[1.0, 1.0], task_cov=np.eye(3))
     with pytest.raises(ValueError, match="d must be given"):
         Pretraining(n=3)
@@ -126,7 +126,7 @@ def test_traced_weights_and_step_sizes_are_refused():
         (lambda: Inference(rescale=1), "rescale must be True or False, got 1"),
         (
             lambda: Problem(2, 2, [0.7, -0.4], evaluation=Inference(feature_cov=np.ones(3))),
-            r"evaluation\.feature_cov is for 3 features, but d is for 2",
+            r"evaluation\.feature_cov must be for 2 features to agree with d, got 3",
         ),
         (
             lambda: Problem(2, 2, [1.0], feature_law="cauchy"),

@@ -286,7 +286,7 @@ def _dimension(d: int | None, arrays: dict[str, np.ndarray]) -> int:
     (first, size), *others = sizes.items()
     for field, other in others:
         if other != size or not other:
-            raise ValueError(f"{field} is for {other} features, but {first} is for {size}")
+            raise ValueError(f"{field} must be for {size} features to agree with {first}, got {other}")
     if not size:
         raise ValueError(f"{first} must not be empty")
     return size

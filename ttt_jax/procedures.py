@@ -96,8 +96,7 @@ class Folds(Procedure):
     lr: float | str = "optimal"
 
     def __post_init__(self):
-        if positive_integer("folds", self.folds) < 2:
-            raise ValueError(f"folds must be an integer >= 2, got {self.folds!r}")
+        positive_integer("folds", self.folds, smallest=2)
         object.__setattr__(self, "lr", _lr(self.lr))
 
     def check(self, problem: Problem) -> None:

@@ -102,9 +102,9 @@ def test_bad_input_is_refused(folds, options, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Folds(0), "folds must be an integer >= 1, got 0"),
+        (lambda: Folds(0), "folds must be an integer >= 2, got 0"),
         (lambda: Folds(1), "folds must be an integer >= 2, got 1"),
-        (lambda: Folds(2.0), "folds must be an integer >= 1, got 2.0"),
+        (lambda: Folds(2.0), "folds must be an integer >= 2, got 2.0"),
         (lambda: Folds(2, "best"), "lr must be a finite number or 'optimal', got 'best'"),
         (lambda: estimate_curve(PROBLEM, 0.0, Folds(2, 1e-3)), "lr must be 'optimal' for a curve over all step sizes"),
     ],

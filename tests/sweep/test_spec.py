@@ -73,7 +73,7 @@ def test_zero_start_and_ratios():
         ({}, {"n": "many"}, "grid.n must be an integer >= 1, got 'many'"),
         ({}, {"n": []}, "grid.n must not be an empty list"),
         ({}, {"n": [3, 3]}, "grid.n must not contain a value twice"),
-        ({}, {"n_over_d": 0.5}, "grid.n must be given, either as n or as n_over_d"),
+        ({}, {"n_over_d": 0.5}, "grid.n must be given either as n or as n_over_d, got both"),
         ({}, {"noise_var": -1}, "grid.noise_var must be a finite number >= 0, got -1"),
         ({}, {"noise_var": float("nan")}, "grid.noise_var must be a finite number >= 0, got nan"),
         ({}, {"lr": "best"}, "grid.lr must be one of optimal, asymptotic, got 'best'"),
@@ -110,7 +110,7 @@ def test_zero_start_and_ratios():
         ({}, {"procedure": {**FOLDS, "number": 4}}, "grid.procedure: procedure 'folds' takes folds, lr, got number"),
         ({}, {"procedure": {**FOLDS, "folds": 3}}, "grid.procedure: folds must divide n + k = 8, got 3"),
         ({}, {"procedure": FOLDS, "k": [5, 6]}, "grid.procedure: folds must divide n + k = 9, got 4"),
-        ({}, {"procedure": {**FOLDS, "folds": date(2020, 1, 1)}}, "grid.procedure: folds must be an integer >= 1, got"),
+        ({}, {"procedure": {**FOLDS, "folds": date(2020, 1, 1)}}, "grid.procedure: folds must be an integer >= 2, got"),
         ({"sampler": "law"}, {"procedure": FOLDS}, "grid.sampler must be 'data' for the procedure 'folds', got 'law'"),
         ({}, {"procedure": STEPS, "lr": ["optimal", 0.1]}, "grid.procedure: 'steps' takes no lr, got 0.1"),
         ({}, {"procedure": STEPS, "lr": "asymptotic"}, "grid.procedure: 'steps' takes no lr, got 'asymptotic'"),
@@ -126,7 +126,7 @@ def test_zero_start_and_ratios():
         (
             {},
             {"evaluation": {"feature_cov": [1.0, 2.0]}},
-            "grid.evaluation.feature_cov is for 2 features, but d is for",
+            "grid.evaluation.feature_cov must be for",
         ),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,9 +19,13 @@ class CommandError(ValueError):
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """argparse without the usage text before the error."""
+    """argparse without the usage text before the error, and with errors worded as everywhere else."""
 
     def error(self, message: str):
+        if found := re.match(r"argument (.+?): invalid (int|float) value: (.*)", message):
+            message = f"{found[1]} must be {'an integer' if found[2] == 'int' else 'a number'}, got {found[3]}"
+        elif found := re.match(r"argument (.+?): invalid choice: ('.*') \(choose from (.*)\)", message):
+            message = f"{found[1]} must be one of {found[3].replace(chr(39), '')}, got {found[2]}"
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 
-def positive_integer(field: str, value) -> int:
-    """The value as an int; ValueError naming the field unless it is an integer >= 1."""
-    return _integer(field, value, 1)
+def positive_integer(field: str, value, smallest: int = 1) -> int:
+    """The value as an int; ValueError naming the field unless it is an integer >= the smallest."""
+    return _integer(field, value, smallest)
 
 
 def non_negative(field: str, value) -> float:
@@ -166,6 +166,6 @@ def finite_array(field: str, value: Any) -> np.ndarray:
         raise ValueError(f"{field} must be an array of real numbers, got values of type {given.dtype}")
     array = np.array(given, dtype=np.float64)
     if not np.isfinite(array).all():
-        raise ValueError(f"{field} must hold finite numbers only")
+        raise ValueError(f"{field} must hold finite numbers only, got {array[~np.isfinite(array)][0]}")
     array.flags.writeable = False
     return array

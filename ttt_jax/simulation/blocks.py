@@ -68,7 +68,9 @@ def checked_block_size(block_size: int | None, d: int, num_tasks: int, rows: int
     elif positive_integer("block_size", block_size) > MAX_BLOCK_SIZE:
         raise ValueError(f"block_size must be at most {MAX_BLOCK_SIZE}, got {block_size}")
     if num_tasks > block_size * MAX_BLOCKS:
-        raise ValueError(f"num_tasks must be at most {block_size * MAX_BLOCKS} in blocks of {block_size}")
+        raise ValueError(
+            f"num_tasks must be at most {block_size * MAX_BLOCKS} in blocks of {block_size}, got {num_tasks}"
+        )
     return block_size
 
 

@@ -198,7 +198,8 @@ def _axes(grid: dict) -> dict[str, list]:
     """The values along every axis, checked one by one."""
     for size in ("n", "k"):
         if (size in grid) == (f"{size}_over_d" in grid):
-            raise ValueError(f"grid.{size} must be given, either as {size} or as {size}_over_d")
+            got = "both" if size in grid else "neither"
+            raise ValueError(f"grid.{size} must be given either as {size} or as {size}_over_d, got {got}")
     if "d" not in grid:
         raise ValueError("grid.d is missing: the number of features, or a list of them")
     checks: dict[str, Callable] = {
