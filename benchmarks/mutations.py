@@ -79,9 +79,9 @@ def read_table() -> list[Mutation]:
     """All mutations, in the order of the file."""
     table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
     return [
-        Mutation(file, *change[:3], change[3] if len(change) > 3 else area["tests"])
+        Mutation(file, symbol, was, becomes, own[0] if own else area["tests"])
         for file, area in table.items()
-        for change in area["changes"]
+        for symbol, was, becomes, *own in area["changes"]
     ]
 
 
@@ -133,13 +133,13 @@ def run_tests(root: Path, tests: str) -> tuple[str, float]:
     try:
         process.join(WALL_SECONDS)
     finally:  # also of Ctrl-C
-        if process.exitcode is None:
+        if process.pid and process.exitcode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.join()
     try:
         code, seconds = reader.recv()
     except EOFError:  # it was killed
-        return ("timeout" if process.exitcode < 0 else "error"), float(CPU_SECONDS)
+        return ("timeout" if (process.exitcode or 0) < 0 else "error"), float(CPU_SECONDS)
     return {0: "passed", 1: "failed", 2: "failed"}.get(code, "error"), round(seconds, 1)
 
 
@@ -199,6 +199,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="run nothing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the record; a new file runs all of them again")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     mutations = read_table()
     stale = [mutation for mutation in mutations if changed(mutation, ROOT) is None]
     for mutation in stale:

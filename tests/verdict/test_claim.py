@@ -214,6 +214,19 @@ def test_simulations_without_noise_are_judged_by_the_resolution_of_the_extrapola
             assert result.empirical_ok is verdict
 
 
+@pytest.mark.parametrize(("z", "verdict"), [(2.0, True), (6.0, False)])
+def test_an_approximate_claim_is_not_refused_for_what_noise_explains(z, verdict):
+    """At the largest size alone the simulated risk is off by z standard errors; the extrapolation triples that."""
+
+    def noisy(problem, weights, procedure, **options):
+        mean = exact_risk(problem, weights).after(procedure)
+        return SimpleNamespace(mean=mean * (1 + 0.01 * z * (problem.d == 256)), stderr=0.01 * mean)
+
+    sizes = [isotropic(d) for d in (64, 128, 256)]
+    result = check(leading_order(1.0), sizes, approximate=True, rate=1, simulate=noisy)
+    assert result.empirical_ok is verdict
+
+
 def test_a_right_optimal_step_passes_at_a_step_that_hardly_shows_it():
     def optimal_lr(factor):
         return lambda n, k, d: factor * theorem_4_5(n, k, d).optimal_lr
