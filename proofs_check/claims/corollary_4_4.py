@@ -94,7 +94,10 @@ def rise_and_fall(c, effort):
     top = float(turning_point(c, RISING))
 
     def risk(a, g):
-        return simulated(warm(round(a * LAW_SIZE), round(g * LAW_SIZE), LAW_SIZE), effort, 2)
+        """The hump is one of large d: the exact risk there, with the simulated deviation from it at LAW_SIZE."""
+        at, far = (warm(round(a * d), round(g * d), d) for d in (LAW_SIZE, LARGE[-1]))
+        one = simulated(at, effort, 2)
+        return one._replace(found=exact_curve(far).optimal + one.found - one.claimed)
 
     before, at, after = (risk(a, RISING) for a in (top / 4, top, 4 * top))
     early, late = (risk(a, FALLING) for a in (0.2, 1.0))
@@ -106,7 +109,7 @@ def rise_and_fall(c, effort):
 
 def simulated(setting, effort, i):
     """The risk after the best step, exact and simulated."""
-    found = simulate_best(given_setting(setting), 4 * effort.num_large, effort.seed + i, sampler="law")
+    found = simulate_best(given_setting(setting), effort.num_large, effort.seed + i, sampler="law")
     return found.compare("risk", exact_curve(setting).optimal)
 
 

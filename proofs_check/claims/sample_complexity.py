@@ -70,7 +70,7 @@ def fewest_pairs_by_search():
 def empirical(c, effort):
     """At k = 2000 d, where the risk is within 1/2000 of its limit, far below what can be seen."""
     settings = [isotropic(n, 8000, 4) for n in (20, 40)]
-    found = [simulate_best(given_setting(s), effort.num_large, effort.seed + i) for i, s in enumerate(settings)]
+    found = [simulate_best(given_setting(s), effort.num_large // 8, effort.seed + i) for i, s in enumerate(settings)]
     return judge([[one.compare("risk", formula(c, s.n, s.d, 1)) for one, s in zip(found, settings, strict=True)]])
 
 

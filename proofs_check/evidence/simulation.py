@@ -24,7 +24,7 @@ from ttt_jax.verdict.claim import POWER
 CONFIDENCE = 1 - 0.01 / 100
 """Of one comparison with simulation: a report has fewer than 100, so a correct one passes for 99 of 100 seeds."""
 
-SIZES = 4, 64, 128, 4000
+SIZES = 4, 32, 64, 128, 16000
 """Problems are filled up to the next of these numbers of features, so that they share compilations."""
 
 BLOCK_SIZE = 1024

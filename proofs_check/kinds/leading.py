@@ -23,9 +23,9 @@ from proofs_check.setting import Setting, of_parabola
 from ttt_jax.verdict.infinity import limit_with_resolution
 
 ORACLE_SIZES = 20_000, 40_000
-LARGE = 1000, 2000, 4000
+LARGE = 4000, 8000, 16000
 """d at which claimed and exact values are compared."""
-MODERATE = 60
+MODERATE = 32
 """d at which exact and simulated values are."""
 
 Family = Callable[[int], Setting]
