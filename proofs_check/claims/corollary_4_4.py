@@ -10,7 +10,7 @@ import sympy as sp
 from proofs_check.claim import Claim, Verdict, both
 from proofs_check.evidence import oracle, symbolic
 from proofs_check.evidence.equality import FLOAT64, falls_like_1_over_d, identities
-from proofs_check.evidence.simulation import CONFIDENCE, Comparison, exact_curve, given_setting, judge, simulate_best
+from proofs_check.evidence.simulation import CONFIDENCE, Comparison, after_best_step, exact_curve, judge
 from proofs_check.kinds.leading import LARGE, ORACLE_SIZES
 from proofs_check.setting import isotropic
 from ttt_jax.theory.paper import corollary_4_4_turning_point
@@ -84,7 +84,10 @@ def turning_point_ratio(c, effort):
     limit = limit_with_resolution(LARGE, [exact(d) for d in LARGE], [FLOAT64] * len(LARGE), rate=1)
     (before, _, after), *_ = risks(LAW_SIZE, WIDTH)
     *_, curvature = risks(LAW_SIZE, 0.05)
-    one, other = (simulated(setting, effort, i) for i, setting in enumerate((before, after)))
+    one, other = (
+        after_best_step(setting, 4 * effort.num_large, effort.seed + i, "law")
+        for i, setting in enumerate((before, after))
+    )
     share = 1 / (2 * WIDTH * curvature * top)
     found = limit.value - share * ((other.found - other.claimed) - (one.found - one.claimed))
     return Comparison(1.0, found, abs(share) * math.hypot(one.stderr, other.stderr), slack=limit.resolution)
@@ -96,7 +99,7 @@ def rise_and_fall(c, effort):
     def risk(a, g):
         """The hump is one of large d: the exact risk there, with the simulated deviation from it at LAW_SIZE."""
         at, far = (warm(round(a * d), round(g * d), d) for d in (LAW_SIZE, LARGE[-1]))
-        one = simulated(at, effort, 2)
+        one = after_best_step(at, effort.num_large, effort.seed + 2, "law")
         return one._replace(found=exact_curve(far).optimal + one.found - one.claimed)
 
     before, at, after = (risk(a, RISING) for a in (top / 4, top, 4 * top))
@@ -105,12 +108,6 @@ def rise_and_fall(c, effort):
     critical = critical_z(CONFIDENCE, len(z))
     ok = False if min(z) < -critical else True if min(z) > critical else None
     return Verdict(ok, f"rise and fall by {min(z):.0f} stderr or more")
-
-
-def simulated(setting, effort, i):
-    """The risk after the best step, exact and simulated."""
-    found = simulate_best(given_setting(setting), effort.num_large, effort.seed + i, sampler="law")
-    return found.compare("risk", exact_curve(setting).optimal)
 
 
 COEFFICIENTS = (3, 1, 1, sp.Rational(1, 2))

@@ -33,7 +33,7 @@ def elsewhere(n, k, d, n_e, evaluation, scale=1):
 
 
 def longer(size):
-    return elsewhere(size // 2, 2 * size, size, size, "fresh")
+    return elsewhere(size // 2, 2 * size, size, 3 * size // 4, "fresh")
 
 
 def rescaled(size):

@@ -106,7 +106,7 @@ def claim_for(evaluation, coefficients):
         settings = [scaled(d, evaluation) for d in effort.sizes]
         lr = [tuple(float(t / (2 * unit(d, d, 1, NOISE_VAR))) for t in THETA) for d in effort.sizes]
         found = [
-            simulate_steps(setting, steps, False, effort.num_large // 8, effort.seed + i)
+            simulate_steps(setting, steps, False, effort.num_large // 4, effort.seed + i)
             for i, (setting, steps) in enumerate(zip(settings, lr, strict=True))
         ]
         limit = value_at_infinity(effort.sizes, [f.mean[-1] for f in found], [f.stderr[-1] for f in found])

@@ -17,7 +17,7 @@ from proofs_check.kinds.leading import leading_claim
 from ttt_jax.problem import Problem
 from ttt_jax.theory import paper
 
-VARIANCES = sp.Integer(4), sp.Rational(1, 4)
+VARIANCES = sp.Integer(2), sp.Rational(1, 2)
 
 
 def whitened(setting):
@@ -39,11 +39,11 @@ def coloured(n, k, d, variances=VARIANCES, **options):
 
 
 def scaled(size):
-    return coloured(size // 2, 2 * size, size, weights=(sp.Rational(1, 4), sp.Rational(2)))
+    return coloured(size // 2, 2 * size, size, weights=(sp.Rational(1, 2), sp.Rational(1)))
 
 
 def scaled_low_rank(size):
-    return coloured(2 * size, size // 2, size, weights=(sp.Rational(1, 10), sp.Integer(0)))
+    return coloured(2 * size, size // 2, size, weights=(sp.Rational(1, 5), sp.Integer(0)))
 
 
 def package(setting):

@@ -25,7 +25,7 @@ from ttt_jax.verdict.infinity import limit_with_resolution
 ORACLE_SIZES = 20_000, 40_000
 LARGE = 4000, 8000, 16000
 """d at which claimed and exact values are compared."""
-MODERATE = 32
+MODERATE = 64
 """d at which exact and simulated values are."""
 
 Family = Callable[[int], Setting]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import sympy as sp
 from proofs_check.claim import Claim, Verdict, both
 from proofs_check.evidence import oracle, symbolic
 from proofs_check.evidence.equality import FLOAT64, falls_like_1_over_d, identities
-from proofs_check.evidence.simulation import CONFIDENCE, Comparison, exact_curve, given_setting, judge, simulate_best
+from proofs_check.evidence.simulation import CONFIDENCE, Comparison, after_best_step, exact_curve, judge
 from proofs_check.kinds.leading import LARGE, MODERATE, ORACLE_SIZES
 from proofs_check.setting import Setting
 from ttt_jax.verdict.agreement import critical_z
@@ -69,7 +70,10 @@ def switch_claim(
     def simulated_family(c, scaled, effort):
         """The switch itself, and the winner at half of it and twice it."""
         k = round(float(ratio(c, scaled(MODERATE, 1))) * MODERATE)
-        beside = [simulated_difference(scaled(MODERATE, max(1, round(k * m))), effort) for m in (0.5, 2)]
+        beside = [
+            simulated_difference(scaled(MODERATE, max(1, round(k * m))), effort.num_large, effort.seed)
+            for m in (0.5, 2)
+        ]
         lead = min(-beside[0].found / beside[0].stderr, beside[1].found / beside[1].stderr)
         critical = critical_z(CONFIDENCE, 2)
         winner = f"beside it the right start wins by {lead:.0f} stderr"
@@ -86,7 +90,10 @@ def switch_claim(
             return level / (above - below) * 0.02, (above - below) / 0.02
 
         limit = limit_with_resolution(LARGE, [1 - shift(size)[0] for size in LARGE], [FLOAT64] * len(LARGE), rate=1)
-        one, (_, per_share) = simulated_difference(scaled(MODERATE, k), effort), shift(MODERATE)
+        one, (_, per_share) = (
+            simulated_difference(scaled(MODERATE, k), 6 * effort.num_large, effort.seed),
+            shift(MODERATE),
+        )
         found = limit.value - (one.found - one.claimed) / per_share
         return Comparison(1.0, found, one.stderr / abs(per_share), one.reliable, limit.resolution)
 
@@ -113,14 +120,8 @@ def exact_parabola(setting: Setting) -> tuple[float, float, float]:
     return curve.c0, curve.c1, curve.c2
 
 
-def simulated_difference(warm: Setting, effort) -> Comparison:
+def simulated_difference(warm: Setting, num_tasks: int, seed: int) -> Comparison:
     """Warm minus cold after the best step, exact and simulated."""
-    one, other = (
-        simulate_best(given_setting(setting), effort.num_large, effort.seed + i).compare(
-            "risk", exact_curve(setting).optimal
-        )
-        for i, setting in enumerate((warm, cold_start(warm)))
-    )
-    reliable = False not in (one.reliable, other.reliable)
-    stderr = (one.stderr**2 + other.stderr**2) ** 0.5
+    one, other = (after_best_step(start, num_tasks, seed + i) for i, start in enumerate((warm, cold_start(warm))))
+    reliable, stderr = False not in (one.reliable, other.reliable), math.hypot(one.stderr, other.stderr)
     return Comparison(one.claimed - other.claimed, one.found - other.found, stderr, reliable)
