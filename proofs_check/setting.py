@@ -97,10 +97,14 @@ class Setting:
         if not self.inference:
             return self.evaluation
         law, query = self.inference, self.column("query")
-        query_law = {"query_feature_cov": query, "query_noise_var": float(law.query_noise_var)}
+        query_law: dict[str, Any] = {"query_feature_cov": query, "query_noise_var": float(law.query_noise_var)}
         if self.evaluation == "same":
             return Inference("same", **query_law)
-        context_law = {"n": int(law.n), "feature_cov": self.column("context"), "noise_var": float(law.noise_var)}
+        context_law: dict[str, Any] = {
+            "n": int(law.n),
+            "feature_cov": self.column("context"),
+            "noise_var": float(law.noise_var),
+        }
         return Inference(**context_law, **query_law, rescale=law.scale != 1)
 
     def procedure(self, lr: float | str = "optimal") -> GradientStep:

@@ -226,7 +226,7 @@ SHORT = [random_case(seed, d, n, k) for seed, (d, n, k) in enumerate([(1, 1, 1),
 LONG = [random_case(seed, 3, n, k) for seed, (n, k) in enumerate([(200, 60), (300, 150), (240, 240)])]
 """Problems at which the tails of the risk, also with the same context, are within the reach of a quick simulation."""
 GIVEN = [in_floats(case) for case in LONG]
-SYMBOLS = "n k b0 b1 x0 x1 w0 w1 s2", {}
+SYMBOLS: tuple[str, dict[str, Any]] = "n k b0 b1 x0 x1 w0 w1 s2", {}
 
 
 def claim_for(evaluation: str, coefficients: tuple) -> Claim:

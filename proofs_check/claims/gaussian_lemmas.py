@@ -11,9 +11,9 @@ from sympy import QQ
 from proofs_check.claim import Claim
 from proofs_check.evidence import oracle
 from proofs_check.evidence.equality import identities, same_numbers
-from proofs_check.evidence.simulation import judge_samples
+from proofs_check.evidence.simulation import judge_samples, num_contexts
 
-TASK, MATRIX, N = sp.Matrix([1, sp.Rational(1, 2)]), sp.Matrix([[2, 1], [-1, 3]]), 3
+TASK, MATRIX, N = sp.Matrix([1, sp.Rational(3, 2)]), sp.Matrix([[2, 1], [-1, 3]]), 12
 
 
 def covariance(c, b, n):
@@ -66,7 +66,7 @@ def independent(c):
 
 def empirical(c, effort):
     rng = np.random.default_rng(effort.seed)
-    x = rng.standard_normal((4 * effort.num_small, N, 2))
+    x = rng.standard_normal((num_contexts(effort), N, 2))
     s = np.einsum("cni,cnj->cij", x, x)
     b, a = np.array(TASK, float).ravel(), np.array(MATRIX, float)
     u = s @ b - N * b

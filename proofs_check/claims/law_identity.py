@@ -18,7 +18,7 @@ from proofs_check.claim import Claim, both
 from proofs_check.claims import exact_risk
 from proofs_check.evidence import oracle
 from proofs_check.evidence.equality import identities, same_numbers
-from proofs_check.evidence.simulation import contexts, judge, judge_samples, simulate_best
+from proofs_check.evidence.simulation import contexts, judge, judge_samples, num_contexts, simulate_best
 
 TASK, FEATURE_COV, NOISE_VAR = [QQ(1), QQ(1, 2)], [[QQ(2), QQ(1, 2)], [QQ(1, 2), QQ(1)]], QQ(1, 3)
 DIRECTION = [QQ(1), QQ(-1, 3)]
@@ -67,7 +67,7 @@ def independent(c):
 def empirical(c, effort):
     """Contexts of sampled rows against the moments; the sampler "law" against the risk of the rational oracle."""
     task, sx = np.array(TASK, dtype=float), np.array(FEATURE_COV, dtype=float)
-    u = contexts(task, sx, float(NOISE_VAR), ROWS[-1], 16 * effort.num_small, effort.seed)
+    u = contexts(task, sx, float(NOISE_VAR), ROWS[-1], num_contexts(effort), effort.seed)
     along = u @ np.array(DIRECTION, dtype=float)
     rows = judge_samples([along**m for m in (1, 2, 3)], [float(x) for x in moments(c, ROWS[-1])[:3]])
     return both(rows, judge([list(sampler(evaluation, effort)) for evaluation in ("fresh", "same")]))

@@ -13,7 +13,7 @@ from sympy import QQ
 from proofs_check.claim import Claim, both
 from proofs_check.evidence import oracle
 from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
-from proofs_check.evidence.simulation import Comparison, judge
+from proofs_check.evidence.simulation import Comparison, judge, num_contexts
 from ttt_jax.problem import Pretraining
 from ttt_jax.theory.paper import proposition_5_2_weights
 from ttt_jax.theory.pretrained import pretrained_weights
@@ -79,7 +79,7 @@ def empirical(c, effort):
 def scale_verdict(weights, feature_root, task_root, noise_var, n, effort):
     """At a minimum a change of scale changes nothing: E (y - x'W u) x'W u = 0, on sampled data; Sx = root' root."""
     rng = np.random.default_rng(effort.seed)
-    count = 16 * effort.num_small
+    count = num_contexts(effort)
     w, feature_root, task_root = (np.array(matrix, float) for matrix in (weights, feature_root, task_root))
     x = rng.standard_normal((count, n + 1, len(w))) @ feature_root
     task = rng.standard_normal((count, task_root.shape[1])) @ task_root.T

@@ -23,9 +23,9 @@ from proofs_check.evidence.moments import (
     quadratic_pair,
     quadratic_triple,
 )
-from proofs_check.evidence.simulation import contexts, judge_samples
+from proofs_check.evidence.simulation import contexts, judge_samples, num_contexts
 
-TASK, FEATURE_COV, NOISE_VAR, N = [QQ(1), QQ(1, 2)], [[QQ(2), QQ(1, 2)], [QQ(1, 2), QQ(1)]], QQ(1, 3), 5
+TASK, FEATURE_COV, NOISE_VAR, N = [QQ(1), QQ(1, 2)], [[QQ(2), QQ(1, 2)], [QQ(1, 2), QQ(1)]], QQ(1, 3), 20
 F, H, L = (np.array(m, dtype=object) for m in ([[2, 1], [1, -1]], [[1, 0], [0, 3]], [[1, -1], [-1, 2]]))
 VECTOR = np.array([3, -1], dtype=object)
 
@@ -91,7 +91,7 @@ def independent(c):
 def empirical(c, effort):
     f, h, l, vector = (m.astype(float) for m in (F, H, L, VECTOR))
     sx = np.array(FEATURE_COV, dtype=float)
-    u = contexts(np.array(TASK, dtype=float), sx, float(NOISE_VAR), N, 10 * effort.num_small, effort.seed)
+    u = contexts(np.array(TASK, dtype=float), sx, float(NOISE_VAR), N, num_contexts(effort), effort.seed)
     claimed = [chi2_mean(m, N) for m in formulas(c, f, h, l, vector, *(x.astype(float) for x in law()))]
     return judge_samples(products(u.T, f, h, l, vector), [float(x) for x in claimed])
 

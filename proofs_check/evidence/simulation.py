@@ -182,6 +182,11 @@ def simulate_steps(
     return estimate_risk(problem, weights, GradientSteps(step_sizes, new_context), num_tasks=num_tasks, seed=seed)
 
 
+def num_contexts(effort: Effort) -> int:
+    """Contexts alone are cheap, but they are held in memory."""
+    return min(16 * effort.num_small, 1_500_000)
+
+
 def contexts(task, feature_cov, noise_var, n: int, count: int, seed: int = 0) -> Float[np.ndarray, "contexts d"]:
     """u = X'y of `count` independent contexts of n rows, from sampled rows."""
     rng = np.random.default_rng(seed)
