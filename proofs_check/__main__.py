@@ -19,6 +19,8 @@ from proofs_check.processes import stop_at_interrupt
 if __name__ == "__main__":
     stop_at_interrupt()
 try:
+    import sympy  # noqa: F401 (the claims are written in it)
+
     from proofs_check.claim import FULL, QUICK, Effort
     from proofs_check.claims import NAMES
     from proofs_check.report import HEADER, KINDS, conditions, line, row, save, summary

@@ -40,7 +40,7 @@ def alignments():
 
 SETTINGS = [
     Setting(rows, 2, (Group(1, 1, sp.Rational(1, 9), 1), Group(2, 1, sp.Rational(1, 20), sp.Rational(1, 2))))
-    for rows in (2, 12)
+    for rows in (2, 40)
 ]
 n, k, d1, d2, w1, w2, b1, b2 = sp.symbols("n k d1 d2 w1 w2 b1 b2", positive=True)
 risk = exact_claim(

@@ -1,4 +1,4 @@
-"""Products of up to three quadratic forms in the summary u = X'y have the expectations of `proofs_check.moments`.
+"""Products of up to three quadratic forms in the summary u = X'y have the means of `proofs_check.evidence.moments`.
 
 Given t ~ chi2(n), u ~ N(t p, t G) with p = Sx b, G = tau Sx - p p', tau = b'Sx b + s2; then E t^m = n(n+2)...(n+2m-2).
 """

@@ -68,7 +68,7 @@ def switch_claim(
         return both(*(simulated_family(c, scaled, effort) for scaled in families))
 
     def simulated_family(c, scaled, effort):
-        """The switch itself, and the winner at half of it and twice it."""
+        """The switch by the sampler "law", which affords the tasks; who wins at half of it and twice it, by sampled data."""
         k = round(float(ratio(c, scaled(MODERATE, 1))) * MODERATE)
         beside = [
             simulated_difference(scaled(MODERATE, max(1, round(k * m))), effort.num_large, effort.seed)
@@ -91,7 +91,7 @@ def switch_claim(
 
         limit = limit_with_resolution(LARGE, [1 - shift(size)[0] for size in LARGE], [FLOAT64] * len(LARGE), rate=1)
         one, (_, per_share) = (
-            simulated_difference(scaled(MODERATE, k), 6 * effort.num_large, effort.seed),
+            simulated_difference(scaled(MODERATE, k), 8 * effort.num_large, effort.seed, "law"),
             shift(MODERATE),
         )
         found = limit.value - (one.found - one.claimed) / per_share
@@ -120,8 +120,10 @@ def exact_parabola(setting: Setting) -> tuple[float, float, float]:
     return curve.c0, curve.c1, curve.c2
 
 
-def simulated_difference(warm: Setting, num_tasks: int, seed: int) -> Comparison:
+def simulated_difference(warm: Setting, num_tasks: int, seed: int, sampler: str = "data") -> Comparison:
     """Warm minus cold after the best step, exact and simulated."""
-    one, other = (after_best_step(start, num_tasks, seed + i) for i, start in enumerate((warm, cold_start(warm))))
+    one, other = (
+        after_best_step(start, num_tasks, seed + i, sampler) for i, start in enumerate((warm, cold_start(warm)))
+    )
     reliable, stderr = False not in (one.reliable, other.reliable), math.hypot(one.stderr, other.stderr)
     return Comparison(one.claimed - other.claimed, one.found - other.found, stderr, reliable)
