@@ -158,7 +158,8 @@ def compare_problems(
 def simulate_best(given: Given, num_tasks: int, seed: int, sampler: str = "data") -> Simulated:
     """`simulate_step` at the vertex of the exact parabola, which may be at a negative step size."""
     curve = exact_risk(*given)
-    best = replace(given.step, lr=curve.c1 / (2 * curve.c2))
+    lr, unit = curve.c1 / (2 * curve.c2), math.sqrt(curve.c0 / curve.c2)
+    best = replace(given.step, lr=lr if abs(lr) > 1e-9 * unit else 0.1 * unit)  # from the best W no step helps
     return simulate_step(given.problem, given.weights, best, num_tasks=num_tasks, seed=seed, sampler=sampler)
 
 

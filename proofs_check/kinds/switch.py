@@ -68,7 +68,7 @@ def switch_claim(
         return both(*(simulated_family(c, scaled, effort) for scaled in families))
 
     def simulated_family(c, scaled, effort):
-        """The switch by the sampler "law", which affords the tasks; who wins at half of it and twice it, by sampled data."""
+        """The switch by the sampler "law", for the many tasks; who wins at half of it and twice it by sampled data."""
         k = round(float(ratio(c, scaled(MODERATE, 1))) * MODERATE)
         beside = [
             simulated_difference(scaled(MODERATE, max(1, round(k * m))), effort.num_large, effort.seed)
