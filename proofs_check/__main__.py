@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 from proofs_check.processes import stop_at_interrupt
@@ -20,10 +19,12 @@ from proofs_check.processes import stop_at_interrupt
 if __name__ == "__main__":
     stop_at_interrupt()
 try:
+    import sympy  # noqa: F401 (the claims are written in it)
+
     from proofs_check.claim import FULL, QUICK, Effort
     from proofs_check.claims import NAMES
+    from proofs_check.report import HEADER, KINDS, conditions, line, row, save, summary
     from proofs_check.runner import Result, run_all
-    from ttt_jax._internal.html import html_page, html_table
 except ModuleNotFoundError as error:
     print(f"proofs_check: {error.name} is not installed; pip install '.[proofs]'", file=sys.stderr)
     sys.exit(2)
@@ -39,53 +40,6 @@ exit status:
   2  bad input, or the report cannot be written
   3  no claim fails, but something was not judged
 """
-MARKS = {True: "holds", False: "FAILS", None: "not judged"}
-HEADER = ("claim", "number", "symbolic", "independent", "empirical", "seconds")
-WIDTHS = 37, 31, 11, 12, 11, 7
-
-
-def row(result: Result) -> tuple[str, ...]:
-    return (result.name, result.number, *(MARKS[v.ok] for v in result.verdicts), f"{result.seconds:.1f}")
-
-
-def summary(results: Sequence[Result]) -> str:
-    count = {ok: sum(result.ok is ok for result in results) for ok in MARKS}
-    return f"{len(results)} claims checked: {count[True]} hold, {count[False]} fail, {count[None]} not judged"
-
-
-def conditions(effort: Effort, seconds: float) -> str:
-    """When the report was made, with how much simulation and in how long."""
-    kind = "quick" if effort == QUICK else "full"
-    return f"{date.today()}, {kind} effort, seed {effort.seed}, {seconds:.0f} s on {os.cpu_count()} cores."
-
-
-def markdown(results: Sequence[Result], made: str) -> str:
-    lines = [f"# {summary(results)}", "", made, ""]
-    lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
-    lines += [f"| {' | '.join(row(result))} |" for result in results]
-    for result in results:
-        lines += ["", f"## {result.number}: {result.name}", "", result.statement, ""]
-        lines += [
-            f"- {kind}: {MARKS[verdict.ok]}: {verdict.detail}"
-            for kind, verdict in zip(HEADER[2:5], result.verdicts, strict=True)
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def html(results: Sequence[Result], made: str) -> str:
-    details = [
-        (f"{result.number}: {result.name}", result.statement, *(f"{MARKS[v.ok]}: {v.detail}" for v in result.verdicts))
-        for result in results
-    ]
-    tables = html_table(HEADER, [row(result) for result in results]) + html_table(
-        ("claim", "statement", *HEADER[2:5]), details
-    )
-    return html_page(f"{summary(results)}; {made}", tables)
-
-
-def save(out: Path, results: Sequence[Result], made: str) -> None:
-    (out / "proofs.md").write_text(markdown(results, made), encoding="utf-8")
-    (out / "proofs.html").write_text(html(results, made), encoding="utf-8")
 
 
 def say(*lines: str) -> bool:
@@ -132,15 +86,15 @@ def main(arguments: list[str] | None = None) -> int:
 def run(names: Sequence[str], effort: Effort, out: Path | None) -> int:
     """Check, print and, after every claim, save: a run that is stopped keeps what it has done."""
     started = time.perf_counter()
-    heard = say("".join(f"{word:<{width}}" for word, width in zip(HEADER, WIDTHS, strict=True)))
+    heard = say(line(HEADER))
     results: list[Result] = []
     for result in run_all(names, effort):
         results.append(result)
         if out:
             save(out, results, conditions(effort, time.perf_counter() - started))
         heard = heard and say(
-            "".join(f"{word:<{width}}" for word, width in zip(row(result), WIDTHS, strict=True)),
-            *(f"    {kind:<12}{v.detail}" for kind, v in zip(HEADER[2:5], result.verdicts, strict=True)),
+            line(row(result)),
+            *(f"    {kind:<12}{v.detail}" for kind, v in zip(KINDS, result.verdicts, strict=True)),
         )
         if sys.stderr.isatty():
             print(f"\r[{len(results)}/{len(names)}]\033[K", end="\r", file=sys.stderr, flush=True)

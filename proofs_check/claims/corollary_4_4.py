@@ -7,27 +7,17 @@ import math
 
 import sympy as sp
 
-from proofs_check.claim import (
-    CONFIDENCE,
-    ORACLE_SIZES,
-    Claim,
-    Verdict,
-    both,
-    exact_padded,
-    falls_like_1_over_d,
-    identities,
-    isotropic,
-    leading_quantities,
-    quantities_of_oracle,
-    setting_problem,
-    simulate,
-)
-from ttt_jax.procedures import GradientStep
+from proofs_check.claim import Claim, Verdict, both
+from proofs_check.evidence import oracle, symbolic
+from proofs_check.evidence.equality import FLOAT64, falls_like_1_over_d, identities
+from proofs_check.evidence.simulation import CONFIDENCE, Comparison, after_best_step, exact_curve, judge
+from proofs_check.kinds.leading import LARGE, ORACLE_SIZES
+from proofs_check.setting import isotropic
 from ttt_jax.theory.paper import corollary_4_4_turning_point
 from ttt_jax.verdict.agreement import critical_z
-from ttt_jax.verdict.infinity import value_at_infinity
+from ttt_jax.verdict.infinity import limit_with_resolution
 
-LAW_SIZES = 200, 400
+LAW_SIZE, WIDTH = 120, 0.3
 RISING, FALLING = sp.Integer(10), sp.Rational(2, 5)
 """Values of g with a hump and without."""
 
@@ -40,10 +30,10 @@ def warm(n, k, d):
     return isotropic(n, k, d, weight=1 / sp.sympify(n + d + 1))
 
 
-def symbolic(c):
+def prove(c):
     """The slope in a is (T - a)(T + a + 2)/(1 + a)^4, T the turning point: its sign is that of T - a for a > 0."""
     a, g, d = sp.Symbol("a", positive=True), sp.Symbol("g", positive=True), sp.Symbol("d")
-    q = leading_quantities(warm(a * d, g * d, d))
+    q = symbolic.leading_quantities(warm(a * d, g * d, d))
     slope = sp.diff(sp.cancel(q["initial"] - q["gain"]), a)
     top = turning_point(c, g)
     claimed = sp.expand((top - a) * (top + a + 2)) / (1 + a) ** 4
@@ -53,7 +43,7 @@ def symbolic(c):
 def slope(d, a, g):
     """d/2 times the difference of the exact risks at n+1 and n-1."""
     n = round(a * d)
-    above, below = (quantities_of_oracle(warm(rows, g * d, d)) for rows in (n + 1, n - 1))
+    above, below = (oracle.quantities(warm(rows, g * d, d)) for rows in (n + 1, n - 1))
     return (above["initial"] - above["gain"] - below["initial"] + below["gain"]) * d / 2
 
 
@@ -71,26 +61,55 @@ def independent(c):
 
 
 def empirical(c, effort):
-    """Risks of the sampler "law" before, at and after the turning point, for d = infinity; where it is stays open."""
+    """Where the risk is largest, and that it rises before and falls after; the sampler "law"."""
+    return both(judge([[turning_point_ratio(c, effort)]]), rise_and_fall(c, effort))
+
+
+def turning_point_ratio(c, effort):
+    """Simulated / claimed: that of the exact risks at d = infinity, and what simulation adds to it at LAW_SIZE."""
+    top = float(turning_point(c, RISING))
+
+    def risks(d, step):
+        """Exact ones at three n, a share `step` of d apart, around the claimed point; slope and curvature in n/d."""
+        middle, width = round(top * d), round(step * d)
+        settings = [warm(middle + i * width, int(RISING * d), d) for i in (-1, 0, 1)]
+        before, at, after = (exact_curve(setting).optimal for setting in settings)
+        h = width / d
+        return settings, middle / d, (after - before) / (2 * h), (after - 2 * at + before) / h**2
+
+    def exact(d):
+        _, at, slope, curvature = risks(d, 0.01)
+        return (at - slope / curvature) / top
+
+    limit = limit_with_resolution(LARGE, [exact(d) for d in LARGE], [FLOAT64] * len(LARGE), rate=1)
+    (before, _, after), *_ = risks(LAW_SIZE, WIDTH)
+    *_, curvature = risks(LAW_SIZE, 0.05)
+    one, other = (
+        after_best_step(setting, 4 * effort.num_large, effort.seed + i, "law")
+        for i, setting in enumerate((before, after))
+    )
+    share = 1 / (2 * WIDTH * curvature * top)
+    found = limit.value - share * ((other.found - other.claimed) - (one.found - one.claimed))
+    return Comparison(1.0, found, abs(share) * math.hypot(one.stderr, other.stderr), slack=limit.resolution)
+
+
+def rise_and_fall(c, effort):
+    top = float(turning_point(c, RISING))
 
     def risk(a, g):
-        values = []
-        for d in LAW_SIZES:
-            setting = warm(round(a * d), round(g * d), d)
-            problem, weights = setting_problem(setting), setting.column("weight")
-            best = GradientStep(exact_padded(problem, weights).optimal_lr)
-            values.append(simulate(problem, weights, best, num_tasks=effort.num_large, seed=effort.seed, sampler="law"))
-        return value_at_infinity(LAW_SIZES, [v.mean for v in values], [v.stderr for v in values])
+        """The hump is one of large d: the exact risk there, with the simulated deviation from it at LAW_SIZE."""
+        at, far = (warm(round(a * d), round(g * d), d) for d in (LAW_SIZE, LARGE[-1]))
+        one = after_best_step(at, effort.num_large, effort.seed + 2, "law")
+        return one._replace(found=exact_curve(far).optimal + one.found - one.claimed)
 
-    top = float(turning_point(c, RISING))
     before, at, after = (risk(a, RISING) for a in (top / 4, top, 4 * top))
     early, late = (risk(a, FALLING) for a in (0.2, 1.0))
-    z = [(y[0] - x[0]) / math.hypot(x[1], y[1]) for x, y in ((before, at), (after, at), (late, early))]
+    z = [(y.found - x.found) / math.hypot(x.stderr, y.stderr) for x, y in ((before, at), (after, at), (late, early))]
     critical = critical_z(CONFIDENCE, len(z))
     ok = False if min(z) < -critical else True if min(z) > critical else None
-    return Verdict(ok, f"rise and fall by {min(z):.0f} stderr or more (critical {critical:.2f})")
+    return Verdict(ok, f"rise and fall by {min(z):.0f} stderr or more")
 
 
 COEFFICIENTS = (3, 1, 1, sp.Rational(1, 2))
 """Of g, of 1 and the last 1 in the turning point; and the g at which it is 0."""
-CLAIM = Claim("Where more context hurts", "Corollary 4.4", COEFFICIENTS, symbolic, independent, empirical)
+CLAIM = Claim("Where more context hurts", "Corollary 4.4", COEFFICIENTS, prove, independent, empirical)

@@ -2,8 +2,8 @@
 
 import sympy as sp
 
-from proofs_check.claim import isotropic
-from proofs_check.switch import switch_claim
+from proofs_check.kinds.switch import switch_claim
+from proofs_check.setting import isotropic
 from ttt_jax.theory.paper import corollary_4_6_switch
 
 

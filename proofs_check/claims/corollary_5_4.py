@@ -6,7 +6,7 @@ c1 = A/B and c2 = S/B with A and S as in Theorem 5.3, s = c1 + c2 < 1.
 import sympy as sp
 
 from proofs_check.claims.theorem_5_3 import CLAIM_SYMBOLS, low_rank, misalignment, two_halves
-from proofs_check.switch import switch_claim
+from proofs_check.kinds.switch import switch_claim
 from ttt_jax.theory.paper import corollary_5_4_switch
 
 

@@ -4,18 +4,22 @@ With r = b - W u, C = E uu', M = E u r', Q = k (k+1) Sx^3 + k tr(Sx^2) Sx and q 
 
     c0 = s2 + E r'Sx r,   c1 = 4 k tr(Sx^2 M'M),  c2 = 4 E[u'C u (r'Q r + q)]          (fresh context)
                           c1 = 4 k E[|u|^2 r'Sx^2 r],  c2 = 4 E[|u|^4 (r'Q r + q)]     (same context)
+
+Claims `inference_law` and `projected_step` say what becomes of it with other laws at inference and for other steps.
 """
 
 import random
-from dataclasses import replace
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sympy import QQ
 from sympy.polys.rings import ring
 
-from proofs_check import oracle, symbolic
-from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, Verdict, both, of_check, same_numbers, simulate
-from proofs_check.moments import (
+from proofs_check.claim import Claim, Verdict, both
+from proofs_check.evidence import oracle, symbolic
+from proofs_check.evidence.equality import FLOAT64, same_numbers
+from proofs_check.evidence.moments import (
     QUADRATIC_LINEAR,
     QUADRATIC_PAIR,
     QUADRATIC_TRIPLE,
@@ -25,141 +29,209 @@ from proofs_check.moments import (
     quadratic_pair,
     quadratic_triple,
 )
-from proofs_check.oracle import Group
-from ttt_jax.problem import Problem
+from proofs_check.evidence.simulation import Given, compare_problems, judge
+from proofs_check.setting import AtInference, Group, Setting
+from ttt_jax.problem import Inference, Problem
+from ttt_jax.procedures import GradientStep
 from ttt_jax.theory import exact_risk
-from ttt_jax.verdict.claim import check
 
-COEFFICIENTS = (4, 4, 1, 1, 1, 1, 1, 2)
-"""Of c1; of c2; of k(k+1), of k tr(Sx^2) in Q; of q; of n(n+1) and n tau in C; of the cross term in r'Qr."""
+SAME_COEFFICIENTS = (4, 4, 1, 1, 1, 2, 1, 1, 1)
+"""Of c1; of c2; of k(k+1), of k tr(Sx^2) in Q; of q; of the cross term in r'Qr; of sq2; of n(n+1), of n tau in C."""
+COEFFICIENTS = (*SAME_COEFFICIENTS, 1, 1)
+"""And of n(n+1), of n tau in the C of a new context."""
 
 
-def formula(c, task, sx, s2, w, n, k, evaluation):
-    """(c0, c1, c2) in any kind of number."""
-    p = sx @ task
-    tau = task @ p + s2
+class Case(NamedTuple):
+    """A problem, a start and a step, as arrays of numbers of any kind; None stands for the identity or training law."""
+
+    task: Any
+    sx: Any
+    s2: Any
+    w: Any
+    n: Any
+    k: Any
+    left: Any = None
+    right: Any = None
+    law: AtInference | None = None
+    se: Any = None
+    sq: Any = None
+
+
+def formula(c, case: Case, evaluation):
+    """(c0, c1, c2) in any kind of number, with the laws of `inference_law` and the steps of `projected_step`."""
+    task, sx, s2, w, n, k = case[:6]
+    law = case.law or AtInference(n, s2, s2)
+    one = np.eye(len(task), dtype=int).astype(object)
+    left, right = (one if matrix is None else matrix for matrix in (case.left, case.right))
+    se = sx if case.se is None else case.se
+    sq = se if case.sq is None else case.sq
+    p, p_e = sx @ task, se @ task
+    tau, tau_e = task @ p + s2, task @ p_e + law.noise_var
     g = sx * tau - np.outer(p, p)  # numbers stay on the right of arrays: they may be symbols
-    second = np.outer(p, p) * (c[5] * n * (n + 1)) + sx * (c[6] * n * tau)  # C
-    cross = np.outer(p, task) * n - second @ w.T  # M
-    square = np.trace(sx @ sx)
-    q_matrix = sx @ sx @ sx * (c[2] * k * (k + 1)) + sx * (c[3] * k * square)
-    q = c[4] * s2 * k * square
-    c0 = s2 + task @ p - (p @ w @ p) * (c[7] * n) + np.trace(w.T @ sx @ w @ second)
+    second = np.outer(p, p) * (c[7] * n * (n + 1)) + sx * (c[8] * n * tau)  # C
+    c_e = c[9:] or c[7:9]
+    second_e = np.outer(p_e, p_e) * (c_e[0] * law.n * (law.n + 1)) + se * (c_e[1] * law.n * tau_e)
+    w_e = w * law.scale
+    pull = sx @ left.T @ sq
+    metric = left.T @ sq @ left
+    trace = np.trace(sx @ metric)
+    q_matrix = sx @ metric @ sx * (c[2] * k * (k + 1)) + sx * (c[3] * k * trace)
+    q = c[4] * s2 * k * trace
 
     def times_residual(scale, matrix):
-        """E[u'Fu r'Ar] for F = scale, A = matrix."""
+        """E[u'Fu r'Ar] for symmetric F = scale, A = matrix."""
         h, curved = w.T @ matrix @ task, w.T @ matrix @ w
         return (
             (task @ matrix @ task) * chi2_mean(quadratic(scale, p, g), n)
-            - c[7] * chi2_mean(quadratic_linear(QUADRATIC_LINEAR, scale, h, p, g), n)
+            - c[5] * chi2_mean(quadratic_linear(QUADRATIC_LINEAR, scale, h, p, g), n)
             + chi2_mean(quadratic_pair(QUADRATIC_PAIR, scale, curved, p, g), n)
         )
 
     if evaluation == "fresh":
-        c1 = np.trace(sx @ sx @ cross.T @ cross)
-        c2 = times_residual(second, q_matrix) + q * chi2_mean(quadratic(second, p, g), n)
-        return c0, c[0] * k * c1, c[1] * c2
-    one = np.eye(len(task), dtype=int).astype(object)
-    c1 = times_residual(one, sx @ sx)
-    h, curved = w.T @ q_matrix @ task, w.T @ q_matrix @ w
-    fourth = quadratic_pair(QUADRATIC_PAIR, one, one, p, g)
-    pull = quadratic_linear(QUADRATIC_LINEAR, one, g @ h, p, g)  # E[|u|^4 h'u] = t h'p E|u|^4 + 4 t E[|u|^2 (G h)'u]
-    linear = {power + 1: (h @ p) * x for power, x in fourth.items()}
-    c2 = (task @ q_matrix @ task + q) * chi2_mean(fourth, n)
-    c2 -= c[7] * (chi2_mean(linear, n) + chi2_mean({power + 1: 4 * x for power, x in pull.items()}, n))
-    c2 += chi2_mean(quadratic_triple(QUADRATIC_TRIPLE, one, one, curved, p, g), n)
-    return c0, c[0] * k * c1, c[1] * c2
+        c0 = task @ sq @ task - (task @ sq @ w_e @ p_e) * (c[5] * law.n) + np.trace(w_e.T @ sq @ w_e @ second_e)
+        cross, cross_e = np.outer(p, task) * n - second @ w.T, np.outer(p_e, task) * law.n - second_e @ w_e.T
+        c1 = np.trace(pull @ cross_e.T @ right.T @ cross) * law.scale
+        overlap = right @ second_e @ right.T * law.scale**2
+        c2 = times_residual(overlap, q_matrix) + q * chi2_mean(quadratic(overlap, p, g), n)
+    else:
+        c0 = task @ sq @ task - (task @ sq @ w @ p) * (c[5] * n) + np.trace(w.T @ sq @ w @ second)
+        right, pull = ((matrix + matrix.T) / 2 for matrix in (right * QQ(1), pull))
+        c1 = times_residual(right, pull)
+        h, curved = w.T @ q_matrix @ task, w.T @ q_matrix @ w
+        fourth = quadratic_pair(QUADRATIC_PAIR, right, right, p, g)
+        # E[(u'Ru)^2 h'u] = t h'p E(u'Ru)^2 + 4 t E[(u'Ru) (R G h)'u]
+        stein = quadratic_linear(QUADRATIC_LINEAR, right, right @ g @ h, p, g)
+        linear = {power + 1: (h @ p) * x for power, x in fourth.items()}
+        c2 = (task @ q_matrix @ task + q) * chi2_mean(fourth, n)
+        c2 -= c[5] * (chi2_mean(linear, n) + chi2_mean({power + 1: 4 * x for power, x in stein.items()}, n))
+        c2 += chi2_mean(quadratic_triple(QUADRATIC_TRIPLE, right, right, curved, p, g), n)
+    return c0 + c[6] * law.query_noise_var, c[0] * k * c1, c[1] * c2
 
 
-def random_problem(seed: int, d: int, n: int, k: int) -> tuple:
+def as_seen(case: Case, evaluation) -> Case:
+    """With the same context only the query has a law of its own."""
+    if evaluation == "fresh" or not case.law:
+        return case
+    return case._replace(law=AtInference(case.n, case.s2, case.law.query_noise_var), se=case.sx)
+
+
+def of_oracle(case: Case, evaluation="fresh"):
+    laws = {"inference": case.law, "context_cov": case.se, "query_cov": case.sq}
+    return oracle.risk_coefficients(*case[:6], evaluation, left=case.left, right=case.right, **laws)
+
+
+def random_case(seed: int, d: int, n: int, k: int) -> Case:
     """Correlated features, non-symmetric W of the size of a useful one, noise; all rational."""
     rng = random.Random(seed)
-
-    def number():
-        return QQ(rng.randint(-4, 4), 4)
-
-    root = [[number() + (i == j) for j in range(d)] for i in range(d)]
-    sx = np.array([[sum(x * y for x, y in zip(a, b, strict=True)) for b in root] for a in root], dtype=object)
-    w = np.array([[(number() / 2 + (i == j)) / (2 * n + d) for j in range(d)] for i in range(d)], dtype=object)
-    return np.array([number() + 1 for _ in range(d)], dtype=object), sx, QQ(rng.randint(0, 2), 2), w, n, k
+    sx = random_covariance(rng, d)
+    w = np.array([[(quarter(rng) / 2 + (i == j)) / (2 * n + d) for j in range(d)] for i in range(d)], dtype=object)
+    return Case(np.array([quarter(rng) + 1 for _ in range(d)], dtype=object), sx, QQ(rng.randint(0, 2), 2), w, n, k)
 
 
-ORACLE_SIZES = (1, 1, 1), (2, 3, 1), (2, 1, 5), (3, 4, 2)
-SIMULATED_SIZES = (60, 60), (100, 30), (80, 80)
-"""n and k at which the tails of the risk, also with the same context, are within the reach of a quick simulation."""
-ORACLE_PROBLEMS = [random_problem(seed, d, n, k) for seed, (d, n, k) in enumerate(ORACLE_SIZES)]
-SIMULATED_PROBLEMS = [random_problem(seed, 3, n, k) for seed, (n, k) in enumerate(SIMULATED_SIZES)]
-PACKAGE_PROBLEMS = [tuple(np.array(x, dtype=float) for x in problem) for problem in SIMULATED_PROBLEMS]
-PROBLEMS = [Problem(int(n), int(k), b, sx, float(s2)) for b, sx, s2, _, n, k in PACKAGE_PROBLEMS]
-ARGUMENTS = dict(zip(PROBLEMS, PACKAGE_PROBLEMS, strict=True))
+def quarter(rng):
+    return QQ(rng.randint(-4, 4), 4)
 
 
-def claim_for(evaluation: str) -> Claim:
+def random_covariance(rng, d):
+    root = [[quarter(rng) + (i == j) for j in range(d)] for i in range(d)]
+    return np.array([[sum(x * y for x, y in zip(a, b, strict=True)) for b in root] for a in root], dtype=object)
+
+
+def in_floats(case: Case, evaluation="fresh") -> Given:
+    """What the package is given."""
+
+    def array(matrix):
+        return None if matrix is None else np.array(matrix, dtype=float)
+
+    law: str | Inference = evaluation
+    if case.law:
+        query = {"query_feature_cov": array(case.sq), "query_noise_var": float(case.law.query_noise_var)}
+        context = {"n": case.law.n, "feature_cov": array(case.se), "noise_var": float(case.law.noise_var)}
+        rescale = case.law.scale != 1
+        law = Inference("same", **query) if evaluation == "same" else Inference(**context, **query, rescale=rescale)
+    task, sx, _, w = (array(x) for x in case[:4])
+    problem = Problem(case.n, case.k, task, sx, float(case.s2), evaluation=law)
+    return Given(problem, w, GradientStep(left=array(case.left), right=array(case.right)))
+
+
+def diagonal_proof(c, symbols: Sequence[str], numbers: dict[str, Any], evaluation) -> Verdict:
+    """d = 2 and diagonal matrices: entries x of Sx, w, l, r of W, L, R, e, q of Se, Sq; n_e, t2, q2 at inference."""
+    domain, *elements = ring(symbols, QQ)
+    value = {name: domain.ground_new(QQ.convert(number)) for name, number in numbers.items()}
+    value |= dict(zip(symbols, elements, strict=True))
+
+    def entries(letter):
+        return [value[f"{letter}{i}"] for i in range(2)] if f"{letter}0" in value else None
+
+    def diagonal(letter):
+        own = entries(letter)
+        return own and np.array([[own[0], domain.zero], [domain.zero, own[1]]])
+
+    law = AtInference(value["n_e"], value["t2"], value["q2"], domain.one) if "n_e" in value else None
+    matrices = {"left": diagonal("l"), "right": diagonal("r"), "se": diagonal("e"), "sq": diagonal("q")}
+    training = np.array(entries("b")), diagonal("x"), value["s2"], diagonal("w"), value["n"], value["k"]
+    claimed = formula([QQ.convert(a) for a in c], Case(*training, **matrices, law=law), evaluation)
+    ones = [domain.one] * 2
+    columns = [entries("x"), entries("w"), entries("b"), entries("l") or ones, entries("r") or ones]
+    columns += [entries("e") or entries("x"), entries("q") or entries("e") or entries("x")]
+    groups = tuple(Group(1, *(x.as_expr() for x in column)) for column in zip(*columns, strict=True))
+    n, k, s2 = (value[name].as_expr() for name in ("n", "k", "s2"))
+    numbers_at = AtInference(*(x.as_expr() for x in law)) if law else None
+    derived = symbolic.risk_coefficients(Setting(n, k, groups, s2, evaluation, numbers_at))
+    same = all(x == domain.from_expr(expr) for x, expr in zip(claimed, derived, strict=True))
+    return Verdict(same, f"identity at d = 2 for diagonal matrices, {evaluation}" if same else "a coefficient differs")
+
+
+def parabola_claim(
+    name: str,
+    number: str,
+    coefficients: tuple,
+    evaluations: Sequence[str],
+    symbols: tuple[str, dict[str, Any]],
+    cases: Sequence[Case],
+    simulated: Sequence[Case],
+) -> Claim:
+    """A claim about (c0, c1, c2): cases for the oracle, and for simulation those with long contexts."""
+    short, long = ({e: [as_seen(case, e) for case in every] for e in evaluations} for every in (cases, simulated))
+    given = {e: [in_floats(case, e) for case in long[e]] for e in evaluations}
+
     def prove(c):
-        _, *x = ring(["n", "k", "b0", "b1", "x0", "x1", "w0", "w1", "s2"], QQ)
-        n, k, b0, b1, x0, x1, w0, w1, s2 = x
-        claimed = formula(
-            [QQ.convert(a) for a in c],
-            np.array([b0, b1]),
-            np.array([[x0, 0 * x0], [0 * x0, x1]]),
-            s2,
-            np.array([[w0, 0 * x0], [0 * x0, w1]]),
-            n,
-            k,
-            evaluation,
-        )
-        groups = [
-            Group(1, x0.as_expr(), w0.as_expr(), b0.as_expr()),
-            Group(1, x1.as_expr(), w1.as_expr(), b1.as_expr()),
-        ]
-        derived = symbolic.risk_coefficients(groups, s2.as_expr(), n.as_expr(), k.as_expr(), evaluation)
-        same = all(value == n.ring.from_expr(expr) for value, expr in zip(claimed, derived, strict=True))
-        return Verdict(same, "identity at d = 2 for diagonal Sx, W" if same else "a coefficient differs")
+        names, numbers = symbols
+        return both(*(diagonal_proof(c, names.split(), numbers, evaluation) for evaluation in evaluations))
 
     def independent(c):
         c = [QQ.convert(a) for a in c]
-        rational = same_numbers(
-            (QQ.to_sympy(QQ.convert(x)), QQ.to_sympy(y))
-            for problem in ORACLE_PROBLEMS
-            for x, y in zip(
-                formula(c, *problem, evaluation), oracle.risk_coefficients(*problem, evaluation), strict=True
-            )
-        )
-        package = same_numbers(
-            (
-                (
-                    getattr(exact_risk(replace(given, evaluation=evaluation), ARGUMENTS[given][3]), name),
-                    QQ.to_sympy(value),
-                )
-                for given, problem in zip(PROBLEMS, SIMULATED_PROBLEMS, strict=True)
-                for name, value in zip(("c0", "c1", "c2"), oracle.risk_coefficients(*problem, evaluation), strict=True)
-            ),
-            tolerance=FLOAT64,
-        )
-        return both(rational, package)
+        rational, package = [], []
+        for evaluation in evaluations:
+            for case in short[evaluation]:
+                rational += zip(formula(c, case, evaluation), of_oracle(case, evaluation), strict=True)
+            for one, case in zip(given[evaluation], long[evaluation], strict=True):
+                curve = exact_risk(*one)
+                package += zip((curve.c0, curve.c1, curve.c2), of_oracle(case, evaluation), strict=True)
+        exact = ((QQ.to_sympy(QQ.convert(x)), QQ.to_sympy(QQ.convert(y))) for x, y in rational)
+        return both(same_numbers(exact), same_numbers(((x, QQ.to_sympy(y)) for x, y in package), tolerance=FLOAT64))
 
     def empirical(c, effort):
-        arguments = {replace(given, evaluation=evaluation): values for given, values in ARGUMENTS.items()}
+        c = [QQ.convert(a) for a in c]
+        verdicts = []
+        for evaluation in evaluations:
+            claimed = [formula(c, case, evaluation) for case in long[evaluation]]
+            verdicts.append(judge(compare_problems(given[evaluation], claimed, effort)))
+        return both(*verdicts)
 
-        def quantity(key):
-            def claim(problem):
-                c0, c1, c2 = (float(x) for x in formula([float(x) for x in c], *arguments[problem], evaluation))
-                return {"initial": c0, "optimal_lr": c1 / (2 * c2), "gain": c1**2 / (4 * c2)}[key]
-
-            return check(
-                claim,
-                arguments,
-                start=lambda problem: arguments[problem][3],
-                quantity=key,
-                num_tasks=effort.num_small,
-                seed=effort.seed,
-                confidence=CONFIDENCE,
-                simulate=simulate,
-            )
-
-        return of_check([quantity(key) for key in ("initial", "optimal_lr", "gain")])
-
-    return Claim(f"Exact risk, {evaluation} context", "this project", COEFFICIENTS, prove, independent, empirical)
+    return Claim(name, number, coefficients, prove, independent, empirical)
 
 
-CLAIM = claim_for("fresh")
+SHORT = [random_case(seed, d, n, k) for seed, (d, n, k) in enumerate([(1, 1, 1), (2, 3, 1), (2, 1, 5), (3, 4, 2)])]
+LONG = [random_case(seed, 3, n, k) for seed, (n, k) in enumerate([(200, 60), (300, 150), (240, 240)])]
+"""Problems at which the tails of the risk, also with the same context, are within the reach of a quick simulation."""
+GIVEN = [in_floats(case) for case in LONG]
+SYMBOLS: tuple[str, dict[str, Any]] = "n k b0 b1 x0 x1 w0 w1 s2", {}
+
+
+def claim_for(evaluation: str, coefficients: tuple) -> Claim:
+    name = f"Exact risk, {evaluation} context"
+    return parabola_claim(name, "this project", coefficients, [evaluation], SYMBOLS, SHORT, LONG)
+
+
+CLAIM = claim_for("fresh", COEFFICIENTS)

@@ -7,9 +7,9 @@ E = E{[(n+2) t^2 + t s] [(1 - w t)^2 + w^2 t s]} / n.
 
 import sympy as sp
 
-from proofs_check.claim import Setting, exact_claim
-from proofs_check.moments import chi2_mean
-from proofs_check.oracle import Group
+from proofs_check.evidence.moments import chi2_mean
+from proofs_check.kinds.exact import exact_claim
+from proofs_check.setting import Group, Setting
 from ttt_jax.theory.risk import exact_risk
 
 
@@ -34,8 +34,8 @@ def formula(c, setting):
     }
 
 
-def package(problem, weights):
-    curve = exact_risk(problem, weights)
+def package(setting):
+    curve = exact_risk(setting.problem(), setting.column("weight"))
     return {"initial": curve.initial, "gain": curve.initial - curve.optimal}
 
 
@@ -44,13 +44,21 @@ def white(n, d):
 
 
 n, k, d, f, weight = sp.symbols("n k d f w", positive=True)
-SIZES = (6, 9, 3, sp.Rational(1, 2), 1), (12, 4, 3, sp.Rational(3, 2), sp.Rational(3, 2)), (9, 30, 3, 2, 2)
+SHORT = (6, 9, 3, sp.Rational(1, 2), 1), (12, 4, 3, sp.Rational(3, 2), sp.Rational(3, 2)), (9, 30, 3, 2, 2)
+LONG = (80, 80, 4, sp.Rational(1, 2), 1), (60, 90, 4, 2, sp.Rational(3, 2))
+
+
+def shifted(n, k, d, f, beta):
+    return Setting(n, k, (Group(d, f, white(n, d), beta),))
+
+
 CLAIM = exact_claim(
     "Feature shift",
     "this project",
     (1, 1, 1, 1, 2, 1, 1),
     formula,
     Setting(n, k, (Group(d, f, weight, 1),)),
-    [Setting(n, k, (Group(d, f, white(n, d), beta),)) for n, k, d, f, beta in SIZES],
+    [shifted(*sizes) for sizes in SHORT],
+    [shifted(*sizes) for sizes in LONG],
     package,
 )

@@ -5,19 +5,13 @@ A <- (1 - 2 x) A + x^2 (1 + 1/g) (A + S) with x = 2 lr n^2 B k, g = k/d; the ris
 
 import sympy as sp
 
-from proofs_check.claim import (
-    FLOAT64,
-    ORACLE_SIZES,
-    Claim,
-    both,
-    falls_like_1_over_d,
-    identities,
-    isotropic,
-    same_numbers,
-)
+from proofs_check.claim import Claim, both
 from proofs_check.claims import new_context
-from proofs_check.steps import limit_verdict, simulate_steps
-from proofs_check.symbolic import leading
+from proofs_check.evidence.equality import FLOAT64, falls_like_1_over_d, identities, same_numbers
+from proofs_check.evidence.simulation import Comparison, simulate_steps
+from proofs_check.evidence.symbolic import leading
+from proofs_check.kinds.leading import LARGE, MODERATE, ORACLE_SIZES, at_infinity, leading_verdict
+from proofs_check.setting import isotropic
 from ttt_jax.theory.several_steps import new_context_risk_leading
 
 STEPS = sp.Rational(3, 10), sp.Rational(1, 5)
@@ -78,18 +72,16 @@ def scaled(d):
 
 
 def empirical(c, effort):
-    settings = [scaled(d) for d in effort.sizes]
-    found = [
-        simulate_steps(
-            setting,
-            tuple(float(x) / (2 * setting.n**2 * setting.k) for x in STEPS),
-            True,
-            effort.num_large,
-            effort.seed + i,
-        )
-        for i, setting in enumerate(settings)
-    ]
-    return limit_verdict(effort.sizes, found, float(formula(c, sp.Rational(1, 2), 2, sp.Rational(2, 3), STEPS)))
+    def claimed_and_exact(d):
+        d, weight = sp.Integer(d), sp.Rational(2, 3 * d)
+        return formula(c, sp.Rational(1, 2), 2, sp.Rational(2, 3), STEPS), exact(d / 2, 2 * d, d, weight, STEPS)
+
+    ratios = [float(value / claim) for claim, value in map(claimed_and_exact, LARGE)]
+    setting = scaled(MODERATE)
+    steps = tuple(float(x) / (2 * setting.n**2 * setting.k) for x in STEPS)
+    found = simulate_steps(setting, steps, True, effort.num_large, effort.seed)
+    simulated = Comparison(float(claimed_and_exact(MODERATE)[1]), float(found.mean[-1]), float(found.stderr[-1]))
+    return leading_verdict([{"risk": at_infinity(ratios, simulated)}])
 
 
 CLAIM = Claim("Several steps, new contexts", "Figure 2c", (1, 1, 2, 1, 1, 1), symbolic, independent, empirical)

@@ -8,11 +8,12 @@ import numpy as np
 import sympy as sp
 from sympy import QQ
 
-from proofs_check import oracle
-from proofs_check.claim import Claim, identities, same_numbers
-from proofs_check.simulation import z_verdict
+from proofs_check.claim import Claim
+from proofs_check.evidence import oracle
+from proofs_check.evidence.equality import identities, same_numbers
+from proofs_check.evidence.simulation import judge_samples, num_contexts
 
-TASK, MATRIX, N = sp.Matrix([1, sp.Rational(1, 2)]), sp.Matrix([[2, 1], [-1, 3]]), 3
+TASK, MATRIX, N = sp.Matrix([1, sp.Rational(3, 2)]), sp.Matrix([[2, 1], [-1, 3]]), 12
 
 
 def covariance(c, b, n):
@@ -65,13 +66,13 @@ def independent(c):
 
 def empirical(c, effort):
     rng = np.random.default_rng(effort.seed)
-    x = rng.standard_normal((4 * effort.num_small, N, 2))
+    x = rng.standard_normal((num_contexts(effort), N, 2))
     s = np.einsum("cni,cnj->cij", x, x)
     b, a = np.array(TASK, float).ravel(), np.array(MATRIX, float)
     u = s @ b - N * b
     claimed = [*covariance(c, TASK, N), *square(c, MATRIX, N)]
     samples = [*np.einsum("ci,cj->ijc", u, u).reshape(4, -1), *np.einsum("cij,jk,ckl->ilc", s, a, s).reshape(4, -1)]
-    return z_verdict(samples, [float(value) for value in claimed])
+    return judge_samples(samples, [float(value) for value in claimed])
 
 
 CLAIM = Claim("Gaussian matrices", "Lemmas B.1, B.3", (1, 1, 1, 1, 1), symbolic, independent, empirical)

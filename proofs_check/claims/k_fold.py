@@ -10,24 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import sympy as sp
 
-from proofs_check.claim import (
-    CONFIDENCE,
-    Claim,
-    Verdict,
-    both,
-    coefficients_of_oracle,
-    identities,
-    isotropic,
-    same_numbers,
-)
+from proofs_check.claim import Claim, Verdict, both
 from proofs_check.claims import proposition_3_1
+from proofs_check.evidence import oracle
+from proofs_check.evidence.equality import identities, same_numbers
+from proofs_check.evidence.simulation import Comparison, judge
+from proofs_check.setting import isotropic
 from ttt_jax.procedures import Folds
 from ttt_jax.simulation import estimate_curve
 from ttt_jax.training.models import LinearAttention, functional
 from ttt_jax.training.prompts import fold_prompts
 from ttt_jax.training.steps import ttt_step
-from ttt_jax.verdict.agreement import critical_z
-from ttt_jax.verdict.claim import POWER
 
 SETTING = isotropic(10, 5, 4, noise_var=1, weight=sp.Rational(1, 30))  # a prompt of K = 3 folds of 5 pairs
 
@@ -93,13 +86,11 @@ def empirical(c, effort):
     curve = estimate_curve(
         SETTING.problem(), SETTING.column("weight"), Folds(3), num_tasks=effort.num_small, seed=effort.seed
     )
-    c0, c1, _ = coefficients_of_oracle(SETTING)
-    expected, found = np.array([c0, c[0] / 2 * 3 * c1], float), np.array([curve.c0, curve.c1])
-    stderr = np.sqrt(np.diag(curve.covariance)[:2])
-    critical = critical_z(CONFIDENCE, 2)
-    z, detectable = np.abs(found - expected) / stderr, (critical + POWER) * min(stderr / found)
-    slope = Verdict(
-        bool(max(z) <= critical), f"max |z| {max(z):.2f} (critical {critical:.2f}), detects {detectable:.1%}"
+    c0, c1, _ = oracle.parabola(SETTING)
+    stderr = np.sqrt(np.diag(curve.covariance))
+    slope = judge(
+        [Comparison(float(claimed), found, error)]
+        for claimed, found, error in ((c0, curve.c0, stderr[0]), (c[0] / 2 * 3 * c1, curve.c1, stderr[1]))
     )
     return both(jax_grad, slope)
 

@@ -9,18 +9,16 @@ experiment can be drawn with O(d) random numbers: the sampler "law".
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import sympy as sp
 from sympy import QQ
 
-from proofs_check import oracle
-from proofs_check.claim import CONFIDENCE, Claim, both, identities, of_check, same_numbers
+from proofs_check.claim import Claim, both
 from proofs_check.claims import exact_risk
-from proofs_check.simulation import contexts, z_verdict
-from ttt_jax.simulation import estimate_risk
-from ttt_jax.verdict.claim import check
+from proofs_check.evidence import oracle
+from proofs_check.evidence.equality import identities, same_numbers
+from proofs_check.evidence.simulation import contexts, judge, judge_samples, num_contexts, simulate_best
 
 TASK, FEATURE_COV, NOISE_VAR = [QQ(1), QQ(1, 2)], [[QQ(2), QQ(1, 2)], [QQ(1, 2), QQ(1)]], QQ(1, 3)
 DIRECTION = [QQ(1), QQ(-1, 3)]
@@ -69,35 +67,19 @@ def independent(c):
 def empirical(c, effort):
     """Contexts of sampled rows against the moments; the sampler "law" against the risk of the rational oracle."""
     task, sx = np.array(TASK, dtype=float), np.array(FEATURE_COV, dtype=float)
-    u = contexts(task, sx, float(NOISE_VAR), ROWS[-1], 10 * effort.num_small, effort.seed)
+    u = contexts(task, sx, float(NOISE_VAR), ROWS[-1], num_contexts(effort), effort.seed)
     along = u @ np.array(DIRECTION, dtype=float)
-    rows = z_verdict([along**m for m in (1, 2, 3)], [float(x) for x in moments(c, ROWS[-1])[:3]])
-    return both(rows, *(sampler(evaluation, effort) for evaluation in ("fresh", "same")))
+    rows = judge_samples([along**m for m in (1, 2, 3)], [float(x) for x in moments(c, ROWS[-1])[:3]])
+    return both(rows, judge([list(sampler(evaluation, effort)) for evaluation in ("fresh", "same")]))
 
 
 def sampler(evaluation, effort):
-    """`estimate_risk(sampler="law")` of correlated features, noise and non-symmetric W."""
-    exact = {
-        replace(given, evaluation=evaluation): (oracle.risk_coefficients(*problem, evaluation), problem[3])
-        for given, problem in zip(exact_risk.PROBLEMS, exact_risk.SIMULATED_PROBLEMS, strict=True)
-    }
-
-    def risk(problem, lr):
-        c0, c1, c2 = map(float, exact[problem][0])
-        return c0 - c1 * lr + c2 * lr**2
-
-    result = check(
-        risk,
-        exact,
-        start=lambda problem: np.array(exact[problem][1], dtype=float),
-        procedure=lambda problem: float(exact[problem][0][1] / exact[problem][0][2]),  # at its minimum no risk sees lr
-        num_tasks=8 * effort.num_small,
-        seed=effort.seed,
-        confidence=CONFIDENCE,
-        exact=None,
-        simulate=lambda *arguments, **options: estimate_risk(*arguments, sampler="law", **options),
-    )
-    return of_check([result])
+    """The sampler "law" on correlated features, noise and non-symmetric W."""
+    for i, case in enumerate(exact_risk.LONG):
+        c0, c1, c2 = exact_risk.of_oracle(case, evaluation)
+        given = exact_risk.in_floats(case, evaluation)
+        found = simulate_best(given, 4 * effort.num_small, effort.seed + i, sampler="law")
+        yield found.compare("risk", QQ.to_sympy(c0 - c1**2 / (4 * c2)))
 
 
 CLAIM = Claim("Mixture law of the summary", "this project", (2, 1, 1), symbolic, independent, empirical)

@@ -3,6 +3,6 @@
 R_j and D as in `leading_order`, U = n^2 |p|^2 + n tau tr Sx.
 """
 
-from proofs_check.claims.leading_order import claim_for
+from proofs_check.claims.leading_order import SAME_COEFFICIENTS, claim_for
 
-CLAIM = claim_for("same", "this project")
+CLAIM = claim_for("same", "this project", SAME_COEFFICIENTS)

@@ -7,11 +7,11 @@ import numpy as np
 from sympy import QQ
 from sympy.polys.rings import ring
 
-from proofs_check import oracle
-from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, Verdict, both, of_check, same_numbers, simulate
-from proofs_check.claims.exact_risk import ARGUMENTS, ORACLE_PROBLEMS, PROBLEMS, SIMULATED_PROBLEMS
+from proofs_check.claim import Claim, Verdict, both
+from proofs_check.claims.exact_risk import GIVEN, LONG, SHORT, of_oracle
+from proofs_check.evidence.equality import FLOAT64, same_numbers
+from proofs_check.evidence.simulation import judge, simulate_best
 from ttt_jax.theory.paper import lemma_b2
-from ttt_jax.verdict.claim import check
 
 
 def formula(c, task, sx, s2, w, n):
@@ -38,42 +38,17 @@ def symbolic(c):
 
 def independent(c):
     c = [QQ.convert(a) for a in c]
-    rational = same_numbers(
-        (
-            QQ.to_sympy(QQ.convert(formula(c, b, sx, s2, w, n))),
-            QQ.to_sympy(oracle.risk_coefficients(b, sx, s2, w, n, k)[0]),
-        )
-        for b, sx, s2, w, n, k in ORACLE_PROBLEMS
+    rational = [(QQ.convert(formula(c, *case[:5])), of_oracle(case)[0]) for case in SHORT]
+    package = [(lemma_b2(*one[:2]), QQ.to_sympy(of_oracle(case)[0])) for one, case in zip(GIVEN, LONG, strict=True)]
+    return both(
+        same_numbers((QQ.to_sympy(x), QQ.to_sympy(y)) for x, y in rational), same_numbers(package, tolerance=FLOAT64)
     )
-    package = same_numbers(
-        (
-            (lemma_b2(problem, ARGUMENTS[problem][3]), QQ.to_sympy(oracle.risk_coefficients(*given)[0]))
-            for problem, given in zip(PROBLEMS, SIMULATED_PROBLEMS, strict=True)
-        ),
-        tolerance=FLOAT64,
-    )
-    return both(rational, package)
 
 
 def empirical(c, effort):
-    def claim(problem):
-        task, sx, s2, w, n, _ = ARGUMENTS[problem]
-        return float(formula([float(a) for a in c], task, sx, s2, w, n))
-
-    return of_check(
-        [
-            check(
-                claim,
-                PROBLEMS,
-                start=lambda problem: ARGUMENTS[problem][3],
-                quantity="initial",
-                num_tasks=effort.num_small,
-                seed=effort.seed,
-                confidence=CONFIDENCE,
-                simulate=simulate,
-            )
-        ]
-    )
+    c = [QQ.convert(a) for a in c]
+    found = (simulate_best(one, effort.num_small, effort.seed + i) for i, one in enumerate(GIVEN))
+    return judge([[x.compare("initial", formula(c, *case[:5])) for x, case in zip(found, LONG, strict=True)]])
 
 
 CLAIM = Claim("Risk without TTT", "Lemma B.2", (1,) * 7, symbolic, independent, empirical)

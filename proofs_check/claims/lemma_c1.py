@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import sympy as sp
 
-from proofs_check.claim import FLOAT64, Setting, both, exact_claim, identities, same_numbers
-from proofs_check.oracle import Group
+from proofs_check.claim import both
+from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
+from proofs_check.kinds.exact import exact_claim
+from proofs_check.setting import Group, Setting
 from ttt_jax.problem import Problem
 from ttt_jax.theory.paper import lemma_c1
 from ttt_jax.theory.risk import exact_risk
@@ -18,8 +20,8 @@ def formula(c, setting):
     return {"initial": c[0] * setting.norm2 / (setting.n + c[1])}
 
 
-def package(problem, weights):
-    return {"initial": lemma_c1(problem.n, problem.task)[0]}
+def package(setting):
+    return {"initial": lemma_c1(setting.n, setting.problem().task)[0]}
 
 
 def at_optimum(n, k, rest, task):
@@ -51,6 +53,7 @@ value = exact_claim(
     formula,
     at_optimum(n, k, rest, task),
     [at_optimum(rows, 2, 2, task) for rows, task in ((1, 1), (6, sp.Rational(3, 2)))],
+    [at_optimum(rows, 2, 2, task) for rows, task in ((6, sp.Rational(3, 2)), (20, 1))],
     package,
 )
 CLAIM = replace(

@@ -13,10 +13,11 @@ import sympy as sp
 from sympy import QQ
 from sympy.polys.rings import ring
 
-from proofs_check import oracle, symbolic
-from proofs_check.claim import FLOAT64, Claim, both, exact_padded, identities, isotropic, same_numbers
-from proofs_check.oracle import Group
-from proofs_check.steps import exact_verdict, simulate_steps
+from proofs_check.claim import Claim, both
+from proofs_check.evidence import oracle, symbolic
+from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
+from proofs_check.evidence.simulation import Comparison, exact_curve, judge, simulate_steps
+from proofs_check.setting import Group, Setting, isotropic
 from ttt_jax.problem import Problem
 from ttt_jax.theory.several_steps import new_context_risk
 
@@ -61,7 +62,7 @@ def risk(n, norm2, s2, state):
 def symbolic_verdict(c):
     """One step from a W that treats b and the rest differently: the exact parabola, in n, k, d, W, b, s2."""
     n, k, d, w, rest, b, s2, lr = sp.symbols("n k d w rest b s2 lr")
-    c0, c1, c2 = symbolic.risk_coefficients([Group(1, 1, w, b), Group(d - 1, 1, rest, 0)], s2, n, k)
+    c0, c1, c2 = symbolic.risk_coefficients(Setting(n, k, (Group(1, 1, w, b), Group(d - 1, 1, rest, 0)), s2))
     state = w * b**2, (w * b) ** 2, w**2 + (d - 1) * rest**2
     claimed = risk(n, b**2, s2, recursion(c, n, k, d, b**2, s2, state, lr))
     return identities({"one step": (sp.expand(sp.cancel(claimed - (c0 - c1 * lr + c2 * lr**2))), 0)})
@@ -115,6 +116,11 @@ def independent(c):
     return both(same_numbers(rational), same_numbers([(x, QQ.to_sympy(y)) for x, y in package], tolerance=FLOAT64))
 
 
+def after(found, claimed):
+    """Claimed and simulated risks after each step, with their standard errors."""
+    return zip(claimed[1:].tolist(), found.mean[1:].tolist(), found.stderr[1:].tolist(), strict=True)
+
+
 def empirical(c, effort):
     settings = [
         isotropic(20, 15, 4, sp.Rational(3, 2), sp.Rational(1, 2), sp.Rational(1, 40)),
@@ -124,14 +130,14 @@ def empirical(c, effort):
     for i, setting in enumerate(settings):
         n, k, d, norm2, s2 = (float(x) for x in (setting.n, setting.k, setting.d, setting.norm2, setting.noise_var))
         w = float(setting.groups[0].weight)
-        best = exact_padded(setting.problem(), setting.column("weight")).optimal_lr
+        best = exact_curve(setting).optimal_lr
         steps = tuple(best * factor for factor in SCHEDULE)
         states = [(w * norm2, w**2 * norm2, w**2 * d)]
         for lr in steps:
             states.append(recursion([float(x) for x in c], n, k, d, norm2, s2, states[-1], lr))
         found.append(simulate_steps(setting, steps, True, effort.num_small, effort.seed + i))
         claimed.append(np.array([risk(n, norm2, s2, state) for state in states]))
-    return exact_verdict(found, claimed)
+    return judge([[Comparison(*row) for one, c in zip(found, claimed, strict=True) for row in after(one, c)]])
 
 
 CLAIM = Claim(

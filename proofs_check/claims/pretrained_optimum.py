@@ -10,13 +10,13 @@ import numpy as np
 import sympy as sp
 from sympy import QQ
 
-from proofs_check import oracle
-from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, Verdict, both, identities, same_numbers
+from proofs_check.claim import Claim, both
+from proofs_check.evidence import oracle
+from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
+from proofs_check.evidence.simulation import Comparison, judge, num_contexts
 from ttt_jax.problem import Pretraining
 from ttt_jax.theory.paper import proposition_5_2_weights
 from ttt_jax.theory.pretrained import pretrained_weights
-from ttt_jax.verdict.agreement import critical_z
-from ttt_jax.verdict.claim import POWER
 
 FEATURE_COV = sp.Matrix([[2, sp.Rational(1, 2)], [sp.Rational(1, 2), 1]])
 TASK_ROOT = sp.Matrix([[1, 0], [1, sp.Rational(1, 2)]])
@@ -79,20 +79,16 @@ def empirical(c, effort):
 def scale_verdict(weights, feature_root, task_root, noise_var, n, effort):
     """At a minimum a change of scale changes nothing: E (y - x'W u) x'W u = 0, on sampled data; Sx = root' root."""
     rng = np.random.default_rng(effort.seed)
-    count = 4 * effort.num_small
+    count = num_contexts(effort)
     w, feature_root, task_root = (np.array(matrix, float) for matrix in (weights, feature_root, task_root))
     x = rng.standard_normal((count, n + 1, len(w))) @ feature_root
     task = rng.standard_normal((count, task_root.shape[1])) @ task_root.T
     y = np.einsum("cnd,cd->cn", x, task) + math.sqrt(noise_var) * rng.standard_normal((count, n + 1))
     u = np.einsum("cnd,cn->cd", x[:, :n], y[:, :n])
     prediction = np.einsum("cd,de,ce->c", x[:, n], w, u)
-    slope = (y[:, n] - prediction) * prediction
-    stderr = slope.std() / math.sqrt(count)
-    critical = critical_z(CONFIDENCE)
-    z, detectable = slope.mean() / stderr, (critical + POWER) * stderr / np.mean(prediction**2)
-    return Verdict(
-        bool(abs(z) <= critical), f"max |z| {abs(z):.2f} (critical {critical:.2f}), detects {detectable:.1%}"
-    )
+    slope, size = (y[:, n] - prediction) * prediction, np.mean(prediction**2)
+    stderr = slope.std() / math.sqrt(count) / size
+    return judge([[Comparison(1.0, 1.0 + slope.mean() / size, stderr)]])
 
 
 CLAIM = Claim("Pretrained optimum", "Li, Rawat, Oymak (2024), Cor. 1", (1, 1, 1), symbolic, independent, empirical)

@@ -8,9 +8,10 @@ import numpy as np
 import sympy as sp
 from sympy import QQ
 
-from proofs_check import oracle
-from proofs_check.claim import FLOAT64, Claim, both, identities, same_numbers
+from proofs_check.claim import Claim, both
 from proofs_check.claims.pretrained_optimum import scale_verdict
+from proofs_check.evidence import oracle
+from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
 from ttt_jax.problem import Pretraining
 from ttt_jax.theory.paper import proposition_5_2_weights
 from ttt_jax.theory.pretrained import pretrained_weights

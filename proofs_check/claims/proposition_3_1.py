@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import sympy as sp
 
-from proofs_check.claim import Claim, Verdict, identities, same_numbers
+from proofs_check.claim import Claim, Verdict
+from proofs_check.evidence.equality import identities, same_numbers
 from ttt_jax.training.models import LinearAttention, Prompt, functional
 from ttt_jax.training.steps import ttt_step
 

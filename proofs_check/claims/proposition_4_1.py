@@ -2,7 +2,8 @@
 
 import sympy as sp
 
-from proofs_check.claim import exact_claim, isotropic, small_settings
+from proofs_check.kinds.exact import LONG, SHORT, exact_claim, isotropic_settings
+from proofs_check.setting import isotropic
 from ttt_jax.theory.paper import proposition_4_1_risk
 
 
@@ -13,9 +14,8 @@ def formula(c, setting):
     return {"initial": b * signal / total**2 + c[4] * s2 * n * d / total**2 + c[5] * s2}
 
 
-def package(problem, weights):
-    norm2 = float(problem.task @ problem.task)
-    return {"initial": proposition_4_1_risk(problem.n, problem.d, norm2, problem.noise_var)}
+def package(setting):
+    return {"initial": proposition_4_1_risk(setting.n, int(setting.d), float(setting.norm2), float(setting.noise_var))}
 
 
 def weight(n, d, s2):
@@ -29,6 +29,7 @@ CLAIM = exact_claim(
     (1, 1, 1, 1, 1, 1),
     formula,
     isotropic(n, k, d, task, s2, weight(n, d, s2)),
-    small_settings(weight),
+    isotropic_settings(SHORT, weight),
+    isotropic_settings(LONG, weight),
     package,
 )

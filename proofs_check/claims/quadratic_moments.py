@@ -1,4 +1,4 @@
-"""Products of up to three quadratic forms in the summary u = X'y have the expectations of `proofs_check.moments`.
+"""Products of up to three quadratic forms in the summary u = X'y have the means of `proofs_check.evidence.moments`.
 
 Given t ~ chi2(n), u ~ N(t p, t G) with p = Sx b, G = tau Sx - p p', tau = b'Sx b + s2; then E t^m = n(n+2)...(n+2m-2).
 """
@@ -11,9 +11,10 @@ import numpy as np
 from sympy import QQ
 from sympy.polys.rings import ring
 
-from proofs_check import oracle
-from proofs_check.claim import Claim, Verdict, same_numbers
-from proofs_check.moments import (
+from proofs_check.claim import Claim, Verdict
+from proofs_check.evidence import oracle
+from proofs_check.evidence.equality import same_numbers
+from proofs_check.evidence.moments import (
     QUADRATIC_LINEAR,
     QUADRATIC_PAIR,
     QUADRATIC_TRIPLE,
@@ -22,9 +23,9 @@ from proofs_check.moments import (
     quadratic_pair,
     quadratic_triple,
 )
-from proofs_check.simulation import contexts, z_verdict
+from proofs_check.evidence.simulation import contexts, judge_samples, num_contexts
 
-TASK, FEATURE_COV, NOISE_VAR, N = [QQ(1), QQ(1, 2)], [[QQ(2), QQ(1, 2)], [QQ(1, 2), QQ(1)]], QQ(1, 3), 5
+TASK, FEATURE_COV, NOISE_VAR, N = [QQ(1), QQ(1, 2)], [[QQ(2), QQ(1, 2)], [QQ(1, 2), QQ(1)]], QQ(1, 3), 20
 F, H, L = (np.array(m, dtype=object) for m in ([[2, 1], [1, -1]], [[1, 0], [0, 3]], [[1, -1], [-1, 2]]))
 VECTOR = np.array([3, -1], dtype=object)
 
@@ -90,9 +91,9 @@ def independent(c):
 def empirical(c, effort):
     f, h, l, vector = (m.astype(float) for m in (F, H, L, VECTOR))
     sx = np.array(FEATURE_COV, dtype=float)
-    u = contexts(np.array(TASK, dtype=float), sx, float(NOISE_VAR), N, 10 * effort.num_small, effort.seed)
+    u = contexts(np.array(TASK, dtype=float), sx, float(NOISE_VAR), N, num_contexts(effort), effort.seed)
     claimed = [chi2_mean(m, N) for m in formulas(c, f, h, l, vector, *(x.astype(float) for x in law()))]
-    return z_verdict(products(u.T, f, h, l, vector), [float(x) for x in claimed])
+    return judge_samples(products(u.T, f, h, l, vector), [float(x) for x in claimed])
 
 
 CLAIM = Claim(

@@ -14,13 +14,14 @@ import numpy as np
 import sympy as sp
 from sympy import QQ
 
-from proofs_check import oracle, symbolic
-from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, both, identities, isotropic, of_check, same_numbers, simulate
-from proofs_check.simulation import z_verdict
+from proofs_check.claim import Claim, both
+from proofs_check.evidence import oracle, symbolic
+from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
+from proofs_check.evidence.simulation import Given, judge, judge_samples, simulate_best
+from proofs_check.setting import isotropic, of_parabola
 from ttt_jax.problem import GaussianTasks, Problem
 from ttt_jax.theory.risk import exact_risk
 from ttt_jax.theory.task_average import draw_tasks
-from ttt_jax.verdict.claim import check
 
 NODES = range(-3, 4)
 CASES = (3, 4, 1, QQ(1)), (5, 2, 2, QQ(9, 4))
@@ -40,11 +41,10 @@ def prove(c):
     n, k, d, v, beta = sp.symbols("n k d v beta", positive=True)
     fixed = isotropic(n, k, d, beta)
     averaged = []
-    for coefficient in symbolic.risk_coefficients(fixed.groups, fixed.noise_var, n, k):
+    for coefficient in symbolic.risk_coefficients(fixed):
         terms = sp.Poly(coefficient, beta).terms()
         averaged.append(sum(a * v ** (m // 2) * symbolic.chi2_moment(d, m // 2) for (m,), a in terms))
-    c0, c1, c2 = averaged
-    derived = {"initial": c0, "optimal_lr": c1 / (2 * c2), "gain": c1**2 / (4 * c2)}
+    derived = of_parabola(*averaged)
     return identities({key: (value, derived[key]) for key, value in formula(c, n, k, d, v).items()})
 
 
@@ -74,8 +74,7 @@ def of_case(n, k, d, v):
         return tuple(tuple(value if i == j else QQ(0) for j in range(d)) for i in range(d))
 
     root = QQ.from_sympy(sp.sqrt(QQ.to_sympy(v)))
-    c0, c1, c2 = enumerated(n, k, (QQ(0),) * d, scaled(root), scaled(QQ(1)), QQ(0), scaled(QQ(0)))
-    return {"initial": c0, "optimal_lr": c1 / (2 * c2), "gain": c1**2 / (4 * c2)}
+    return of_parabola(*enumerated(n, k, (QQ(0),) * d, scaled(root), scaled(QQ(1)), QQ(0), scaled(QQ(0))))
 
 
 def independent(c):
@@ -118,25 +117,20 @@ def sampled(problem, weights, initial, num_tasks=10, lr=1e-3):
 
 
 def empirical(c, effort):
-    def of(quantity):
-        return check(
-            lambda n, k, d, task_norm2: float(formula(c, n, k, d, task_norm2 / d)[quantity]),
-            problems,
-            start="zero",
-            quantity=quantity,
-            num_tasks=effort.num_small,
-            seed=effort.seed,
-            confidence=CONFIDENCE,
-            simulate=simulate,
-        )
-
-    problems = [Problem(n, k, GaussianTasks(cov=v, d=d)) for n, k, d, v in ((8, 9, 4, 1.0), (20, 4, 4, 0.5))]
+    laws = (100, 60, 4, 1.0), (150, 40, 4, 0.5)
+    given = [Given(Problem(n, k, GaussianTasks(cov=v, d=d)), np.zeros(())) for n, k, d, v in laws]
+    found = [simulate_best(one, 4 * effort.num_small, effort.seed + i) for i, one in enumerate(given)]
+    claimed = [formula(c, *law) for law in laws]
+    risk = judge(
+        [one.compare(key, value[key]) for one, value in zip(found, claimed, strict=True)]
+        for key in ("optimal_lr", "gain")
+    )
     b = np.asarray(draw_tasks(TASKS, 10 * effort.num_small, effort.seed), float)
     first, second = TASKS.mean, TASKS.cov + np.outer(TASKS.mean, TASKS.mean)
-    drawn = z_verdict(
+    drawn = judge_samples(
         [b[:, 0], *(b[:, i] * b[:, j] for i, j in ((0, 0), (0, 1), (1, 1)))], [first[0], *second[[0, 0, 1], [0, 1, 1]]]
     )
-    return both(of_check([of("optimal_lr"), of("gain")]), drawn)
+    return both(risk, drawn)
 
 
 COEFFICIENTS = (sp.Rational(1, 2), 4, 1, 4, 3, 1, 2)

@@ -7,34 +7,24 @@ from fractions import Fraction
 
 import numpy as np
 import sympy as sp
-from sympy import QQ
 
-from proofs_check import oracle
-from proofs_check.claim import (
-    CONFIDENCE,
-    Claim,
-    both,
-    identities,
-    isotropic,
-    of_check,
-    quantities_in_symbols,
-    same_numbers,
-    simulate,
-)
-from proofs_check.oracle import Group
-from proofs_check.symbolic import leading
+from proofs_check.claim import Claim, both
+from proofs_check.evidence import oracle, symbolic
+from proofs_check.evidence.equality import identities, same_numbers
+from proofs_check.evidence.simulation import after_best_step, judge
+from proofs_check.evidence.symbolic import leading
+from proofs_check.setting import isotropic
 from ttt_jax.problem import Problem
 from ttt_jax.theory import decisions as questions
-from ttt_jax.verdict.claim import check
 
 
 def formula(c, n, d, norm2):
     return norm2 * (c[0] * n + c[1] + c[2] * d) / (n**2 + c[3] * n + c[4] + c[5] * d)
 
 
-def symbolic(c):
+def prove(c):
     n, k, d, task = sp.symbols("n k d beta", positive=True)
-    q = quantities_in_symbols(isotropic(n, k, d, task))
+    q = symbolic.quantities(isotropic(n, k, d, task))
     return identities({"limit in k": (formula(c, n, d, task**2), leading(q["initial"] - q["gain"], k))})
 
 
@@ -42,10 +32,8 @@ def independent(c):
     """c1 is linear in k and c2 quadratic, so that the limit follows from their values at k = 1 and 2."""
 
     def limit(n, d):
-        (c0, c1, first), (_, _, second) = (
-            oracle.grouped_coefficients([Group(d, 1, 0, QQ(3, 2))], 0, n, k) for k in (1, 2)
-        )
-        return QQ.to_sympy(c0 - c1**2 / (2 * (second - 2 * first)))
+        (c0, c1, first), (_, _, second) = (oracle.parabola(isotropic(n, k, d, sp.Rational(3, 2))) for k in (1, 2))
+        return c0 - c1**2 / (2 * (second - 2 * first))
 
     limits = same_numbers(
         (formula(c, n, sp.Integer(d), sp.Rational(9, 4)), limit(n, d)) for n, d in ((1, 1), (3, 2), (5, 40))
@@ -81,24 +69,17 @@ def fewest_pairs_by_search():
 
 def empirical(c, effort):
     """At k = 2000 d, where the risk is within 1/2000 of its limit, far below what can be seen."""
-    problems = [Problem(n, 6000, [1.0, 0.0, 0.0], [1.0, 1.0, 1.0]) for n in (2, 6)]
-    result = check(
-        lambda n, d, task_norm2: float(formula(c, n, d, task_norm2)),
-        problems,
-        start=lambda problem: 0.0 * problem.task,
-        num_tasks=effort.num_large,
-        seed=effort.seed,
-        confidence=CONFIDENCE,
-        simulate=simulate,
-    )
-    return of_check([result])
+    settings = [isotropic(n, 8000, 4) for n in (20, 40)]
+    found = [after_best_step(s, effort.num_large // 4, effort.seed + i) for i, s in enumerate(settings)]
+    claimed = [float(formula(c, s.n, s.d, 1)) for s in settings]
+    return judge([[one._replace(claimed=value) for one, value in zip(found, claimed, strict=True)]])
 
 
 CLAIM = Claim(
     "Sample complexity of the cold start",
     "Theorem 4.5, k -> infinity",
     (4, 3, 1, 4, 3, 1),
-    symbolic,
+    prove,
     independent,
     empirical,
 )

@@ -2,30 +2,19 @@
 
 import sympy as sp
 
-from proofs_check import symbolic
-from proofs_check.claim import (
-    CONFIDENCE,
-    FLOAT64,
-    Claim,
-    Setting,
-    both,
-    coefficients_of_oracle,
-    identities,
-    of_check,
-    quantities,
-    same_numbers,
-    simulate,
-)
-from proofs_check.oracle import Group
+from proofs_check.claim import Claim, both
+from proofs_check.evidence import oracle, symbolic
+from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
+from proofs_check.evidence.simulation import compare_settings, judge
+from proofs_check.setting import Group, Setting, isotropic, of_parabola
 from ttt_jax.theory.risk import exact_risk
-from ttt_jax.verdict.claim import check
 
 FACTOR = sp.Rational(3, 2)
 
 
 def setting(factor, evaluation):
-    group = Group(3, sp.Rational(1, 2), sp.Rational(1, 20), factor)
-    return Setting(12, 9, (group,), factor**2 * sp.Rational(1, 3), evaluation)
+    group = Group(3, sp.Rational(1, 2), sp.Rational(1, 60), factor)
+    return Setting(60, 60, (group,), factor**2 * sp.Rational(1, 3), evaluation)
 
 
 def scaled(c, factor, coefficients):
@@ -37,7 +26,7 @@ def symbolic_verdict(c):
     pairs = {}
     for evaluation in ("fresh", "same"):
         one, other = (
-            symbolic.risk_coefficients([Group(d, 1, w, scale * b)], scale**2 * s2, n, k, evaluation)
+            symbolic.risk_coefficients(isotropic(n, k, d, scale * b, scale**2 * s2, w, evaluation))
             for scale in (1, factor)
         )
         for i, (x, y) in enumerate(zip(scaled(c, factor, one), other, strict=True)):
@@ -48,7 +37,7 @@ def symbolic_verdict(c):
 def independent(c):
     pairs, package = [], []
     for evaluation in ("fresh", "same"):
-        one, other = (coefficients_of_oracle(setting(scale, evaluation)) for scale in (1, FACTOR))
+        one, other = (oracle.parabola(setting(scale, evaluation)) for scale in (1, FACTOR))
         pairs += zip(scaled(c, FACTOR, one), other, strict=True)
         large = setting(FACTOR, evaluation)
         curve = exact_risk(large.problem(), large.column("weight"))
@@ -56,27 +45,10 @@ def independent(c):
     return both(same_numbers(pairs), same_numbers(package, tolerance=FLOAT64))
 
 
-def constant(value):
-    return lambda problem: value
-
-
 def empirical(c, effort):
     large = setting(FACTOR, "fresh")
-    claimed = quantities(*scaled(c, FACTOR, coefficients_of_oracle(setting(1, "fresh"))))
-    results = [
-        check(
-            constant(float(value)),
-            [large.problem()],
-            start=lambda problem: large.column("weight"),
-            quantity=key,
-            num_tasks=effort.num_small,
-            seed=effort.seed,
-            confidence=CONFIDENCE,
-            simulate=simulate,
-        )
-        for key, value in claimed.items()
-    ]
-    return of_check(results)
+    claimed = of_parabola(*scaled(c, FACTOR, oracle.parabola(setting(1, "fresh"))))
+    return judge(compare_settings([large], [claimed], effort.num_small, effort.seed))
 
 
 CLAIM = Claim("Scaling of task and noise", "this project", (2, 4, 6), symbolic_verdict, independent, empirical)

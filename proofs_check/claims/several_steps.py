@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import sympy as sp
 
-from proofs_check.claim import CONFIDENCE, Claim, Verdict, identities
-from proofs_check.steps import narayana_moment
+from proofs_check.claim import Claim, Verdict
+from proofs_check.evidence.equality import identities
+from proofs_check.evidence.simulation import CONFIDENCE
+from proofs_check.evidence.wishart import narayana_moment
 from ttt_jax.problem import Problem
 from ttt_jax.theory.risk import asymptotic_risk
 from ttt_jax.theory.several_steps import best_step_sizes, best_steps_fraction, best_steps_risk, one_batch_risk

@@ -2,7 +2,8 @@
 
 import sympy as sp
 
-from proofs_check.claim import isotropic, leading_claim
+from proofs_check.kinds.leading import leading_claim
+from proofs_check.setting import isotropic
 from ttt_jax.theory.paper import theorem_4_2
 
 
@@ -19,8 +20,8 @@ def scaled(size):
     return isotropic(n, k, size, weight=sp.Rational(1, n + size + 1))
 
 
-def package(problem, weights):
-    curve = theorem_4_2(problem.n, problem.k, problem.d, float(problem.task @ problem.task))
+def package(setting):
+    curve = theorem_4_2(setting.n, setting.k, int(setting.d), float(setting.norm2))
     return {"optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
 
 
@@ -32,6 +33,6 @@ CLAIM = leading_claim(
     (sp.Rational(1, 2), 1, 1, 1, 1, 1),
     formula,
     [scaled],
-    isotropic(a * d, g * d, d, task, weight=1 / (a * d + d + 1)),
+    [isotropic(a * d, g * d, d, task, weight=1 / (a * d + d + 1))],
     package,
 )

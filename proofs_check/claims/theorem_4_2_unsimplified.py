@@ -5,8 +5,9 @@ gain(lr) = 4 lr k n^2 d^2 B^2/(n+d+1)^2 - 4 lr^2 k (k+d+1) n^2 d (n+d) (n^2+d) B
 
 import sympy as sp
 
-from proofs_check.claim import isotropic, leading_claim
 from proofs_check.claims.theorem_4_2 import scaled
+from proofs_check.kinds.leading import leading_claim
+from proofs_check.setting import isotropic
 from ttt_jax.theory.paper import theorem_4_2
 
 
@@ -17,8 +18,8 @@ def formula(c, setting):
     return {"optimal_lr": c1 / (2 * c2), "gain": c1**2 / (4 * c2)}
 
 
-def package(problem, weights):
-    curve = theorem_4_2(problem.n, problem.k, problem.d, float(problem.task @ problem.task), simplified=False)
+def package(setting):
+    curve = theorem_4_2(setting.n, setting.k, int(setting.d), float(setting.norm2), simplified=False)
     return {"optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
 
 
@@ -30,6 +31,6 @@ CLAIM = leading_claim(
     (1, 1, 1, 1, 1),
     formula,
     [scaled],
-    isotropic(a * d, g * d, d, task, weight=1 / (a * d + d + 1)),
+    [isotropic(a * d, g * d, d, task, weight=1 / (a * d + d + 1))],
     package,
 )

@@ -5,7 +5,8 @@ P = s2 d + (k+d+1) B and Q = s2^2 d + (n^2+4n+3+d) B^2 + 2 s2 (n+d+1) B.
 
 import sympy as sp
 
-from proofs_check.claim import exact_claim, isotropic, small_settings
+from proofs_check.kinds.exact import LONG, SHORT, exact_claim, isotropic_settings
+from proofs_check.setting import isotropic
 from ttt_jax.theory.paper import theorem_4_5
 
 
@@ -16,8 +17,8 @@ def formula(c, setting):
     return {"optimal_lr": c[10] * b**2 / (p * q), "gain": c[11] * k * n**2 * b**4 / (p * q)}
 
 
-def package(problem, weights):
-    curve = theorem_4_5(problem.n, problem.k, problem.d, float(problem.task @ problem.task), problem.noise_var)
+def package(setting):
+    curve = theorem_4_5(setting.n, setting.k, int(setting.d), float(setting.norm2), float(setting.noise_var))
     return {"initial": curve.initial, "optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
 
 
@@ -28,6 +29,7 @@ CLAIM = exact_claim(
     (1, 1, 1, 1, 4, 3, 1, 2, 1, 1, sp.Rational(1, 2), 1),
     formula,
     isotropic(n, k, d, task, s2),
-    small_settings(),
+    isotropic_settings(SHORT),
+    isotropic_settings(LONG),
     package,
 )

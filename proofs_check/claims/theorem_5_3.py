@@ -9,8 +9,8 @@ whose entries are of order 1/d: for Sx = I the exact risk depends on W only thro
 
 import sympy as sp
 
-from proofs_check.claim import Setting, leading_claim
-from proofs_check.oracle import Group
+from proofs_check.kinds.leading import leading_claim
+from proofs_check.setting import Group, Setting
 from ttt_jax.theory.paper import theorem_5_3
 
 WEIGHTS = sp.Rational(6, 5), sp.Rational(2, 5)
@@ -57,8 +57,8 @@ def scaled_low_rank(size):
 FAMILIES = scaled, scaled_low_rank
 
 
-def package(problem, weights):
-    curve = theorem_5_3(problem, weights)
+def package(setting):
+    curve = theorem_5_3(setting.problem(), setting.column("weight"))
     return {"optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
 
 
@@ -71,6 +71,6 @@ CLAIM = leading_claim(
     (1, 1, sp.Rational(1, 2), 1, 1, 1),
     formula,
     FAMILIES,
-    CLAIM_SYMBOLS,
+    [CLAIM_SYMBOLS],
     package,
 )

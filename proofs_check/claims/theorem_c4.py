@@ -1,41 +1,54 @@
 """Commuting Sx and W, noiseless, approximate: Theorem 5.3 with b~ = Sx^(1/2) b, W~ = Sx^(1/2) W Sx^(1/2), for one step.
 
 The step is W - lr Sx^-1 grad Sx^-1, for which whitening the features turns it into the plain step. The paper states the
-result for the plain step, of which it is not true: see `leading_order`.
+result for the plain step, of which it is not true: see `leading_order`. `preconditioned_step` is its exact form.
 """
 
 from dataclasses import replace
 
 import numpy as np
 import sympy as sp
-from sympy import QQ
 
-from proofs_check import oracle
-from proofs_check.claim import FLOAT64, both, leading_claim, same_numbers
+from proofs_check.claim import both
 from proofs_check.claims import theorem_5_3
+from proofs_check.claims.theorem_5_3 import two_halves
+from proofs_check.evidence.equality import FLOAT64, same_numbers
+from proofs_check.kinds.leading import leading_claim
 from ttt_jax.problem import Problem
 from ttt_jax.theory import paper
 
-FEATURE_VARIANCES = 4, sp.Rational(1, 4)
+VARIANCES = sp.Integer(2), sp.Rational(1, 2)
 
 
-def package(problem, weights):
-    """The theorem for features of variance 4 and 1/4 whose whitened problem is the given one."""
-    sx = np.repeat([float(x) for x in FEATURE_VARIANCES], problem.d // 2)
-    coloured = Problem(problem.n, problem.k, problem.task / np.sqrt(sx), sx)
-    curve = paper.theorem_c4(coloured, weights / sx)
+def whitened(setting):
+    """The setting with b~ and W~ in place of b and W, and white features."""
+    groups = (
+        g._replace(feature=1, weight=g.feature * g.weight, task=sp.sqrt(g.feature) * g.task, left=1, right=1)
+        for g in setting.groups
+    )
+    return replace(setting, groups=tuple(groups))
+
+
+def formula(c, setting):
+    return theorem_5_3.formula(c, whitened(setting))
+
+
+def coloured(n, k, d, variances=VARIANCES, **options):
+    plain = two_halves(n, k, d, features=variances, **options)
+    return replace(plain, groups=tuple(g._replace(left=1 / g.feature, right=1 / g.feature) for g in plain.groups))
+
+
+def scaled(size):
+    return coloured(size // 2, 2 * size, size, weights=(sp.Rational(1, 2), sp.Rational(1)))
+
+
+def scaled_low_rank(size):
+    return coloured(2 * size, size // 2, size, weights=(sp.Rational(1, 5), sp.Integer(0)))
+
+
+def package(setting):
+    curve = paper.theorem_c4(setting.problem(), setting.column("weight"))
     return {"optimal_lr": curve.optimal_lr, "gain": curve.initial - curve.optimal}
-
-
-def whitening():
-    """The preconditioned step on coloured features has the coefficients of the plain step on white ones."""
-    n, k, s2 = 3, 2, QQ(1, 3)
-    white = oracle.risk_coefficients([1, QQ(1, 2)], [[1, 0], [0, 1]], s2, [[QQ(1, 5), 0], [0, QQ(1, 9)]], n, k)
-    coloured = oracle.risk_coefficients(
-        [QQ(1, 2), 1], [[4, 0], [0, QQ(1, 4)]], s2, [[QQ(1, 20), 0], [0, QQ(4, 9)]], n, k,
-        preconditioner=[[QQ(1, 4), 0], [0, 4]],
-    )  # fmt: skip
-    return same_numbers((QQ.to_sympy(x), QQ.to_sympy(y)) for x, y in zip(coloured, white, strict=True))
 
 
 def rotated():
@@ -48,17 +61,15 @@ def rotated():
     return same_numbers(zip(*((x.initial, x.c1, x.c2) for x in curves), strict=True), tolerance=FLOAT64)
 
 
-def independent(c):
-    return both(whitening(), rotated(), leading.independent(c))
-
-
+a, g, w1, w2, b1, b2, s1, s2 = sp.symbols("a g w1 w2 b1 b2 s1 s2", positive=True)
+d = sp.Symbol("d")
 leading = leading_claim(
     "Any start, preconditioned step",
     "Theorem C.4",
     theorem_5_3.CLAIM.coefficients,
-    theorem_5_3.formula,
-    theorem_5_3.FAMILIES,
-    theorem_5_3.CLAIM_SYMBOLS,
+    formula,
+    [scaled, scaled_low_rank],
+    [coloured(a * d, g * d, d, variances=(s1, s2), weights=(w1, w2), task=(b1, b2))],
     package,
 )
-CLAIM = replace(leading, independent=independent)
+CLAIM = replace(leading, independent=lambda c: both(rotated(), leading.independent(c)))

@@ -13,12 +13,13 @@ import pytest
 import sympy as sp
 
 from proofs_check.__main__ import main
-from proofs_check.claim import QUICK, SIZES, Effort, Verdict, both
+from proofs_check.claim import FULL, QUICK, Effort, Verdict, both
 from proofs_check.claims import NAMES
-from proofs_check.runner import run
+from proofs_check.report import conditions, markdown
+from proofs_check.runner import Result, run
 
 ROOT = Path(__file__).parents[2]
-SHORT = Effort(10_000, 200, sizes=SIZES[:2])
+SHORT = Effort(2_000, 1_000, sizes=(30, 60))
 CLAIMS = {name: importlib.import_module(f"proofs_check.claims.{name}").CLAIM for name in NAMES}
 COEFFICIENTS = [(name, i) for name, claim in CLAIMS.items() for i in range(len(claim.coefficients))]
 
@@ -46,7 +47,12 @@ def test_a_coefficient_off_by_five_percent_is_noticed(name, i):
 
 
 def test_simulation_notices_a_coefficient_that_carries_the_whole_claim():
-    for name, i, effort in (("lemma_c1", 0, Effort(200_000, 1)), ("proposition_3_1", 0, QUICK), ("lemma_b2", 6, QUICK)):
+    for name, i, effort in (
+        ("lemma_c1", 0, Effort(200_000, 1)),
+        ("proposition_3_1", 0, QUICK),
+        ("lemma_b2", 6, QUICK),
+        ("theorem_4_2", 3, QUICK),
+    ):
         claim = CLAIMS[name]
         assert claim.empirical(claim.coefficients, effort).ok
         assert claim.empirical(changed(claim.coefficients, i), effort).ok is False
@@ -75,11 +81,32 @@ def test_the_exit_status_tells_a_failure_from_what_was_not_judged(changes, statu
     assert word in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("oks", "status"), [((True, True), 0), ((True, None), 3), ((None, False, True), 1), ((False, None), 1)]
+)
+def test_the_exit_status_of_a_whole_run(oks, status, monkeypatch, capsys):
+    held = Verdict(True, "held")
+    results = [Result("name", "number", "statement", held, held, Verdict(ok, "judged"), 0.0) for ok in oks]
+    monkeypatch.setattr("proofs_check.__main__.run_all", lambda names, effort: iter(results))
+    assert main([]) == status
+    assert f"{len(oks)} claims checked: {oks.count(True)} hold" in capsys.readouterr().out
+
+
+def test_the_report_is_a_page_of_the_documentation():
+    verdicts = Verdict(True, "identity"), Verdict(True, "equal"), Verdict(True, "max |z| 1", 0.031)
+    page = markdown([Result("Name", "Lemma 1", "W* = [a](b)", *verdicts, 2.0)], conditions(FULL, 60))
+    assert page.startswith("# Every claim on trial\n")
+    assert "full effort, seed 0, 60 s" in page
+    assert "| Name | Lemma 1 | holds | holds | holds | 3.1% | 2.0 |" in page
+    assert "```text\nW* = [a](b)\n```" in page  # formulas are no Markdown
+
+
 def test_a_verdict_of_several_fails_before_it_is_not_judged():
     holds, fails, open_ = Verdict(True, "a"), Verdict(False, "b"), Verdict(None, "c")
     assert both(holds, open_, fails) is fails
     assert both(holds, open_) is open_
-    assert both(holds, holds) == (True, "a; a")
+    assert both(holds, holds).detail == "a; a"
+    assert both(holds, Verdict(True, "d", 0.1), Verdict(True, "e", 0.3)).detects == 0.3
 
 
 def test_a_simulation_too_short_for_the_tails_judges_nothing():

@@ -8,7 +8,8 @@ import pytest
 from sympy import QQ
 from sympy.polys.rings import ring
 
-from proofs_check import oracle
+from proofs_check.evidence import oracle
+from proofs_check.setting import Group, Setting
 from ttt_jax.problem import Problem
 from ttt_jax.theory.risk import exact_risk
 
@@ -72,12 +73,11 @@ def test_the_oracle_against_the_expansion_of_every_entry():
 
 
 def test_grouped_coefficients_are_those_of_the_written_out_problem():
-    groups = [oracle.Group(3, QQ(2), QQ(1, 9), QQ(1, 2)), oracle.Group(1, QQ(1, 3), QQ(1, 5), QQ(1))]
-    diagonal = [[QQ(2), QQ(1, 9)]] * 3 + [[QQ(1, 3), QQ(1, 5)]]
-    sx, w = ([[row[c] if i == j else 0 for j in range(4)] for i, row in enumerate(diagonal)] for c in range(2))
-    arguments = (QQ(1, 4), 3, 2, "same")
-    task = [QQ(1, 2), 0, 0, QQ(1)]
-    noise_var, n, k, evaluation = arguments
-    assert oracle.grouped_coefficients(groups, *arguments) == oracle.risk_coefficients(
-        task, sx, noise_var, w, n, k, evaluation
+    groups = Group(3, QQ(2), QQ(1, 9), QQ(1, 2), QQ(1, 3), QQ(2)), Group(1, QQ(1, 3), QQ(1, 5), QQ(1), QQ(3), QQ(1, 2))
+    diagonal = [[QQ(2), QQ(1, 9), QQ(1, 3), QQ(2)]] * 3 + [[QQ(1, 3), QQ(1, 5), QQ(3), QQ(1, 2)]]
+    sx, w, left, right = (
+        [[row[c] if i == j else 0 for j in range(4)] for i, row in enumerate(diagonal)] for c in range(4)
     )
+    task = [QQ(1, 2), 0, 0, QQ(1)]
+    grouped = oracle.grouped_coefficients(Setting(3, 2, groups, QQ(1, 4), "same"))
+    assert grouped == oracle.risk_coefficients(task, sx, QQ(1, 4), w, 3, 2, "same", left=left, right=right)

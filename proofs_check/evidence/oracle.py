@@ -11,25 +11,18 @@ import itertools
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import comb, prod
-from typing import NamedTuple
 
+import sympy as sp
 from sympy import QQ
 from sympy.polys.rings import ring
+
+from proofs_check.setting import AtInference, Setting, of_parabola
 
 Vector = Sequence
 Matrix = Sequence[Sequence]
 Exponents = tuple[int, ...]
 DEGREE = 6  # the risk has degree 6 in the context: |u|^4 times a square of W u
 DIMENSION_DEGREE = 4  # |u|^4 r'r tr(Sx^2) is a sum over four free coordinates, no coefficient over more
-
-
-class Group(NamedTuple):
-    """Coordinates that share one feature variance and one weight; the task lies along the first of them."""
-
-    multiplicity: int
-    feature: object
-    weight: object
-    task: object
 
 
 def risk_coefficients(
@@ -40,15 +33,22 @@ def risk_coefficients(
     n: int,
     k: int,
     evaluation: str = "fresh",
-    preconditioner: Matrix | None = None,
+    *,
+    left: Matrix | None = None,
+    right: Matrix | None = None,
+    inference: AtInference | None = None,
+    context_cov: Matrix | None = None,
+    query_cov: Matrix | None = None,
 ) -> tuple:
-    """The exact (c0, c1, c2) of risk(lr) = c0 - c1 lr + c2 lr^2 after the step W - lr K grad K, all rational.
+    """The exact (c0, c1, c2) of risk(lr) = c0 - c1 lr + c2 lr^2 after the step W - lr L grad R, all rational.
 
     Args:
         task, feature_cov, noise_var, weights: b, Sx, s2 and W as (nested) sequences of rationals.
         n, k: numbers of context pairs and training queries.
         evaluation: "fresh" or "same".
-        preconditioner: K, symmetric; the plain gradient step by default.
+        left, right: L and R, the identity by default.
+        inference: the numbers of the law at inference, by default those of training.
+        context_cov, query_cov: Se and Sq, by default Sx and Se.
 
     Example:
         >>> [int(c) for c in risk_coefficients([1], [[1]], 0, [[0]], n=2, k=1)]      # Theorem 4.5 at B = d = 1
@@ -57,10 +57,14 @@ def risk_coefficients(
     d = len(task)
     b, s2 = [QQ.convert(x) for x in task], QQ.convert(noise_var)
     sx, w = _rational(feature_cov), _rational(weights)
+    se = sx if context_cov is None else _rational(context_cov)
+    sq = se if query_cov is None else _rational(query_cov)
     identity = [[QQ(int(i == j)) for j in range(d)] for i in range(d)]
-    metric = identity if preconditioner is None else _rational(preconditioner)
+    l, r = (identity if matrix is None else _rational(matrix) for matrix in (left, right))
+    law = inference or AtInference(n, noise_var, noise_var)
     _, *symbols = ring([f"u{i}" for i in range(d)] + [f"e{i}" for i in range(d)], QQ)
     u, e = symbols[:d], symbols[d:] if evaluation == "fresh" else symbols[:d]
+    e = [QQ.convert(law.scale) * x for x in e]  # the summary at inference
 
     residual, error = ([b[i] - _dot(w[i], z) for i in range(d)] for z in (u, e))
     entries = _pairings(sx)
@@ -73,27 +77,27 @@ def risk_coefficients(
         return k * one_row + k * (k - 1) * _dot(sx[i], residual) * _dot(sx[j], residual)
 
     pairs = list(itertools.product(range(d), repeat=2))
-    km = [[_dot(metric[i], [row[j] for row in sx]) for j in range(d)] for i in range(d)]  # K Sx
-    size = [[_dot(km[i], [row[j] for row in metric]) for j in range(d)] for i in range(d)]  # K Sx K
-    overlap = sum(metric[i][j] * u[i] * e[j] for i, j in pairs)
-    c0 = s2 + sum(sx[i][j] * error[i] * error[j] for i, j in pairs)
-    c1 = 4 * overlap * sum(km[i][j] * first[i] * error[j] for i, j in pairs)
+    lq = [[_dot([row[i] for row in l], [row[j] for row in sq]) for j in range(d)] for i in range(d)]  # L'Sq
+    size = [[_dot(lq[i], [row[j] for row in l]) for j in range(d)] for i in range(d)]  # L'Sq L
+    overlap = sum(r[i][j] * u[i] * e[j] for i, j in pairs if r[i][j])
+    c0 = QQ.convert(law.query_noise_var) + sum(sq[i][j] * error[i] * error[j] for i, j in pairs)
+    c1 = 4 * overlap * sum(lq[i][j] * first[i] * error[j] for i, j in pairs)
     c2 = 4 * overlap**2 * sum(size[i][j] * second(i, j) for i, j in pairs if size[i][j])
 
-    moments = context_moments(b, sx, s2, n)
+    moments, moments_e = context_moments(b, sx, s2, n), context_moments(b, se, law.noise_var, law.n)
 
     def expectation(polynomial):
-        return sum((c * moments.get(a[:d], 0) * moments.get(a[d:], 0) for a, c in polynomial.terms()), QQ(0))
+        return sum((c * moments.get(a[:d], 0) * moments_e.get(a[d:], 0) for a, c in polynomial.terms()), QQ(0))
 
     return tuple(expectation(c) for c in (c0, c1, c2))
 
 
 def context_moments(task: Vector, feature_cov: Matrix, noise_var, n: int) -> dict[Exponents, object]:
     """E[u^a] for the exponents a of degree <= 6, zeros left out, with u = X'y a sum of n independent rows."""
-    d = len(task)
+    d, b = len(task), [QQ.convert(x) for x in task]
     sx = _rational(feature_cov)
-    p = [_dot(row, task) for row in sx]
-    joint = [[*row, p_i] for row, p_i in zip(sx, p, strict=True)] + [[*p, _dot(task, p) + noise_var]]  # of (x, y)
+    p = [_dot(row, b) for row in sx]
+    joint = [[*row, p_i] for row, p_i in zip(sx, p, strict=True)] + [[*p, _dot(b, p) + QQ.convert(noise_var)]]
     pairings = _pairings(joint)
     factors = [c for m in range(DEGREE + 1) for c in itertools.combinations_with_replacement(range(d), m)]
     row = {tuple(map(c.count, range(d))): pairings((*c, *(d,) * len(c))) for c in factors}
@@ -105,41 +109,59 @@ def context_moments(task: Vector, feature_cov: Matrix, noise_var, n: int) -> dic
     return total
 
 
-def grouped_coefficients(groups: Sequence[Group], noise_var, n: int, k: int, evaluation: str = "fresh") -> tuple:
-    """The exact (c0, c1, c2) for diagonal Sx and W with repeated entries, at any multiplicities.
+def grouped_coefficients(setting: Setting) -> tuple:
+    """The exact (c0, c1, c2) for diagonal matrices with repeated entries, at any multiplicities.
 
     The coefficients are polynomials in the multiplicities, of total degree <= 4: each is a sum over at most four
     free coordinates. So their values at small multiplicities fix them, by Newton's forward differences.
 
     Example:
-        >>> c0, c1, c2 = grouped_coefficients([Group(1000, 1, 0, 1)], 0, n=2, k=1)
+        >>> from proofs_check.setting import isotropic
+        >>> c0, c1, c2 = grouped_coefficients(isotropic(2, 1, 1000))
         >>> int(c0), int(c1), int(c2) == 16 * 1002 * 1015     # 4 k n^2 (k+d+1) (n^2+4n+3+d)
         (1, 16, True)
     """
+    groups = [group.filled() for group in setting.groups]
     grid = itertools.product(range(DIMENSION_DEGREE + 1), repeat=len(groups))
     steps = [step for step in grid if sum(step) <= DIMENSION_DEGREE]
-    values = {}
-    for step in steps:
-        diagonals = [
-            [value for group, i in zip(groups, step, strict=True) for value in column(group, i)]
-            for column in (
-                lambda group, i: [group.feature] * (1 + i),
-                lambda group, i: [group.weight] * (1 + i),
-            )
-        ]
-        task = [value for group, i in zip(groups, step, strict=True) for value in [group.task] + [0] * i]
-        sx, w = (_diagonal(values) for values in diagonals)
-        values[step] = risk_coefficients(task, sx, noise_var, w, n, k, evaluation)
+
+    def small(step):
+        """The coefficients with 1 + i coordinates of each group."""
+        task, matrices = [], {}
+        for group, i in zip(groups, step, strict=True):
+            task += [group.task] + [0] * i
+        for name in ("feature", "weight", "left", "right", "context", "query"):
+            columns = ([getattr(g, name)] * (1 + i) for g, i in zip(groups, step, strict=True))
+            matrices[name] = _diagonal([x for column in columns for x in column])
+        return risk_coefficients(
+            task, matrices["feature"], setting.noise_var, matrices["weight"], setting.n, setting.k, setting.evaluation,
+            left=matrices["left"], right=matrices["right"], inference=setting.inference,
+            context_cov=matrices["context"], query_cov=matrices["query"],
+        )  # fmt: skip
+
+    values = {step: small(step) for step in steps}
 
     def newton(c):
         total = QQ(0)
         for step in steps:
             below = itertools.product(*(range(i + 1) for i in step))
             difference = sum((-1) ** (sum(step) - sum(j)) * prod(map(comb, step, j)) * values[j][c] for j in below)
-            total += difference * prod(comb(group.multiplicity - 1, i) for group, i in zip(groups, step, strict=True))
+            total += difference * prod(
+                comb(int(group.multiplicity) - 1, i) for group, i in zip(groups, step, strict=True)
+            )
         return total
 
     return tuple(newton(c) for c in range(3))
+
+
+@lru_cache(None)
+def parabola(setting: Setting) -> tuple[sp.Rational, ...]:
+    """(c0, c1, c2) as numbers of sympy, remembered."""
+    return tuple(QQ.to_sympy(c) for c in grouped_coefficients(setting))
+
+
+def quantities(setting: Setting) -> dict[str, sp.Expr]:
+    return of_parabola(*parabola(setting))
 
 
 def _pairings(covariance: Matrix) -> Callable:

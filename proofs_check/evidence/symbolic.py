@@ -9,14 +9,13 @@ t p and covariance t (tau Sx - p p'), and rho_j is t tau s_j times a chi-squared
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 
 import sympy as sp
 from sympy.polys.rings import ring
 
-from proofs_check.oracle import Group
+from proofs_check.setting import Group, Setting, of_parabola
 
 
 def chi2_moment(degrees, power: int):
@@ -24,23 +23,26 @@ def chi2_moment(degrees, power: int):
     return prod((degrees + 2 * i for i in range(power)), start=sp.Integer(1))
 
 
-def risk_coefficients(groups: Sequence[Group], noise_var, n, k, evaluation: str = "fresh") -> tuple[sp.Expr, ...]:
-    """(c0, c1, c2) of risk(lr) = c0 - c1 lr + c2 lr^2, expanded in whatever symbols the arguments are made of.
+def risk_coefficients(setting: Setting) -> tuple[sp.Expr, ...]:
+    """(c0, c1, c2) of risk(lr) = c0 - c1 lr + c2 lr^2, expanded in whatever symbols the setting is made of.
 
     Example:
         >>> n, k, d = sp.symbols("n k d")
-        >>> _, c1, c2 = risk_coefficients([Group(d, 1, 0, 1)], 0, n, k)
+        >>> _, c1, c2 = risk_coefficients(Setting(n, k, (Group(d, 1, 0, 1),)))
         >>> sp.factor(c1), sp.factor(c1 / c2)
         (4*k*n**2, 1/((d + k + 1)*(d + n**2 + 4*n + 3)))
     """
-    arguments = [sp.sympify(value) for group in groups for value in group] + [sp.sympify(x) for x in (noise_var, n, k)]
+    law, m = setting.at_inference(), len(setting.groups)
+    groups = [group.filled() for group in setting.groups]
+    numbers = [setting.noise_var, setting.n, setting.k, *law]
+    arguments = [sp.sympify(value) for value in [*itertools.chain(*groups), *numbers]]
     symbols = sorted(set().union(*(value.free_symbols for value in arguments)), key=str) or [sp.Dummy("unused")]
     domain = sp.QQ[tuple(symbols)] if all(value.is_polynomial() for value in arguments) else sp.QQ.frac_field(*symbols)
-    *flat, s2, n, k = (domain.from_sympy(value) for value in arguments)
-    size, s, w, b = (flat[i::4] for i in range(4))
-    m = len(groups)
-    p = [s[j] * b[j] for j in range(m)]
-    tau = sum((s[j] * b[j] ** 2 for j in range(m)), domain.zero) + s2
+    *flat, s2, n, k, n_e, s2_e, s2_q, scale = (domain.from_sympy(value) for value in arguments)
+    size, s, w, b, left, right, s_e, s_q = (flat[i :: len(Group._fields)] for i in range(len(Group._fields)))
+    p, p_e = ([v[j] * b[j] for j in range(m)] for v in (s, s_e))
+    tau = sum((p[j] * b[j] for j in range(m)), domain.zero) + s2
+    tau_e = sum((p_e[j] * b[j] for j in range(m)), domain.zero) + s2_e
     _, *variables = ring([f"u{j}" for j in range(m)] + [f"rho{j}" for j in range(m)], domain)
     u, rho = variables[:m], variables[m:]
 
@@ -77,26 +79,56 @@ def risk_coefficients(groups: Sequence[Group], noise_var, n, k, evaluation: str 
     def expect(polynomial):
         return sum((c * moment(a) for a, c in polynomial.terms()), domain.zero)
 
+    def second(rows, tau, s, p, i, j):
+        """E u_i u_j of a context along the task, by the moments of two rows or one."""
+        return rows * (rows + 1) * p[i] * p[j] + (rows * tau * s[i] if i == j else domain.zero)
+
     residual = [-u[j] * w[j] + b[j] for j in range(m)]  # polynomials stay on the left of their coefficients
 
-    def norm(scale):  # r'Sr for the diagonal S = scale
-        return sum((residual[j] ** 2 + rho[j] * w[j] ** 2) * scale[j] for j in range(m))
+    def norm(matrix):  # r'Sr for the diagonal S = matrix
+        return sum((residual[j] ** 2 + rho[j] * w[j] ** 2) * matrix[j] for j in range(m))
 
-    square = sum((size[j] * s[j] ** 2 for j in range(m)), domain.zero)  # tr Sx^2
-    q = [k * (k + 1) * s[j] ** 3 + k * square * s[j] for j in range(m)]
+    pull = [s[j] * left[j] * s_q[j] for j in range(m)]  # Sx L'Sq
+    a = [left[j] ** 2 * s_q[j] for j in range(m)]  # L'Sq L
+    square = sum((size[j] * s[j] * a[j] for j in range(m)), domain.zero)  # tr Sx L'Sq L
+    q = [k * (k + 1) * s[j] ** 2 * a[j] + k * square * s[j] for j in range(m)]
     training = norm(q) + s2 * k * square
     pairs = list(itertools.product(range(m), repeat=2))
-    c0 = s2 + expect(norm(s))
-    if evaluation == "fresh":
-        beyond = [tau * n * s[j] for j in range(m)]  # E uu' on the coordinates that the task does not touch
-        core = sum(expect(u[i] * residual[j]) ** 2 * s[j] ** 2 for i, j in pairs)
-        c1 = core + sum((size[j] - 1) * (w[j] * s[j] * beyond[j]) ** 2 for j in range(m))
-        overlap = sum(u[i] * u[j] * expect(u[i] * u[j]) for i, j in pairs) + sum(rho[j] * beyond[j] for j in range(m))
+    if setting.evaluation == "fresh":
+        w_e = [scale * w[j] for j in range(m)]
+        c0 = s2_q + sum(
+            s_q[j] * (b[j] ** 2 - 2 * b[j] * w_e[j] * n_e * p_e[j] + w_e[j] ** 2 * second(n_e, tau_e, s_e, p_e, j, j))
+            for j in range(m)
+        )
+        c0 += sum((size[j] - 1) * s_q[j] * w_e[j] ** 2 * n_e * tau_e * s_e[j] for j in range(m))
+        slope = domain.zero
+        for i, j in pairs:
+            cross = expect(u[i] * residual[j])
+            cross_e = n_e * p_e[i] * b[j] - second(n_e, tau_e, s_e, p_e, i, j) * w_e[j]
+            slope += right[i] * pull[j] * cross * cross_e
+        beyond, beyond_e = ([rows * t * v[j] for j in range(m)] for rows, t, v in ((n, tau, s), (n_e, tau_e, s_e)))
+        for j in range(m):  # coordinates that the task does not touch
+            slope += (size[j] - 1) * right[j] * pull[j] * w[j] * beyond[j] * w_e[j] * beyond_e[j]
+        c1 = scale * slope
+        overlap = sum(u[i] * u[j] * (right[i] * right[j] * second(n_e, tau_e, s_e, p_e, i, j)) for i, j in pairs)
+        overlap = (overlap + sum(rho[j] * (right[j] ** 2 * beyond_e[j]) for j in range(m))) * scale**2
     else:
-        length = sum(u[j] ** 2 + rho[j] for j in range(m))
-        c1 = expect(length * norm([x**2 for x in s]))
+        c0 = s2_q + expect(norm(s_q))
+        length = sum((u[j] ** 2 + rho[j]) * right[j] for j in range(m))
+        c1 = expect(length * norm(pull))
         overlap = length**2
     return tuple(domain.to_sympy(c) for c in (c0, 4 * k * c1, 4 * expect(overlap * training)))
+
+
+@lru_cache(None)
+def quantities(setting: Setting) -> dict[str, sp.Expr]:
+    return of_parabola(*risk_coefficients(setting))
+
+
+@lru_cache(None)
+def leading_quantities(setting: Setting) -> dict[str, sp.Expr]:
+    """Their terms of highest order in d."""
+    return of_parabola(*(leading_term(c, sp.Symbol("d")) for c in risk_coefficients(setting)))
 
 
 def leading(expression: sp.Expr, size: sp.Symbol) -> sp.Expr:

@@ -1,0 +1,51 @@
+"""What exact values show: equal expressions, equal numbers, errors that fall like 1/d."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import sympy as sp
+
+from proofs_check.claim import Verdict
+
+FLOAT64 = 1e-11
+"""Relative error allowed to a float64 evaluation of an exact number: a few hundred roundings."""
+
+
+def identities(pairs: Mapping[str, tuple]) -> Verdict:
+    """Each pair of expressions is the same rational function."""
+    for name, (claimed, derived) in pairs.items():
+        difference = sp.sympify(claimed) - derived
+        if _differs_at_a_point(difference) or sp.cancel(difference) != 0:
+            return Verdict(False, f"{name} differs")
+    return Verdict(True, f"identity: {', '.join(pairs)}")
+
+
+def _differs_at_a_point(difference: sp.Expr) -> bool:
+    """Whether a difference is not 0 at one rational point: at once, where `cancel` may take half a minute."""
+    symbols = sorted(difference.free_symbols, key=str)
+    value = difference.subs({symbol: sp.Rational(7 + 2 * i, 5 + 3 * i) for i, symbol in enumerate(symbols)})
+    return bool(value.is_finite and abs(sp.N(value, 30)) > 1e-20)
+
+
+def same_numbers(pairs: Iterable[tuple], *, tolerance: float = 0) -> Verdict:
+    """Each pair of numbers is equal, exactly or to a relative tolerance; a third entry says what the numbers are."""
+    pairs = list(pairs)
+    errors = [abs(sp.sympify(claimed) / exact - 1) if exact != 0 else abs(claimed) for claimed, exact, *_ in pairs]
+    worst = max(errors)
+    if worst > tolerance:
+        claimed, exact, *where = pairs[errors.index(worst)]
+        return Verdict(False, f"{float(claimed):.6g} for {float(exact):.6g}{''.join(f' ({what})' for what in where)}")
+    how = "rational equality" if not tolerance else f"largest relative error {float(worst):.0e}"
+    return Verdict(True, f"{how}, {len(errors)} numbers")
+
+
+def falls_like_1_over_d(sizes: Sequence[int], errors: Sequence[float]) -> Verdict:
+    """The error times d stays bounded: between the last two sizes the error falls faster than d^(-1/2)."""
+    before, last = (abs(float(error)) for error in errors[-2:])
+    if last < FLOAT64:
+        return Verdict(True, "error 0")
+    rate = math.log(last / before) / math.log(sizes[-1] / sizes[-2])
+    scaled = ", ".join(f"{abs(float(e)) * d:.3g}" for e, d in zip(errors, sizes, strict=True))
+    return Verdict(rate <= -0.5, f"error x d = {scaled} at d = {', '.join(map(str, sizes))}")
