@@ -55,7 +55,7 @@ def say(*lines: str) -> bool:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m proofs_check",
-        description="Check every formula of the package and of the paper three ways.",
+        description="Check formulas of the package and of the paper three ways.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -248,7 +248,7 @@ def test_what_cannot_be_saved_is_printed_and_status_2(tiny, monkeypatch, tmp_pat
     assert command.main(["fig1b", "--out", str(tmp_path)]) == 2
     printed = capsys.readouterr()
     assert "agree: |z| <=" in printed.out
-    assert printed.err == "python -m experiments: [Errno 28] No space left on device\n"
+    assert printed.err == "python -m experiments: No space left on device\n"
 
 
 def test_a_reader_that_has_left_loses_no_figure(tmp_path):

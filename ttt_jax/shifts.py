@@ -16,7 +16,23 @@ import numpy as np
 from ttt_jax._internal.validate import choice, finite_number, non_negative, positive_integer
 from ttt_jax.problem import Pretraining, Problem
 
-__all__ = ["SHIFTS", "make_shift"]
+__all__ = [
+    "SHIFTS",
+    "aligned",
+    "features",
+    "low_rank",
+    "make_shift",
+    "noise",
+    "none",
+    "orthogonal",
+    "power_law",
+    "rademacher",
+    "reverse",
+    "rotated",
+    "scale",
+    "spiked",
+    "student_t",
+]
 
 Pair = tuple[Pretraining, Problem]
 

@@ -49,7 +49,10 @@ def exit_status(name: str, work: Callable[[], int]) -> int:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         status, message = 2, f"out of memory: lower d ({str(error).splitlines()[0]})"
-    except (ValueError, OSError, OverflowError) as error:
+    except OSError as error:
+        parts = (error.filename, error.strerror or str(error))
+        status, message = 2, ": ".join(printable(part) for part in parts if part is not None)
+    except (ValueError, OverflowError) as error:
         status, message = 2, str(error)
     print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return status

@@ -30,7 +30,7 @@ from ttt_jax.simulation.reliability import unseen_variance
 from ttt_jax.simulation.samplers import Joint, Sampler
 from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_problem
 
-__all__ = ["Estimate", "JointEstimate", "Stopped", "estimate_curve", "estimate_risk"]
+__all__ = ["Estimate", "JointEstimate", "Run", "Stopped", "estimate_curve", "estimate_risk", "make_run"]
 
 SAMPLERS = ("data", "law")
 _START = "start must be W, or (model, params) as functional(module) gives them"

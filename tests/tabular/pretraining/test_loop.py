@@ -211,12 +211,20 @@ def test_every_weight_has_an_optimiser():
 def test_wrong_settings_are_one_line(tmp_path, capsys, settings, message):
     config = tmp_path / "config.json"
     config.write_text(json.dumps(settings))
-    with pytest.raises(SystemExit) as exit:
-        main(["--config", str(config), "--out", str(tmp_path / "run")])
-    assert exit.value.code == 2
+    assert main(["--config", str(config), "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_what_is_not_json_and_hours_without_meaning_are_one_line(tmp_path, capsys):
+    config, out = tmp_path / "config.json", str(tmp_path / "run")
+    config.write_text("a,b")
+    assert main(["--config", str(config), "--out", out]) == 2
+    assert f"{config}: not JSON" in capsys.readouterr().err
+    assert main(["--preset", "cpu-smoke", "--hours", "-1", "--out", out]) == 2
+    assert "--hours must be a number > 0, got -1" in capsys.readouterr().err
+    assert not Path(out).exists()
 
 
 def test_steps_of_a_run_have_the_sizes_it_names():

@@ -133,7 +133,10 @@ class PretrainConfig:
     @classmethod
     def from_json(cls, text: str, source: str | Path) -> PretrainConfig:
         """Settings from a JSON object; fields that it does not name have their defaults."""
-        given: Any = json.loads(text)
+        try:
+            given: Any = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{source}: not JSON ({error})") from None
         names = [f.name for f in fields(cls)]
         if not isinstance(given, dict) or (unknown := [name for name in given if name not in names]):
             wrong = "is no JSON object" if not isinstance(given, dict) else f"names an unknown field {unknown[0]!r}"

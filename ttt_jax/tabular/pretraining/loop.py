@@ -26,7 +26,8 @@ from jaxtyping import Array, Float
 from optax.contrib import MuonDimensionNumbers, muon
 
 from ttt_jax._internal.checkpoint import pieces
-from ttt_jax._internal.command import OneLineParser
+from ttt_jax._internal.command import OneLineParser, emit, exit_status
+from ttt_jax._internal.validate import positive_number
 from ttt_jax.tabular.network.pfn import PFN
 from ttt_jax.tabular.pretraining.config import PRESETS, PretrainConfig
 from ttt_jax.tabular.pretraining.development import MEASURED, measure
@@ -158,11 +159,13 @@ def main(argv: list[str] | None = None) -> int:
     settings.add_argument("--preset", choices=PRESETS)
     settings.add_argument("--config", metavar="FILE.json", help="an object of PretrainConfig's fields")
     parser.add_argument("--out", required=True, metavar="DIR", help="the run: state, log.csv, pfn.safetensors; resumed")
-    parser.add_argument("--hours", type=float, default=np.inf, help="stop at the first checkpoint after this time")
+    parser.add_argument("--hours", type=float, help="stop at the first checkpoint after this time")
     for name in ("steps", "decay-steps", "seed"):
         parser.add_argument(f"--{name}", type=int, help="in place of the preset's")
     arguments = parser.parse_args(argv)
-    try:
+
+    def work() -> int:
+        hours = positive_number("--hours", arguments.hours) if arguments.hours is not None else np.inf
         if arguments.preset:
             config = PRESETS[arguments.preset]
         else:
@@ -172,8 +175,8 @@ def main(argv: list[str] | None = None) -> int:
         out = Path(arguments.out)
         if compilation_cache() is None:  # a piece need not compile what an earlier one has
             jax.config.update("jax_compilation_cache_dir", str(out.absolute() / "compiled"))
-        for row in pretrain(config, out, arguments.hours):
-            print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    return 0
+        for row in pretrain(config, out, hours):
+            emit("  ".join(f"{name} {value}" for name, value in row.items()))
+        return 0
+
+    return exit_status(parser.prog, work)
