@@ -1,7 +1,8 @@
 """K folds of m = N/K pairs from W = 0, new context of n = N - m pairs, exact: the curvature in the step size.
 
 c2 = K c2(n, m) + 4 K (K-1) E[(v1'Sx v2)(u2'C u1)] with c2(n, m) that of one step and, for C = C_n,
-C_j = j (j+1) pp' + j tau Sx and M = (K-2) m, E[...] = tr(Sx C_m C C_m) + 2 m M p'Sx C_m C p + m^2 (p'Sx p) tr(C C_M). Other W by the package alone.
+C_j = j (j+1) pp' + j tau Sx and M = (K-2) m, E[...] = tr(Sx C_m C C_m) + 2 m M p'Sx C_m C p + m^2 (p'Sx p) tr(C C_M).
+Other W by the package alone.
 """
 
 from math import prod
