@@ -4,8 +4,8 @@ Isotropic and noiseless, N = 3 d. One fold: the first n pairs are the context of
 N/K pairs is asked about once with the other N - N/K as its context, up to leave-one-out; one gradient step on the sum
 of all N squared errors. Each takes its best step size, from the pretrained W* of its context length (warm) or from 0
 (cold); at inference the context is new, of the training length ("fresh"), or that of the first fold ("same"). Lines:
-the exact risk of one fold. Circles on them: one fold simulated in the same way. No formula is known for K folds:
-markers only. Risks are in units of |b|^2.
+the exact risks, of K folds at the divisors K of N. Markers: simulated at the exact best step size. Risks are in units
+of |b|^2.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments.figure import Result, record
-from ttt_jax import Folds, GradientStep, Problem, compare, estimate_curve, exact_risk
+from ttt_jax import Folds, GradientStep, Problem, compare, exact_risk
 from ttt_jax._internal.progress import progress_bar
 from ttt_jax.plotting import Series, draw
 
@@ -39,26 +39,27 @@ def run(preset: str, seed: int = 0) -> Result:
         rows += [row(d, n, folds, start, evaluation, num_tasks, seed + i)]
     series = []
     for start, evaluation in CASES:
-        ns = range(1, total)
-        exact = [exact_risk(problem(n, total, d, evaluation), weights(n, d, start)).optimal for n in ns]
-        for name, line in ((f"one fold, {start}, {evaluation}", exact), (f"K folds, {start}, {evaluation}", None)):
-            own = [r for r in rows if r["series"] == name]
+        lines = {"one fold": [(1, n) for n in range(1, total)]}
+        lines["K folds"] = [(f, total - total // f) for f in range(2, total + 1) if total % f == 0]
+        for name, line in lines.items():
+            own = [r for r in rows if r["series"] == f"{name}, {start}, {evaluation}"]
             means, stderrs = ([r[key] for r in own] for key in ("estimate", "stderr"))
-            points = [r["x"] for r in own]
-            series.append(Series(name, [n / total for n in ns], line, None, points, means, stderrs))
+            exact = [best_risk(d, n, folds, start, evaluation) for folds, n in line]
+            label, points = f"{name}, {start}, {evaluation}", [r["x"] for r in own]
+            series.append(Series(label, [n / total for _, n in line], exact, None, points, means, stderrs))
     figure = draw(
         series,
         x_label=f"context length n / N, of N = 3 d = {total} labelled pairs",
         y_label="risk after one best TTT step / |b|²",
         title=f"K-fold TTT (K = 2, 3, 5, 10, {total} from left to right), isotropic, noiseless, d = {d}",
     )
-    notes = [f"z: one fold against its exact risk; approximate: of K folds, the best one-fold split of {total} pairs"]
+    notes = [f"approximate: of K folds, the best one-fold split of {total} pairs"]
     for start, evaluation in CASES:
         folded = [r for r in rows if r["series"] == f"K folds, {start}, {evaluation}"]
-        best = min(folded, key=lambda r: r["estimate"])
+        best = min(folded, key=lambda r: r["exact"])
         notes.append(
-            f"{start}, {evaluation}: best one-fold split {best['approximate']:.4f} (exact), best K-fold "
-            f"{best['estimate']:.4f}({best['stderr']:.4f}) at K = {best['folds']}"
+            f"{start}, {evaluation}: best one-fold split {best['approximate']:.4f}, best K-fold "
+            f"{best['exact']:.4f} at K = {best['folds']}, both exact"
         )
     return Result("kfold", rows, figure, notes)
 
@@ -73,15 +74,17 @@ def weights(n: int, d: int, start: str) -> float:
     return 1 / (n + d + 1) if start == "warm" else 0.0
 
 
+def best_risk(d: int, n: int, folds: int, start: str, evaluation: str) -> float:
+    """The exact risk after the best step."""
+    procedure = GradientStep() if folds == 1 else Folds(folds)
+    return exact_risk(problem(n, 3 * d, d, evaluation), weights(n, d, start), procedure).optimal
+
+
 def row(d: int, n: int, folds: int, start: str, evaluation: str, num_tasks: int, seed: int) -> dict[str, Any]:
-    """One simulated cell at its best step size, which for K folds is that of a simulation of its own."""
+    """One simulated cell at its exact best step size."""
     one, w = problem(n, 3 * d, d, evaluation), weights(n, d, start)
-    if folds == 1:
-        c = compare(one, w, GradientStep(), num_tasks=num_tasks, seed=seed)
-    else:
-        best_lr = estimate_curve(one, w, Folds(folds), num_tasks=num_tasks, seed=seed + 2**31).optimal_lr
-        c = compare(one, w, Folds(folds, best_lr), num_tasks=num_tasks, seed=seed)
-    best = min(exact_risk(problem(m, 3 * d, d, evaluation), weights(m, d, start)).optimal for m in range(1, 3 * d))
+    c = compare(one, w, GradientStep() if folds == 1 else Folds(folds), num_tasks=num_tasks, seed=seed)
+    best = min(best_risk(d, m, 1, start, evaluation) for m in range(1, 3 * d))
     name = f"{'one fold' if folds == 1 else 'K folds'}, {start}, {evaluation}"
     cell = record(name, n / (3 * d), c, one, approximate=None if folds == 1 else best)
     return cell | {"folds": folds, "k": 3 * d if folds > 1 else 3 * d - n}

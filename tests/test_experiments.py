@@ -36,7 +36,7 @@ TINY = {
     "fig2a": (fig2a, {"n": 20, "d": 40, "num_points": 2, "normals": 1e7}, 9),
     "fig2b": (fig2b, {"n": 20, "d": 40, "num_points": 2, "normals": 1e7}, 9),
     "fig2c": (fig2c, {"n": 40, "d": 10, "num_tasks": 500}, 40),
-    "several_steps": (several_steps, {"sizes": (20, 40), "num_tasks": 200}, 23),
+    "several_steps": (several_steps, {"d": 20, "num_tasks": 200}, 26),
     "same_context": (same_context, {"n": 20, "d": 40, "num_points": 1, "normals": 1e7}, 8),
     "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 1e7}, 4),
     "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e8}, 4),

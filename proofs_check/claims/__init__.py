@@ -36,9 +36,11 @@ NAMES = (
     "scaling",
     "feature_shift",
     "k_fold",
+    "k_fold_exact",
     "several_steps",
     "one_batch",
     "one_batch_same",
+    "one_batch_exact",
     "new_context",
     "figure_2c",
 )

@@ -27,7 +27,7 @@ from ttt_jax.problem import (
 )
 from ttt_jax.procedures import GradientSteps
 from ttt_jax.risk_curve import RiskPath
-from ttt_jax.theory.risk import exact, leading_order
+from ttt_jax.theory.risk import leading_order
 
 __all__ = [
     "best_step_sizes",
@@ -38,14 +38,6 @@ __all__ = [
     "new_context_risk_leading",
     "one_batch_risk",
 ]
-
-
-@exact.register
-def exact_steps(procedure: GradientSteps, problem: Problem, weights: np.ndarray, num_tasks: int, seed: int) -> RiskPath:
-    """The exact risk after each step, each on a new context; see `new_context_risk`."""
-    if not procedure.new_context:
-        raise NotApplicable("no exact risk is known for several steps on one batch")
-    return RiskPath(new_context_risk(problem, weights, procedure.step_sizes))
 
 
 @leading_order.register
@@ -165,7 +157,7 @@ def best_step_sizes(problem: Problem, steps: int) -> Float[np.ndarray, " steps"]
 
     Reference: this project.
     """
-    norm2, *_ = _isotropic(problem, 0.0)
+    norm2, *_ = _signal(problem, 0.0)
     n, d = problem.n, problem.d
     m, _ = marchenko_pastur(problem.k / d, positive_integer("steps", steps))
     return 1 / (2 * d * (n**2 * norm2 + n * d * (norm2 + problem.noise_var)) * m)
@@ -197,7 +189,7 @@ def new_context_risk(problem: Problem, weights: ArrayLike, step_sizes: ArrayLike
 
     Reference: this project.
     """
-    norm2, x, y, z = _isotropic(problem, weights)
+    norm2, x, y, z = _signal(problem, weights)
     n, k, d, s2 = problem.n, problem.k, problem.d, problem.noise_var
     tau = norm2 + s2
     t2, t3, t4 = (np.prod(n + 2.0 * np.arange(power)) for power in (2, 3, 4))  # E t^m, t ~ chi2(n)
@@ -268,20 +260,26 @@ def _checked_steps(problem: Problem, step_sizes: ArrayLike) -> Float[np.ndarray,
 
 def _misfit_and_spread(problem: Problem, weights: ArrayLike) -> tuple[float, float, float]:
     """B = |b|^2, A = |b - n W b|^2 and S = n tau |W|_F^2."""
-    norm2, x, y, z = _isotropic(problem, weights)
+    norm2, x, y, z = _signal(problem, weights)
     return norm2, norm2 - 2 * problem.n * x + problem.n**2 * y, problem.n * (norm2 + problem.noise_var) * z
 
 
-def _isotropic(problem: Problem, weights: ArrayLike) -> tuple[float, float, float, float]:
-    """B = |b|^2, b'W b, |W b|^2 and |W|_F^2; ValueError unless Sx = I and the task is one vector other than 0."""
+def _signal(problem: Problem, weights: ArrayLike) -> tuple[float, float, float, float]:
+    """What `isotropic` returns; NotApplicable for the task 0, too."""
+    numbers = isotropic(problem, weights)
+    if not problem.task.any():
+        raise NotApplicable("task must not be 0 for the theory of several steps")
+    return numbers
+
+
+def isotropic(problem: Problem, weights: ArrayLike) -> tuple[float, float, float, float]:
+    """B = |b|^2, b'W b, |W b|^2 and |W|_F^2; NotApplicable unless Sx = I and the task is one vector."""
     if isinstance(problem.task, GaussianTasks):
         raise NotApplicable("task must be one vector for the theory of several steps, not GaussianTasks")
     require_training_law(problem, "the theory of several steps")
     require_gaussian(problem, "the theory of several steps")
     require_identity(problem, "the theory of several steps")
     b, w = problem.task, weights_array(weights, problem.d)
-    if not b.any():
-        raise NotApplicable("task must not be 0 for the theory of several steps")
     wb = linalg.apply(w, b)
     frobenius2 = np.sum(np.broadcast_to(w, problem.d) ** 2 if w.ndim < 2 else w**2)
     return float(b @ b), float(b @ wb), float(wb @ wb), float(frobenius2)
