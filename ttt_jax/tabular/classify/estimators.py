@@ -23,6 +23,8 @@ from ttt_jax.tabular.classify.table_input import as_frame, categories_of, number
 from ttt_jax.tabular.network.pfn import PFN
 from ttt_jax.tabular.official.checkpoint import load_tabpfn_checkpoint
 
+__all__ = ["PFNClassifier", "load_weights"]
+
 _QUERY_ROWS = 2048  # predicted at once
 _FEWEST_QUERY_ROWS = 64  # fewer are padded to this, so that a row's prediction does not depend on how many there are
 

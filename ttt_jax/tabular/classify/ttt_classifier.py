@@ -18,6 +18,8 @@ from ttt_jax.tabular.classify.splits import Split, split_rows
 from ttt_jax.tabular.classify.tuning import OPTIMIZERS, Batch, Classes, Tuned, make_batch, tune, tune_in_one_step
 from ttt_jax.tabular.network.pfn import PFN
 
+__all__ = ["TTTClassifier"]
+
 MODES = ("none", "one", "few", "full")
 _FEW_STEPS, _STEPS_PER_GROUP = 50, 50
 _GROUPS_AT_ONCE, _CONTEXT_ROWS_AT_ONCE = 8, 512

@@ -8,6 +8,8 @@ from typing import Any
 
 from ttt_jax._internal.validate import choice, finite_number
 
+__all__ = ["PFNConfig", "require_integer"]
+
 # What the v2 classifier fixes. A checkpoint that says otherwise is another network.
 _FIXED: dict[str, Any] = {
     "feature_positional_embedding": "subspace",

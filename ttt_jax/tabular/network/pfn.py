@@ -23,6 +23,8 @@ from ttt_jax.tabular.network.config import PFNConfig
 from ttt_jax.tabular.network.v2 import Table
 from ttt_jax.tabular.official.torch_file import CheckpointError
 
+__all__ = ["PFN", "fit_params"]
+
 Params: TypeAlias = dict[str, Any]
 _FORMAT = "ttt_jax.tabular.PFN/1"
 _MOST_CONFIG_CHARACTERS = 10_000

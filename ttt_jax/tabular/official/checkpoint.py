@@ -14,6 +14,8 @@ from ttt_jax.tabular.network.config import PFNConfig
 from ttt_jax.tabular.network.pfn import PFN, fit_params
 from ttt_jax.tabular.official.torch_file import CheckpointError, read_torch_file
 
+__all__ = ["load_tabpfn_checkpoint"]
+
 # PyTorch's name -> ours, and whether the matrix is stored as [out, in] where ours is (in, out).
 _OUTER = {
     "features": ("features.kernel", True),

@@ -14,6 +14,8 @@ from ttt_jax._internal.validate import finite_number
 from ttt_jax.tabular.network.config import PFNConfig, require_integer
 from ttt_jax.tabular.pretraining.prior import PriorConfig
 
+__all__ = ["PRESETS", "PretrainConfig", "Shape"]
+
 _FEWEST_CONTEXT = 8
 
 

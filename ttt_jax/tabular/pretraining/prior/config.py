@@ -7,6 +7,8 @@ from math import isclose
 
 from ttt_jax._internal.validate import finite_number
 
+__all__ = ["KINDS", "PriorConfig"]
+
 KINDS = ("graph", "extra_trees", "boosting", "rules")
 MAX_CLASSES, MAX_FEATURES = 10, 64
 
