@@ -12,16 +12,17 @@ import sympy as sp
 from sympy import QQ
 from sympy.polys.rings import ring
 
-from proofs_check import symbolic
-from proofs_check.claim import CONFIDENCE, FLOAT64, Claim, Verdict, both, identities, same_numbers
-from proofs_check.oracle import Group, risk_coefficients
+from proofs_check.claim import Claim, both
+from proofs_check.evidence import symbolic
+from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
+from proofs_check.evidence.oracle import risk_coefficients
+from proofs_check.evidence.simulation import Comparison, judge
+from proofs_check.setting import Group, Setting
 from ttt_jax.problem import Problem
 from ttt_jax.procedures import Folds
 from ttt_jax.simulation import estimate_curve
 from ttt_jax.theory.folds import folds_curve
 from ttt_jax.theory.wishart_words import expectation, matrix, vector, wishart
-from ttt_jax.verdict.agreement import critical_z
-from ttt_jax.verdict.claim import POWER
 
 COEFFICIENTS = (1, 4, 1, 2, 1)
 """Of c2(n, m), of the cross term and of the three parts of it."""
@@ -58,7 +59,7 @@ def prove(c):
     word = (b.T @ one @ query @ two @ b) * (b.T @ (one + rest) @ second @ (two + rest) @ b)
     cross = expectation(word).at(values)
     groups = [Group(1, f, 0, x) for f, x in zip(feature, task, strict=True)]
-    c2 = symbolic.risk_coefficients(groups, s**2, n, m)[2]
+    c2 = symbolic.risk_coefficients(Setting(n, m, tuple(groups), s**2))[2]
     derived = folds * c2 + 4 * folds * (folds - 1) * cross
     claimed = formula(c, task, feature, s**2, m, folds, c2)
     return identities({"curvature, d = 2": (sp.expand(claimed - derived), 0)})
@@ -115,12 +116,10 @@ def empirical(c, effort):
     task, feature = (1, sp.Rational(1, 2), 0, 0), (1, sp.Rational(1, 2), 1, 1)
     problem = Problem(40, 20, np.array(task, float), np.array(feature, float), noise_var=1.0)
     groups = [Group(1, f, 0, b) for f, b in zip(feature, task, strict=True)]
-    one = symbolic.risk_coefficients(groups, 1, 40, 20)[2]
+    one = symbolic.risk_coefficients(Setting(40, 20, tuple(groups), 1))[2]
     claimed = float(formula(c, task, feature, 1, 20, 3, one))
     curve = estimate_curve(problem, 0.0, Folds(3), num_tasks=effort.num_small, seed=effort.seed)
-    stderr, critical = float(np.sqrt(curve.covariance[2, 2])), critical_z(CONFIDENCE)
-    z, detectable = abs(curve.c2 - claimed) / stderr, (critical + POWER) * stderr / claimed
-    return Verdict(bool(z <= critical), f"max |z| {z:.2f} (critical {critical:.2f}), detects {detectable:.1%}")
+    return judge([[Comparison(claimed, curve.c2, float(np.sqrt(curve.covariance[2, 2])))]])
 
 
 CLAIM = Claim("K folds, exact", "this project", COEFFICIENTS, prove, independent, empirical)

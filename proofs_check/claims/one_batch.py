@@ -102,7 +102,7 @@ def claim_for(evaluation, coefficients):
         )
 
     def empirical(c, effort):
-        """No exact risk is known at finite d, so that the simulated risks themselves are extrapolated."""
+        """The simulated risks themselves are extrapolated."""
         settings = [scaled(d, evaluation) for d in effort.sizes]
         lr = [tuple(float(t / (2 * unit(d, d, 1, NOISE_VAR))) for t in THETA) for d in effort.sizes]
         found = [

@@ -14,10 +14,12 @@ import sympy as sp
 from sympy import QQ
 from sympy.polys.rings import ring
 
-from proofs_check import symbolic
-from proofs_check.claim import FLOAT64, Claim, both, exact_padded, identities, isotropic, same_numbers
-from proofs_check.oracle import Group
-from proofs_check.steps import exact_verdict, simulate_steps, wishart_moment
+from proofs_check.claim import Claim, both
+from proofs_check.evidence import symbolic
+from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
+from proofs_check.evidence.simulation import Comparison, exact_curve, judge, simulate_steps
+from proofs_check.evidence.wishart import wishart_moment
+from proofs_check.setting import Group, Setting, isotropic
 from ttt_jax.problem import EVALUATIONS, Problem
 from ttt_jax.theory.schedules import one_batch
 
@@ -79,7 +81,7 @@ def prove(c):
     n, k, d, w, b, s2, lr = sp.symbols("n k d w b s2 lr")
     pairs = {f"e_{p}": (moments(c, k, d)[p], wishart_moment(p)) for p in range(1, 5)}
     for evaluation in EVALUATIONS:
-        c0, c1, c2 = symbolic.risk_coefficients([Group(d, 1, w, b)], s2, n, k, evaluation)
+        c0, c1, c2 = symbolic.risk_coefficients(Setting(n, k, (Group(d, 1, w, b),), s2, evaluation))
         claimed = formula(c, n, k, d, b**2, w, s2, (lr,), evaluation)
         pairs[f"one step, {evaluation}"] = (sp.expand(claimed - (c0 - c1 * lr + c2 * lr**2)), 0)
     return identities(pairs)
@@ -125,15 +127,16 @@ def independent(c):
 
 
 def empirical(c, effort):
-    found, claimed = [], []
+    rows = []
     for i, evaluation in enumerate(EVALUATIONS):
         setting = isotropic(60, 20, 4, 1, sp.Rational(1, 2), sp.Rational(1, 100), evaluation)
-        best = exact_padded(setting.problem(), setting.column("weight")).optimal_lr
+        best = exact_curve(setting).optimal_lr
         lr = (best * 0.5, best * 0.3)
-        found.append(simulate_steps(setting, lr, False, effort.num_small, effort.seed + i))
-        options = [60, 20, 4, 1.0, 0.01, 0.5]
-        claimed.append(np.array([float(formula(c, *options, lr[:t], evaluation)) for t in (1, 1, 2)]))
-    return exact_verdict(found, claimed)
+        found = simulate_steps(setting, lr, False, effort.num_small, effort.seed + i)
+        for t in (1, 2):
+            claimed = float(formula(c, 60, 20, 4, 1.0, 0.01, 0.5, lr[:t], evaluation))
+            rows.append(Comparison(claimed, float(found.mean[t]), float(found.stderr[t])))
+    return judge([rows])
 
 
 CLAIM = Claim("Several steps, one batch, exact", "this project", COEFFICIENTS, prove, independent, empirical)
