@@ -113,13 +113,26 @@ def test_diagonal_and_dense_forms_agree(context):
     assert (curves[0].c1, curves[0].c2) == pytest.approx((curves[1].c1, curves[1].c2), rel=1e-10)
 
 
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_random_tasks_are_averaged_exactly(context):
+    """By Hermite nodes for dense matrices; through |b|^2 where all are multiples of the identity."""
+    mean, root = np.array([0.8, -0.5]), np.array([[0.5, 0.0], [0.3, 0.4]])
+    points, chance = gaussian_grid(2, 5)
+    for features, weights in ((PROBLEM.feature_cov, WEIGHTS), (1.0, 0.04)):
+        problem = replace(PROBLEM, feature_cov=features, task=GaussianTasks(mean, root @ root.T))
+        curve = folds_curve(problem, weights, 3, context=context)
+        fixed = [folds_curve(replace(problem, task=mean + root @ z), weights, 3, context=context) for z in points]
+        expected = [chance @ [getattr(c, name) for c in fixed] for name in ("c0", "c1", "c2")]
+        assert [curve.c0, curve.c1, curve.c2] == pytest.approx(expected, rel=1e-11)
+
+
 def test_what_it_does_not_know_is_refused():
     for changes, message in (
-        ({"task": GaussianTasks(d=2)}, "task must be one vector for the exact risk of K folds"),
+        ({"task": GaussianTasks(d=2)}, r"needs num_tasks >= 4\^rank\(task covariance\), got 5"),
         ({"feature_law": "rademacher"}, "the exact risk of K folds needs Gaussian features"),
     ):
         with pytest.raises(NotApplicable, match=message):
-            exact_risk(replace(PROBLEM, **changes), 0.0, Folds(3))
+            exact_risk(replace(PROBLEM, **changes), 0.0, Folds(3), num_tasks=5)
     with pytest.raises(ValueError, match="context must be one of new, first, all, got 'old'"):
         folds_curve(PROBLEM, 0.0, 3, context="old")
     with pytest.raises(ValueError, match=r"folds must divide n \+ k = 12, got 5"):

@@ -31,6 +31,7 @@ from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.exact import one_step
 from ttt_jax.theory.inference import at_inference
 from ttt_jax.theory.risk import exact
+from ttt_jax.theory.task_average import Quadrature, find_quadrature
 from ttt_jax.theory.wishart_words import Words, expectation, matrix, vector, wishart
 
 __all__ = ["CONTEXTS", "folds_curve"]
@@ -43,25 +44,30 @@ CONTEXTS = "new", "first", "all"
 def exact_folds(procedure: Folds, problem: Problem, weights: np.ndarray, num_tasks: int, seed: int) -> RiskCurve:
     """The exact parabola of K folds; see `folds_curve`."""
     context = "first" if problem.inference.context == "same" else "new"
-    return folds_curve(problem, weights, procedure.folds, context=context)
+    return folds_curve(problem, weights, procedure.folds, context=context, num_tasks=num_tasks)
 
 
-def folds_curve(problem: Problem, weights: Any, folds: int, *, context: str = "new") -> RiskCurve:
+def folds_curve(
+    problem: Problem, weights: Any, folds: int, *, context: str = "new", num_tasks: int = 10_000
+) -> RiskCurve:
     """The exact risk c0 - c1 lr + c2 lr^2 of one step on K folds, each a query with the others as its context.
 
     Args:
-        problem: N = n + k pairs of one task, N a multiple of K; its law at inference for a new context, whose length is
+        problem: with N = n + k pairs, N a multiple of K; its law at inference for a new context, whose length is
             N - N/K unless it is given, and always for the query.
         weights: W before the step, (), (d,) or (d, d), symmetric or not.
         folds: K.
         context: at inference, "new", that of the "first" fold, or "all" N pairs.
+        num_tasks: for `GaussianTasks`, how many tasks an exact average may take.
 
     Returns:
         The curve. The first call of its kind compiles the expectations in some seconds, for all sizes. After that the
-        cost is some thousand products of a matrix and a vector: O(d) each for diagonals.
+        cost is some thousand products of a matrix and a vector: O(d) each for diagonals. The sums alternate where W is
+        near its optimum, and the relative error is about 1e-15 N/d.
 
     Raises:
-        NotApplicable: for random tasks, or features that are not Gaussian.
+        NotApplicable: for features that are not Gaussian, and for random tasks unless every matrix is a multiple of the
+            identity, or 4^rank(task covariance) <= num_tasks.
 
     Example:
         >>> problem = Problem(n=20, k=40, task=np.ones(20) / np.sqrt(20))
@@ -73,10 +79,13 @@ def folds_curve(problem: Problem, weights: Any, folds: int, *, context: str = "n
     """
     choice("context", context, CONTEXTS)
     Folds(folds).check(problem)
-    if isinstance(problem.task, GaussianTasks):
-        raise NotApplicable("task must be one vector for the exact risk of K folds, not GaussianTasks")
     require_gaussian(problem, "the exact risk of K folds")
     weights, total = weights_array(weights, problem.d), problem.n + problem.k
+    if isinstance(problem.task, GaussianTasks):
+        tasks, chances = _tasks(problem, weights, num_tasks)
+        curves = [folds_curve(replace(problem, task=task), weights, folds, context=context) for task in tasks]
+        c0, c1, c2 = chances @ np.array([[curve.c0, curve.c1, curve.c2] for curve in curves])
+        return RiskCurve(float(c0), float(c1), float(c2))
     m = total // folds
     split = replace(problem, n=total - m, k=m)
     law: Any
@@ -107,6 +116,18 @@ def folds_curve(problem: Problem, weights: Any, folds: int, *, context: str = "n
     if folds > 2:
         c2 += 4 * others * (folds - 2) * float(_first_of_three().at(values | {"R": (folds - 3) * m}))
     return RiskCurve(one.c0, c1, c2)
+
+
+def _tasks(problem: Problem, weights: np.ndarray, num_tasks: int) -> Quadrature:
+    """Tasks whose average is exact for polynomials of degree 6 in the task."""
+    law = at_inference(problem)
+    matrices = weights, problem.feature_cov, law.feature_cov, law.query_feature_cov
+    quadrature = find_quadrature(
+        problem.task, isotropic=all(linalg.simplest(np.asarray(a)).ndim == 0 for a in matrices), num_tasks=num_tasks
+    )
+    if quadrature is None:
+        raise NotApplicable(f"the exact risk of K folds needs num_tasks >= 4^rank(task covariance), got {num_tasks}")
+    return quadrature
 
 
 def _values(problem: Problem, weights: np.ndarray) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def average_over_tasks(
     noises = (math.ldexp(noise, -2 * j) for noise in (law.noise_var, law.query_noise_var))
     names = ("feature_cov", "query_feature_cov", "noise_var", "query_noise_var")
     law = law._replace(**dict(zip(names, (*features, *noises), strict=True)))
-    quadrature = _quadrature(task, isotropic=all(a.ndim == 0 for a in matrices), num_tasks=num_tasks)
+    quadrature = find_quadrature(task, isotropic=all(a.ndim == 0 for a in matrices), num_tasks=num_tasks)
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
         tasks, probabilities = quadrature or (draw_tasks(task, num_tasks, seed_integer(seed)), None)
         arguments = [jnp.float64(a) for a in (*parameters, problem.n, problem.k)]
@@ -110,7 +110,7 @@ def _map_over_tasks(
     return jax.lax.map(lambda task: coefficients(task, *arguments, evaluation=evaluation, **options), tasks)
 
 
-def _quadrature(task: Any, *, isotropic: bool, num_tasks: int) -> Quadrature | None:
+def find_quadrature(task: Any, *, isotropic: bool, num_tasks: int) -> Quadrature | None:
     """Tasks whose average is exact, None if there are too many."""
     if not isinstance(task, GaussianTasks):
         return task[None], np.ones(1)
