@@ -47,7 +47,7 @@ def independent(c):
 
 def empirical(c, effort):
     c = [QQ.convert(a) for a in c]
-    found = (simulate_best(one, effort.num_small, effort.seed + i) for i, one in enumerate(GIVEN))
+    found = (simulate_best(one, effort.num_small // 2, effort.seed + i) for i, one in enumerate(GIVEN))
     return judge([[x.compare("initial", formula(c, *case[:5])) for x, case in zip(found, LONG, strict=True)]])
 
 

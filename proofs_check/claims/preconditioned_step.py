@@ -77,7 +77,7 @@ exact = exact_claim(
     formula,
     SYMBOLS,
     [two_groups(3, 2, sp.Rational(1, 9), 1)],
-    [two_groups(80, 60, sp.Rational(1, 400), sp.Rational(1, 60))],
+    [two_groups(80, 60, sp.Rational(1, 1200), sp.Rational(1, 150))],
 )
 
 

@@ -39,7 +39,7 @@ def coloured(n, k, d, variances=VARIANCES, **options):
 
 
 def scaled(size):
-    return coloured(size // 2, 2 * size, size, weights=(sp.Rational(1, 2), sp.Rational(1)))
+    return coloured(size // 2, 2 * size, size, weights=(sp.Rational(2, 5), sp.Rational(4, 5)))
 
 
 def scaled_low_rank(size):

@@ -149,7 +149,7 @@ def compare_problems(
     keys: Sequence[str] = ("initial", "optimal_lr", "gain"),
 ) -> Iterator[list[Comparison]]:
     """Claimed parabolas of dense problems with simulations of their own seeds, by quantity."""
-    found = [simulate_best(one, effort.num_small, effort.seed + i) for i, one in enumerate(given)]
+    found = [simulate_best(one, effort.num_small // 2, effort.seed + i) for i, one in enumerate(given)]
     values = [of_parabola(*map(float, parabola)) for parabola in claimed]
     for key in keys:
         yield [one.compare(key, value[key]) for one, value in zip(found, values, strict=True)]
