@@ -89,7 +89,7 @@ def test_procedures_and_laws_at_inference_as_tables(capsys):
     found = estimate_risk(problem, 0.0, Folds(5, 1e-3), num_tasks=200)
     assert folds["ttt"]["monte_carlo"]["mean"] == found.mean
     assert folds["ttt"]["monte_carlo"]["doubt"] == "not assessed"
-    assert folds["ttt"]["exact"] is folds["z"] is None
+    assert folds["ttt"]["exact"] == exact_risk(problem, 0.0, Folds(5)).at(1e-3)
     assert folds["procedure"] == 'name = "folds", folds = 5'
     law = Inference(n=8, noise_var=0.5, query_noise_var=0.0)
     exact = exact_risk(replace(problem, evaluation=law), 0.0)
@@ -166,7 +166,10 @@ def test_a_value_that_does_not_apply_is_null_with_its_reason(capsys, tmp_path):
         ('--d 3 --n 4 --k 6 --procedure name="folds"', "--procedure: procedure 'folds' needs folds"),
         ('--d 3 --n 4 --k 6 --procedure name="folds",folds=5,lr=1', "--procedure must not give the lr; use --lr"),
         ('--d 3 --n 4 --k 6 --procedure name="folds",folds=3 --lr 1', "folds must divide n + k = 10, got 3"),
-        ('--d 3 --n 4 --k 6 --procedure name="folds",folds=5', "lr must be a number, got 'optimal': no exact risk is"),
+        (
+            '--d 3 --n 4 --k 6 --procedure name="optimizer",optimizer="adam",learning_rate=0.1,num_steps=1 --lr 1',
+            "--procedure: 'optimizer' takes no lr, got 1.0",
+        ),
         (
             '--d 3 --n 4 --k 6 --procedure name="steps",step_sizes=[0.1] --lr 1',
             "--procedure: 'steps' takes no lr, got 1.0",

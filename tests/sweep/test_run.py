@@ -114,16 +114,16 @@ def test_procedures_of_several_steps_are_cells(tmp_path):
     assert run_sweep(tmp_path / "spec.toml", tmp_path / "out", resume=True, progress=False) == rows
 
 
-def test_folds_need_a_step_size_and_have_one_in_their_cell(tmp_path):
+def test_folds_have_an_exact_risk_and_step_size_in_their_cell(tmp_path):
     text = procedures_text('procedure = {folds = 5, name = "folds"}\nlr = [1e-3, "optimal"]')
     given, free = run_sweep(write_spec(tmp_path, text=text), tmp_path / "out", progress=False)
     problem, weights = load_spec(tmp_path / "spec.toml")[0].cells[0].problem()
     found = estimate_risk(problem, weights, Folds(5, 1e-3), num_tasks=256, seed=given["seed"], block_size=64)
-    assert (given["lr"], given["estimate"], given["exact"]) == (1e-3, found.mean, None)
-    assert free["lr"] is free["estimate"] is None
-    assert "lr must be a number, got 'optimal': no exact risk is known for Folds" in free["note"]
+    curve = exact_risk(problem, weights, Folds(5))
+    assert (given["lr"], given["estimate"], given["exact"]) == (1e-3, found.mean, curve.at(1e-3))
+    assert (free["lr"], free["exact"]) == (curve.optimal_lr, curve.optimal)
     assert {*given} == {*free}
-    assert (free["sampler"], free["block_size"], free["num_tasks"]) == ("data", 64, 0)
+    assert (free["sampler"], free["block_size"], free["num_tasks"]) == ("data", 64, 256)
 
 
 def test_step_sizes_by_rule_are_the_optima_of_theory(tmp_path):

@@ -108,9 +108,9 @@ def test_a_reliability_that_is_not_assessed_is_never_taken_for_true():
         assert "the reliability of the standard error is not assessed" in c.row()["note"]
         assert "not assessed" in str(c)
     verdict = judge([c.row() for c in compared])
-    assert (verdict.judged, verdict.unassessed) == (1, 1)  # one of the four has an exact risk
-    assert "1 of them with standard errors that are not assessed" in str(verdict)
-    assert judge([c.row() for c in compared[:2]]).agrees is None
+    assert (verdict.judged, verdict.unassessed) == (3, 3)  # the model has no exact risk
+    assert "3 of them with standard errors that are not assessed" in str(verdict)
+    assert judge([compared[3].row()]).agrees is None
 
 
 def test_a_row_is_in_the_unit_asked_for_and_says_why_a_value_is_missing():
@@ -129,7 +129,7 @@ def test_a_row_is_in_the_unit_asked_for_and_says_why_a_value_is_missing():
 
 @pytest.mark.parametrize("procedure", [Folds(3), "optimal"])
 def test_an_optimum_is_not_made_up(procedure):
-    """No theory for folds; and none for one step of a task without signal seen through signs."""
+    """No theory for folds of signs; and none for one step of a task without signal seen through signs."""
     problem = Problem(8, 16, np.zeros(4), noise_var=1.0, feature_law="rademacher")
     with pytest.raises(ValueError, match="lr must be a number, got 'optimal': "):
         compare(problem, 0.05, procedure)
