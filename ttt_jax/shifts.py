@@ -187,7 +187,7 @@ def _halves(first: float, second: float, d: int) -> np.ndarray:
     return np.repeat([float(first), float(second)], [d - d // 2, d // 2])
 
 
-def _span(rank: object, d: int) -> np.ndarray:
+def _span(rank: Any, d: int) -> np.ndarray:
     """The indicator of the first `rank` of d coordinates."""
     if positive_integer("rank", rank) >= d:
         raise ValueError(f"rank must be below d = {d}, got {rank}")
