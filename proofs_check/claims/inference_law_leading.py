@@ -14,7 +14,7 @@ from proofs_check.claims.theorem_5_3 import two_halves
 from proofs_check.kinds.leading import leading_claim
 from proofs_check.setting import AtInference
 
-CONTEXT, QUERY = (sp.Rational(3, 4), sp.Integer(1)), (sp.Integer(2), sp.Rational(1, 2))
+CONTEXT, QUERY = (sp.Rational(3, 4), sp.Integer(1)), (sp.Rational(1, 2), sp.Integer(2))
 
 
 def elsewhere(n, k, d, n_e, evaluation, scale=1):

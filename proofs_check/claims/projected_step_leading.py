@@ -15,8 +15,8 @@ from proofs_check.claims.leading_order import COEFFICIENTS, FEATURES, NOISE_VAR,
 from proofs_check.claims.theorem_5_3 import two_halves
 from proofs_check.kinds.leading import leading_claim
 
-LEFT, RIGHT = (sp.Integer(2), sp.Rational(1, 2)), (sp.Rational(1, 2), sp.Rational(3, 2))
-HALF, WHOLE = (sp.Integer(1), sp.Integer(0)), (sp.Integer(1), sp.Integer(1))
+LEFT, RIGHT = (sp.Rational(1, 2), sp.Integer(1)), (sp.Rational(1, 2), sp.Rational(3, 2))
+HALF, WHOLE = (sp.Integer(0), sp.Integer(1)), (sp.Integer(1), sp.Integer(1))
 """A projection onto half of the coordinates, and none."""
 
 

@@ -117,9 +117,9 @@ def sampled(problem, weights, initial, num_tasks=10, lr=1e-3):
 
 
 def empirical(c, effort):
-    laws = (100, 60, 4, 1.0), (150, 40, 4, 0.5)
+    laws = (60, 60, 64, 1 / 64), (60, 40, 64, 1 / 16)
     given = [Given(Problem(n, k, GaussianTasks(cov=v, d=d)), np.zeros(())) for n, k, d, v in laws]
-    found = [simulate_best(one, 4 * effort.num_small, effort.seed + i) for i, one in enumerate(given)]
+    found = [simulate_best(one, effort.num_large, effort.seed + i) for i, one in enumerate(given)]
     claimed = [formula(c, *law) for law in laws]
     risk = judge(
         [one.compare(key, value[key]) for one, value in zip(found, claimed, strict=True)]

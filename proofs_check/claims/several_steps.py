@@ -17,15 +17,13 @@ import sympy as sp
 
 from proofs_check.claim import Claim, Verdict
 from proofs_check.evidence.equality import identities
-from proofs_check.evidence.simulation import CONFIDENCE
+from proofs_check.evidence.simulation import Comparison, judge
 from proofs_check.evidence.wishart import narayana_moment
 from ttt_jax.problem import Problem
 from ttt_jax.theory.risk import asymptotic_risk
 from ttt_jax.theory.several_steps import best_step_sizes, best_steps_fraction, best_steps_risk, one_batch_risk
 from ttt_jax.training.models import LinearAttention, Prompt, functional
 from ttt_jax.training.steps import ttt_step
-from ttt_jax.verdict.agreement import critical_z
-from ttt_jax.verdict.claim import POWER
 from ttt_jax.verdict.infinity import value_at_infinity
 
 STEPS, RATIO = 3, 2
@@ -108,13 +106,10 @@ def empirical(c, effort):
     theta = tuple(float(1 / root) for root in best_polynomial(float(RATIO), STEPS)[1])
     claimed = float(formula(c, RATIO, STEPS))
     risks = [
-        np.asarray(simulated(jax.random.key(effort.seed), theta, d, effort.num_large), float) for d in effort.sizes
+        np.asarray(simulated(jax.random.key(effort.seed), theta, d, 2 * effort.num_large), float) for d in effort.sizes
     ]
     stderrs = [risk.std() / math.sqrt(len(risk)) for risk in risks]
-    limit, stderr = value_at_infinity(effort.sizes, [risk.mean() for risk in risks], stderrs)
-    critical = critical_z(CONFIDENCE)
-    z, detectable = abs(limit - claimed) / stderr, (critical + POWER) * stderr / limit
-    return Verdict(bool(z <= critical), f"max |z| {z:.2f} (critical {critical:.2f}), detects {detectable:.1%}")
+    return judge([[Comparison(claimed, *value_at_infinity(effort.sizes, [risk.mean() for risk in risks], stderrs))]])
 
 
 CLAIM = Claim("Several steps", "this project", (1, 1), symbolic, independent, empirical)
