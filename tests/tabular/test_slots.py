@@ -110,7 +110,7 @@ def test_a_row_that_is_not_marked_as_context_is_a_query(pfn, table, logits):
     both = np.concatenate([table[0], table[2]])
     labels = np.concatenate([table[1], np.full(M, 2.0)])
     network = slots.SlotNetwork(CONFIG, rngs=slots.nnx.Rngs(0))
-    slots.nnx.update(network, pfn.params)
+    slots.nnx.update(network, jax.tree.map(jnp.asarray, pfn.params))
     rows = network.all_rows(
         padded._replace(
             x_context=both,

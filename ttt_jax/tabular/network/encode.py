@@ -26,7 +26,7 @@ def encode_features(
     features_per_group: int,
     outlier_sigma: float | None = None,
     num_groups: int | Int[Array, ""] | None = None,
-) -> Float[Array, "R G 2g"]:
+) -> Float[Array, "R G inputs"]:
     """Standardised values and missingness indicators of each column group, of which `num_groups` are real."""
     rows, features = x.shape
     x = jnp.pad(x, ((0, 0), (0, -features % features_per_group)))

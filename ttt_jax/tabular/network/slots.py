@@ -102,7 +102,7 @@ class SlotNetwork(nnx.Module):
     def __call__(self, table: Table) -> Float[Array, "M C"]:
         return self.all_rows(table)[table.is_context.size :]
 
-    def all_rows(self, table: Table) -> Float[Array, "N+M C"]:
+    def all_rows(self, table: Table) -> Float[Array, "rows C"]:
         """The logits of every row; a row in the context's place that is not marked as one is a query."""
         x = jnp.concatenate([table.x_context, table.x_query])
         y, is_context = jnp.asarray(table.y_context), jnp.asarray(table.is_context) & jnp.isfinite(table.y_context)
@@ -127,7 +127,7 @@ class SlotNetwork(nnx.Module):
 
     def _embed(
         self, cells: Float[Array, "R F 3"], slot_of_row: Float[Array, "N C"], is_column: Bool[Array, " F"]
-    ) -> Float[Array, "F T+R E"]:
+    ) -> Float[Array, "F rows E"]:
         rows, columns, _ = cells.shape
         neighbours = (jnp.arange(columns)[:, None] + jnp.array(_NEIGHBOURS)) % is_column.sum()
         tokens = self.cell(cells[:, neighbours].reshape(rows, columns, -1).swapaxes(0, 1))
