@@ -212,7 +212,7 @@ def _expected_product(f: _Factor, n, p, g, e, w, q: Operator) -> Float[Array, ""
     return total + _chi2_mean(f.curvature(kg), n)
 
 
-def _chi2_mean(polynomial: Polynomial, n: Float[Array, ""], shift: int = 0) -> Float[Array, ""]:
+def _chi2_mean(polynomial: Polynomial, n: Float[Array, ""] | float, shift: int = 0) -> Float[Array, ""]:
     """E[poly(t) (t - n)^shift] for t ~ chi2(n) and shift 0, 1 or 2.
 
     E[t^a h(t)] = n (n+2) ... (n+2a-2) E[h(t')] with t' ~ chi2(n + 2a).
