@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+__all__ = ["Moments", "Tally"]
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:

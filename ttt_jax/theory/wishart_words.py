@@ -27,7 +27,7 @@ import numpy as np
 from ttt_jax._internal import linalg
 from ttt_jax.problem import NotApplicable
 
-__all__ = ["MAX_TERMS", "Words", "expectation", "matrix", "trace", "vector", "wishart"]
+__all__ = ["MAX_TERMS", "Symbol", "Words", "expectation", "matrix", "trace", "vector", "wishart"]
 
 MAX_TERMS = 100_000
 """An expectation of more terms than this, at any step of its compilation, is refused."""
@@ -37,7 +37,9 @@ Word = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Symbol:
+class Symbol:
+    """What a name stands for: a Wishart matrix with the letters of its covariance, a fixed matrix, or a vector."""
+
     kind: str  # "wishart", "symmetric", "matrix" or "vector"
     covariance: Word = ()
 
@@ -56,7 +58,7 @@ class Words:
 
     terms: Mapping[tuple[tuple[Word, ...], Word], Any]
     indices: tuple[bool, bool]
-    symbols: Mapping[str, _Symbol]
+    symbols: Mapping[str, Symbol]
 
     def __add__(self, other: Words) -> Words:
         if self.indices != other.indices:
@@ -149,17 +151,17 @@ def wishart(name: str, covariance: Words | None = None) -> Words:
     """The Wishart matrix S = X'X of rows x ~ N(0, V): V a symmetric `matrix`, by default the identity."""
     cover = () if covariance is None else _letters(covariance, "symmetric")
     symbols = {} if covariance is None else covariance.symbols
-    return _symbol(name, _Symbol("wishart", cover), (True, True), symbols)
+    return _symbol(name, Symbol("wishart", cover), (True, True), symbols)
 
 
 def matrix(name: str, *, symmetric: bool = False) -> Words:
     """A fixed (d, d) matrix. Say that it is symmetric where it is: more terms are equal then."""
-    return _symbol(name, _Symbol("symmetric" if symmetric else "matrix"), (True, True))
+    return _symbol(name, Symbol("symmetric" if symmetric else "matrix"), (True, True))
 
 
 def vector(name: str) -> Words:
     """A fixed (d,) vector, as a column."""
-    return _symbol(name, _Symbol("vector"), (True, False))
+    return _symbol(name, Symbol("vector"), (True, False))
 
 
 def trace(square: Words) -> Words:
@@ -215,7 +217,7 @@ def expectation(number: Words) -> Words:
 class _Algebra:
     """Products of traces in a normal form, and Stein's lemma on them."""
 
-    def __init__(self, symbols: Mapping[str, _Symbol]):
+    def __init__(self, symbols: Mapping[str, Symbol]):
         self.flip = lru_cache(None)(_flip(symbols))
         self.pieces = lru_cache(None)(self._pieces)
         self.wisharts = {name: symbol.covariance for name, symbol in symbols.items() if symbol.kind == "wishart"}
@@ -265,7 +267,7 @@ class _Algebra:
                         yield self.normal(((s, *a, *v, *turned), *rest)), count
 
 
-def _flip(symbols: Mapping[str, _Symbol]) -> Callable[[Word], Word]:
+def _flip(symbols: Mapping[str, Symbol]) -> Callable[[Word], Word]:
     """The transpose of a product."""
 
     def transposed(letter: str) -> str:
@@ -287,9 +289,7 @@ def _split(word: Word) -> Iterator[Word]:
             start = i
 
 
-def _symbol(
-    name: str, symbol: _Symbol, indices: tuple[bool, bool], others: Mapping[str, _Symbol] | None = None
-) -> Words:
+def _symbol(name: str, symbol: Symbol, indices: tuple[bool, bool], others: Mapping[str, Symbol] | None = None) -> Words:
     if not name.isidentifier():
         raise ValueError(f"name must be an identifier such as 'S', got {name!r}")
     return Words({((), (name,)): 1}, indices, {**(others or {}), name: symbol})
@@ -302,7 +302,7 @@ def _letters(given: Words, kind: str) -> Word:
     return (names[0],)
 
 
-def _merged(one: Words, other: Words) -> dict[str, _Symbol]:
+def _merged(one: Words, other: Words) -> dict[str, Symbol]:
     for name in one.symbols.keys() & other.symbols.keys():
         if one.symbols[name] != other.symbols[name]:
             raise ValueError(f"name {name!r} stands for two things")
