@@ -80,11 +80,14 @@ def risk_coefficients(
     lq = [[_dot([row[i] for row in l], [row[j] for row in sq]) for j in range(d)] for i in range(d)]  # L'Sq
     size = [[_dot(lq[i], [row[j] for row in l]) for j in range(d)] for i in range(d)]  # L'Sq L
     overlap = sum(r[i][j] * u[i] * e[j] for i, j in pairs if r[i][j])
-    c0 = QQ.convert(law.query_noise_var) + sum(sq[i][j] * error[i] * error[j] for i, j in pairs)
-    c1 = 4 * overlap * sum(lq[i][j] * first[i] * error[j] for i, j in pairs)
+    c0 = QQ.convert(law.query_noise_var) + sum(sq[i][j] * error[i] * error[j] for i, j in pairs if sq[i][j])
+    c1 = 4 * overlap * sum(lq[i][j] * first[i] * error[j] for i, j in pairs if lq[i][j])
     c2 = 4 * overlap**2 * sum(size[i][j] * second(i, j) for i, j in pairs if size[i][j])
 
-    moments, moments_e = context_moments(b, sx, s2, n), context_moments(b, se, law.noise_var, law.n)
+    at_training, at_inference = (sx, s2, n), (se, QQ.convert(law.noise_var), law.n)
+    moments = moments_e = context_moments(b, *at_training)
+    if at_inference != at_training:
+        moments_e = context_moments(b, *at_inference)
 
     def expectation(polynomial):
         return sum((c * moments.get(a[:d], 0) * moments_e.get(a[d:], 0) for a, c in polynomial.terms()), QQ(0))
