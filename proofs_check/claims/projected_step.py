@@ -69,7 +69,7 @@ def low_rank_gradient(effort):
 
 
 risk = parabola_claim(
-    "Projected and low-rank steps",
+    "Projected and low-rank steps, exact",
     "this project",
     COEFFICIENTS,
     ["fresh", "same"],

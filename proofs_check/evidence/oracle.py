@@ -62,7 +62,7 @@ def risk_coefficients(
     identity = [[QQ(int(i == j)) for j in range(d)] for i in range(d)]
     l, r = (identity if matrix is None else _rational(matrix) for matrix in (left, right))
     law = inference or AtInference(n, noise_var, noise_var)
-    _, *symbols = ring([f"u{i}" for i in range(d)] + [f"e{i}" for i in range(d)], QQ)
+    polynomials, *symbols = ring([f"u{i}" for i in range(d)] + [f"e{i}" for i in range(d)], QQ)
     u, e = symbols[:d], symbols[d:] if evaluation == "fresh" else symbols[:d]
     e = [QQ.convert(law.scale) * x for x in e]  # the summary at inference
 
@@ -79,12 +79,20 @@ def risk_coefficients(
     pairs = list(itertools.product(range(d), repeat=2))
     lq = [[_dot([row[i] for row in l], [row[j] for row in sq]) for j in range(d)] for i in range(d)]  # L'Sq
     size = [[_dot(lq[i], [row[j] for row in l]) for j in range(d)] for i in range(d)]  # L'Sq L
-    overlap = sum(r[i][j] * u[i] * e[j] for i, j in pairs if r[i][j])
-    c0 = QQ.convert(law.query_noise_var) + sum(sq[i][j] * error[i] * error[j] for i, j in pairs)
-    c1 = 4 * overlap * sum(lq[i][j] * first[i] * error[j] for i, j in pairs)
-    c2 = 4 * overlap**2 * sum(size[i][j] * second(i, j) for i, j in pairs if size[i][j])
 
-    moments, moments_e = context_moments(b, sx, s2, n), context_moments(b, se, law.noise_var, law.n)
+    def form(matrix, left, right):
+        """sum of matrix_ij left_i right_j, also of a matrix of zeros a polynomial."""
+        return sum((matrix[i][j] * left[i] * right[j] for i, j in pairs if matrix[i][j]), polynomials.zero)
+
+    overlap = form(r, u, e)
+    c0 = QQ.convert(law.query_noise_var) + form(sq, error, error)
+    c1 = 4 * overlap * form(lq, first, error)
+    c2 = 4 * overlap**2 * sum((size[i][j] * second(i, j) for i, j in pairs if size[i][j]), polynomials.zero)
+
+    at_training, at_inference = (sx, s2, n), (se, QQ.convert(law.noise_var), law.n)
+    moments = moments_e = context_moments(b, *at_training)
+    if at_inference != at_training:
+        moments_e = context_moments(b, *at_inference)
 
     def expectation(polynomial):
         return sum((c * moments.get(a[:d], 0) * moments_e.get(a[d:], 0) for a, c in polynomial.terms()), QQ(0))
