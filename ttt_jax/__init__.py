@@ -14,7 +14,8 @@ try:
     from ttt_jax.training.prompts import fold_prompts
     from ttt_jax.training.steps import ttt_loss, ttt_step, ttt_train
     from ttt_jax.verdict import Comparison, Verdict, agreement_table, compare, family_verdict, judge
-    from ttt_jax.verdict.claim import Check, CheckRow, check
+    from ttt_jax.verdict.claim import check
+    from ttt_jax.verdict.outcome import Check, CheckRow
 except KeyboardInterrupt:  # the imports are most of a command's first second
     if sys.argv[0] != "-m" and not sys.argv[0].endswith("/ttt-jax"):
         raise

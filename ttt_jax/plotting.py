@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ttt_jax.verdict.claim import Check
+    from ttt_jax.verdict.outcome import Check
 
 __all__ = ["Series", "draw", "draw_check"]
 
@@ -130,7 +130,7 @@ def draw_check(check: Check, *, title: str = "") -> Figure:
         >>> [line.get_label() for line in draw_check(wrong).axes[0].lines]
         ['against exact', 'slope -1']
     """
-    from ttt_jax.verdict.claim import ROUNDING
+    from ttt_jax.verdict.quantities import ROUNDING
 
     figure = _blank(5.4, 4.0)
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="d", ylabel="relative error of the claim", title=title)

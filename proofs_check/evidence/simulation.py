@@ -18,8 +18,7 @@ from ttt_jax.procedures import GradientStep, GradientSteps
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import Estimate, estimate_risk
 from ttt_jax.theory.risk import exact_risk
-from ttt_jax.verdict.agreement import critical_z
-from ttt_jax.verdict.claim import POWER
+from ttt_jax.verdict.agreement import POWER, critical_z
 
 CONFIDENCE = 1 - 0.01 / 100
 """Of one comparison with simulation: a report has fewer than 100, so a correct one passes for 99 of 100 seeds."""

@@ -71,8 +71,13 @@ def covariance(field: str, value: Any) -> np.ndarray:
     return value
 
 
+STARTS = "start must be W, or (model, params) as functional(module) gives them"
+
+
 def weights_array(value: Any, d: int) -> np.ndarray:
     """The attention weights W as a float64 array (), (d,) or (d, d); ValueError unless they fit d features."""
+    if callable(value):
+        raise ValueError(f"{STARTS}, got {type(value).__name__}")
     value = finite_array("weights", value)
     require_square("weights", value, d)
     return value

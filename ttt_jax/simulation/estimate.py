@@ -19,7 +19,15 @@ from jaxtyping import Float, PyTree
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.progress import Progress
-from ttt_jax._internal.validate import boolean, choice, finite_number, positive_integer, seed_integer, weights_array
+from ttt_jax._internal.validate import (
+    STARTS,
+    boolean,
+    choice,
+    finite_number,
+    positive_integer,
+    seed_integer,
+    weights_array,
+)
 from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr
 from ttt_jax.risk_curve import RiskCurve
@@ -33,7 +41,6 @@ from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_
 __all__ = ["Estimate", "JointEstimate", "Run", "Stopped", "estimate_curve", "estimate_risk", "make_run"]
 
 SAMPLERS = ("data", "law")
-_START = "start must be W, or (model, params) as functional(module) gives them"
 MAX_UNSEEN_VARIANCE = 0.1  # calibrated by benchmarks/coverage.py
 
 
@@ -396,8 +403,6 @@ def make_run(
             size = sum(leaf.size for leaf in jax.tree.leaves(begin))
             stepped = max(part.num_stepped for part in parts) * size
         else:
-            if callable(start):
-                raise ValueError(f"{_START}, got {type(start).__name__}")
             weights, units = weights_array(start, problem.d), safe_units(problem)
             known = samplers.rows if sampler == "data" else samplers.summaries
             parts = [known(procedure, problem, units) for procedure in procedures]
@@ -415,7 +420,7 @@ def make_run(
 
 def _model(start: tuple) -> tuple[Any, PyTree]:
     if len(start) != 2 or not callable(start[0]):
-        raise ValueError(_START)
+        raise ValueError(STARTS)
     return start
 
 

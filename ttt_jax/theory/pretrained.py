@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import choice, weights_array
@@ -55,7 +56,7 @@ def pretrained_weights(pretraining: Pretraining, *, dense: bool = True) -> np.nd
     return (factor * (t_values / ((n + 1) * t_values + total))) @ factor.T
 
 
-def starting_weights(start: ArrayLike | str, problem: Problem, n: int) -> np.ndarray:
+def starting_weights(start: Any, problem: Problem, n: int) -> np.ndarray:
     """Where TTT starts: W as an array, "zero", or "pretrained", W* for isotropic tasks, n pairs and the problem's law.
 
     Example:

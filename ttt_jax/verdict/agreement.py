@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-__all__ = ["Verdict", "agreement_table", "critical_z", "family_verdict", "judge"]
+__all__ = ["POWER", "Verdict", "agreement_table", "critical_z", "family_verdict", "judge"]
+
+POWER = NormalDist().inv_cdf(0.95)
+"""Standard errors beyond the critical ones at which a difference is noticed with probability 95%."""
 
 
 def critical_z(confidence: float, count: int = 1) -> float:

@@ -1,0 +1,88 @@
+"""The verdict on a claim over its rows: exact row by row, approximate where d is infinite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ttt_jax.verdict.agreement import POWER, critical_z
+from ttt_jax.verdict.infinity import Limit, limit_with_resolution
+from ttt_jax.verdict.outcome import NOTICED, Check, CheckRow
+from ttt_jax.verdict.quantities import ROUNDING
+
+FLAT = math.log1p(NOTICED) / 2
+"""The largest resolution of log(claimed / exact) at which a claim agrees: 5% more would be beyond it."""
+
+
+def judge_rows(
+    rows: tuple[CheckRow, ...],
+    approximate: bool,
+    rate: float | None,
+    has_exact: bool,
+    simulated: bool,
+    confidence: float,
+) -> Check:
+    """The verdict on an exact claim row by row, on an approximate one by its error at d = infinity."""
+    judged = [row for row in rows if simulated and row.stderr_reliable is not False and 0 < row.stderr < math.inf]
+    critical = critical_z(confidence, 1 if approximate else max(len(judged), 1))
+    if approximate:
+        return _leading_order(rows, judged, critical, rate, has_exact)
+    exact_ok = empirical_ok = None
+    detectable = math.nan
+    if has_exact:
+        exact_ok = all(abs(r.claimed - r.exact) <= r.exact_rounding + critical * r.exact_stderr for r in rows)
+    if judged:
+        empirical_ok = all(abs(row.z) <= critical for row in judged)
+        detectable = (critical + POWER) * min(row.stderr / abs(row.estimate or math.nan) for row in judged)
+    return Check(rows, critical, exact_ok, empirical_ok, detectable)
+
+
+def _leading_order(
+    rows: tuple[CheckRow, ...], judged: list[CheckRow], critical: float, rate: float | None, has_exact: bool
+) -> Check:
+    exact_ok = empirical_ok = None
+    detectable = exponent = limit = resolution = limit_z = math.nan
+    if has_exact:
+        found, sign = _limit(rows, critical, rate, has_exact)
+        exponent, limit, resolution = found.exponent, sign * math.exp(found.value) - 1, found.resolution
+        if resolution < math.inf and (sign < 0 or abs(found.value) > resolution):
+            exact_ok = False
+        elif resolution <= FLAT:
+            exact_ok = True
+    if len(judged) >= 2:
+        found, sign = _limit(judged, critical, rate, has_exact)
+        if found.resolution < math.inf:
+            reference = np.array([row.exact if has_exact else row.estimate for row in judged[-3:]])
+            claimed, estimate, stderr = np.array([(r.claimed, r.estimate, r.stderr) for r in judged[-3:]]).T
+            errors = found.weights @ (np.log(abs(reference / claimed)) + estimate / reference - 1)
+            error = float(errors.min() + errors.max()) / 2
+            noise = float(np.linalg.norm(found.weights * (stderr / reference), axis=1).max())
+            bound = found.resolution + (critical * noise if has_exact else 0.0)  # else it is in the resolution
+            empirical_ok = sign > 0 and abs(error) <= bound
+            limit_z, detectable = error / noise, bound + POWER * noise
+    return Check(
+        rows, critical, exact_ok, empirical_ok, detectable, -exponent, limit, float(np.expm1(resolution)), limit_z
+    )
+
+
+def _limit(rows: Sequence[CheckRow], critical: float, rate: float | None, has_exact: bool) -> tuple[Limit, float]:
+    """log |claimed / exact|, or / estimate, at d = infinity by the last three rows, and the sign of the ratio."""
+    rows = rows[-3:]
+    values, stderrs = np.array([(r.exact, r.exact_stderr) if has_exact else (r.estimate, r.stderr) for r in rows]).T
+    ratios = np.array([row.claimed for row in rows]) / values
+    logs = np.log(abs(ratios))
+    bounds = abs(logs) * _off_power_law(rows) + critical * stderrs / abs(values) + ROUNDING
+    found = limit_with_resolution([row.d for row in rows], logs, bounds, rate=rate, flat=FLAT)
+    if len({*np.sign(ratios)}) > 1:
+        found = found._replace(resolution=math.inf)
+    return found, float(np.sign(ratios[-1]))
+
+
+def _off_power_law(rows: Sequence[CheckRow]) -> float:
+    """How far n or k of the middle of three rows is from a power of d through the others, as a share: its rounding."""
+    if len(rows) < 3:
+        return 0.0
+    d, *nk = np.log([(row.d, row.n, row.k) for row in rows]).T
+    return max(abs(size[1] - np.interp(d[1], d[::2], size[::2])) for size in nk)
