@@ -1,71 +1,22 @@
-"""Sweeps as a user runs them: interrupted, on several devices, in several processes, with bad input."""
+"""What a cell of a sweep is and what its row holds; what a sweep refuses."""
 
-import csv
 import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 import ttt_jax.sweep.run as sweep
+from tests.sweep.runs import SPEC, table, write_spec
 from ttt_jax import Folds, GradientSteps, Inference, asymptotic_risk, estimate_risk, exact_risk
-from ttt_jax.cli.main import build_parser, main
-from ttt_jax.cli.sweep import resume_command
+from ttt_jax.cli.main import main
 from ttt_jax.procedures import make_procedure
 from ttt_jax.shifts import SHIFTS
-from ttt_jax.simulation.blocks import BLOCK_BYTES, run_blocks
-from ttt_jax.simulation.estimate import Run
+from ttt_jax.simulation.blocks import run_blocks
 from ttt_jax.sweep.run import run_sweep
 from ttt_jax.sweep.spec import load_spec
-from ttt_jax.sweep.store import Store
 from ttt_jax.verdict import Verdict, judge
 from ttt_jax.verdict.agreement import critical_z
-
-SPEC = """
-[sweep]
-num_tasks = 3000
-block_size = 64
-sampler = "{sampler}"
-[grid]
-d = 3
-n = [4, 9]
-k = 6
-evaluation = ["fresh", "same"]
-noise_var = 0.1
-"""
-CHANGING = ("seconds", "device")
-
-
-def write_spec(directory, sampler="law", text=SPEC):
-    file = directory / "spec.toml"
-    file.write_text(text.replace("{sampler}", sampler))
-    return file
-
-
-def command(*arguments, **environment):
-    process = [sys.executable, "-m", "ttt_jax", *map(str, arguments)]
-    return subprocess.Popen(
-        process, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
-    )
-
-
-def table(directory, name="results.csv"):
-    with (directory / name).open() as stream:
-        return [{k: v for k, v in row.items() if k not in CHANGING} for row in csv.DictReader(stream)]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("undisturbed")
-    run_sweep(write_spec(directory), directory / "out", progress=False)
-    return directory
 
 
 def test_a_cell_is_estimate_risk(undisturbed):
@@ -79,6 +30,18 @@ def test_a_cell_is_estimate_risk(undisturbed):
         assert float(row["stderr"]) == found.stderr
         marks = [r for r in table(undisturbed / "out", "convergence.csv") if r["cell"] == row["cell"]]
         assert [(int(r["num_tasks"]), float(r["mean"])) for r in marks] == [h[:2] for h in found.history]
+
+
+def test_a_row_holds_the_theory_of_its_cell(undisturbed):
+    spec, _ = load_spec(undisturbed / "spec.toml")
+    for cell, row in zip(spec.cells, table(undisturbed / "out"), strict=True):
+        problem, weights = cell.problem()
+        lr = float(row["lr"])
+        exact, leading = (risk(problem, weights) for risk in (exact_risk, asymptotic_risk))
+        assert (float(row["initial"]), float(row["exact"])) == (exact.initial, exact.at(lr))
+        assert float(row["asymptotic"]) == leading.at(lr)
+        assert (float(row["n_over_d"]), float(row["k_over_d"])) == (cell.n / 3, 2.0)
+        assert float(row["z"]) == pytest.approx((float(row["estimate"]) - exact.at(lr)) / float(row["stderr"]))
 
 
 ADAM = {"name": "optimizer", "optimizer": "adam", "learning_rate": 1e-2, "num_steps": 2}
@@ -156,136 +119,6 @@ def test_one_compilation_per_model_and_size(tmp_path):
         assert run_blocks._cache_size() == before + 2
 
 
-def test_it_resumes_in_the_middle_of_a_cell(undisturbed, tmp_path, monkeypatch):
-    """Stopped after some block of some cell, three times, with a save after every block."""
-    monkeypatch.setattr(sweep, "SECONDS_PER_SAVE", 0.0)
-    tallies, left = Run.tallies, [0]
-
-    def interrupted(*arguments):
-        for tally in tallies(*arguments):
-            yield tally
-            left[0] -= 1
-            if left[0] == 0:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(Run, "tallies", interrupted)
-    for blocks in (17, 40, 80):
-        left[0] = blocks
-        with pytest.raises(KeyboardInterrupt):
-            run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
-    assert main(["report", str(tmp_path)]) == 0
-    assert "2 of 4 cells are finished" in (tmp_path / "report.html").read_text()
-    left[0] = -1
-    run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
-    assert left[0] == -1 - (4 * 47 - 17 - 40 - 80)  # of 47 blocks in every cell, none is computed twice
-    assert table(tmp_path) == table(undisturbed / "out")
-    assert table(tmp_path, "convergence.csv") == table(undisturbed / "out", "convergence.csv")
-
-
-def test_killed_at_any_moment(tmp_path):
-    """kill -9 again and again, then to the end; benchmarks/kill_and_resume.py does it many more times."""
-    text = SPEC.replace("3000", "400_000")
-    spec = write_spec(tmp_path, "law", text)
-    run_sweep(spec, tmp_path / "whole", progress=False)
-    rng = np.random.default_rng(0)
-    for _ in range(2):
-        process = command("sweep", spec, "--out", tmp_path / "killed", "--resume")
-        time.sleep(rng.uniform(2, 6))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    process = command("sweep", spec, "--out", tmp_path / "killed", "--resume")
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    assert "4 cells" in out
-    assert table(tmp_path / "killed") == table(tmp_path / "whole")
-
-
-def test_eight_devices_give_the_same_bits(undisturbed, tmp_path):
-    process = command(
-        "sweep", undisturbed / "spec.toml", "--out", tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=8"
-    )
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    assert table(tmp_path) == table(undisturbed / "out")
-
-
-def two_processes(spec, out):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = ("--coordinator", address, "--num-processes", 2, "--process-id")
-    return [command("sweep", spec, "--out", out, "--resume", *flags, i) for i in range(2)]
-
-
-def test_two_processes_give_the_same_bits(undisturbed, tmp_path):
-    processes = two_processes(undisturbed / "spec.toml", tmp_path)
-    outputs = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert "4 cells" in outputs[0][0]
-    assert "cells" not in outputs[1][0]
-    assert table(tmp_path) == table(undisturbed / "out")
-
-
-def test_a_dead_process_ends_the_job_and_says_how_to_resume(tmp_path):
-    spec = write_spec(tmp_path, "law", SPEC.replace("3000", "1_000_000_000"))
-    leader, follower = two_processes(spec, tmp_path / "out")
-    for _ in range(600):
-        if (tmp_path / "out" / "sweep.sqlite").exists():
-            break
-        time.sleep(0.1)
-    time.sleep(1)
-    follower.kill()
-    _, error = leader.communicate(timeout=120)
-    _, last = follower.communicate()
-    assert leader.returncode == 1
-    assert error.splitlines()[-1].startswith("ttt-jax sweep: process 0 has lost another one")
-    resume = f"ttt-jax sweep {spec} --out {tmp_path / 'out'} --resume --coordinator"
-    assert resume in error.splitlines()[-1]
-    for i, text in enumerate((error, last)):  # also of the one that had no time to say anything
-        first, second = text.splitlines()[:2]
-        assert resume in first
-        assert first.endswith(f"--process-id {i}")
-        assert second.startswith(f"ttt-jax sweep: process {i} of 0 to 1 uses 1 device of kind cpu")
-
-
-def test_bad_input_is_shared_by_all_processes(tmp_path):
-    spec = write_spec(tmp_path, "law", SPEC.replace("k = 6", "k = 0"))
-    for process in two_processes(spec, tmp_path / "out"):
-        _, error = process.communicate(timeout=120)
-        assert process.returncode == 2
-        assert "grid.k must be an integer >= 1, got 0" in error
-
-
-def test_ctrl_c_leaves_a_resumable_directory(tmp_path):
-    spec = write_spec(tmp_path, "law", SPEC.replace("3000", "1_000_000_000"))
-    out = tmp_path / "my out"
-    # what a shell starts in the background, such as a whole test run, ignores interrupts, and so would the sweep
-    heeds = (
-        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, sys.argv[1:])"
-    )
-    arguments = [sys.executable, "-m", "ttt_jax", "sweep", spec, "--out", out]
-    process = subprocess.Popen(
-        [sys.executable, "-c", heeds, *map(str, arguments)], stderr=subprocess.PIPE, text=True, env=os.environ
-    )
-    for _ in range(600):
-        if (out / "sweep.sqlite").exists():
-            break
-        time.sleep(0.1)
-    time.sleep(1)
-    for _ in range(6):  # JAX swallows an interrupt that comes in the middle of some of its callbacks
-        process.send_signal(signal.SIGINT)
-        try:
-            _, error = process.communicate(timeout=10)
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    else:
-        process.kill()
-        process.communicate()
-    assert process.returncode == 130
-    assert error.strip().endswith(f"resume with: ttt-jax sweep {spec} --out '{out}' --resume")
-
-
 def test_refusals_are_one_line_and_change_nothing(undisturbed, tmp_path, capsys):
     out, spec = undisturbed / "out", undisturbed / "spec.toml"
     before = {file.name: file.read_bytes() for file in out.iterdir()}
@@ -326,14 +159,6 @@ def test_shifts_with_parameters_of_their_own(tmp_path):
     assert "angle = ," not in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_an_emptied_store_is_not_started_again(undisturbed, tmp_path, capsys):
-    out = tmp_path / "out"
-    shutil.copytree(undisturbed / "out", out)
-    os.truncate(out / "sweep.sqlite", 0)
-    assert main(["sweep", str(undisturbed / "spec.toml"), "--out", str(out), "--resume"]) == 2
-    assert "sweep.sqlite: empty, although there is a results.csv" in capsys.readouterr().err
-
-
 def test_risks_that_overflow_are_counted_and_never_averaged(tmp_path):
     text = SPEC.replace('evaluation = ["fresh", "same"]', "lr = [1e30, 0.0]")
     rows = run_sweep(write_spec(tmp_path, "law", text), tmp_path / "out", progress=False)
@@ -344,83 +169,10 @@ def test_risks_that_overflow_are_counted_and_never_averaged(tmp_path):
     assert main(["report", str(tmp_path / "out")]) == 0
 
 
-def test_a_target_stops_at_the_same_block_after_a_restart(tmp_path, monkeypatch):
-    text = SPEC.replace("num_tasks = 3000", "target_relative_stderr = 0.02\nmax_tasks = 100_000")
-    spec = write_spec(tmp_path, "law", text)
-    rows = run_sweep(spec, tmp_path / "whole", progress=False)
-    for row in rows:
-        assert row["stderr"] <= 0.02 * row["estimate"] or row["num_tasks"] == 100_000
-        assert row["num_tasks"] % 64 == 0
-    monkeypatch.setattr(Run, "_fulfilled", lambda _, tally: tally.num_blocks >= 3)
-    monkeypatch.setattr(sweep, "SECONDS_PER_SAVE", 0.0)
-    partial = Run.tallies
-
-    def stop(*arguments):
-        yield from partial(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Run, "tallies", stop)
-    with pytest.raises(KeyboardInterrupt):
-        run_sweep(spec, tmp_path / "again", progress=False)
-    monkeypatch.undo()
-    again = run_sweep(spec, tmp_path / "again", resume=True, progress=False)
-    assert [(row["estimate"], row["num_tasks"]) for row in again] == [
-        (row["estimate"], row["num_tasks"]) for row in rows
-    ]
-
-
-def test_the_report_is_one_page_and_parquet_has_the_same_rows(undisturbed, tmp_path, capsys):
-    from pyarrow import parquet
-
-    arguments = [str(undisturbed / "spec.toml"), "--out", str(undisturbed / "out"), "--resume", "--parquet"]
-    assert main(["sweep", *arguments]) == 0
-    rows = parquet.read_table(undisturbed / "out" / "results.parquet").to_pylist()
-    assert [str(row["estimate"]) for row in rows] == [row["estimate"] for row in table(undisturbed / "out")]
-    assert main(["report", str(undisturbed / "out")]) == 0
-    page = (undisturbed / "out" / "report.html").read_text()
-    assert page.count("<img ") == 1
-    assert "http" not in page.replace("http-equiv", "")
-    assert main(["report", str(tmp_path)]) == 2
-    assert "no sweep here" in capsys.readouterr().err
-
-
-def test_a_row_holds_the_theory_of_its_cell(undisturbed):
-    spec, _ = load_spec(undisturbed / "spec.toml")
-    for cell, row in zip(spec.cells, table(undisturbed / "out"), strict=True):
-        problem, weights = cell.problem()
-        lr = float(row["lr"])
-        exact, leading = (risk(problem, weights) for risk in (exact_risk, asymptotic_risk))
-        assert (float(row["initial"]), float(row["exact"])) == (exact.initial, exact.at(lr))
-        assert float(row["asymptotic"]) == leading.at(lr)
-        assert (float(row["n_over_d"]), float(row["k_over_d"])) == (cell.n / 3, 2.0)
-        assert float(row["z"]) == pytest.approx((float(row["estimate"]) - exact.at(lr)) / float(row["stderr"]))
-
-
 def test_a_doubtful_standard_error_is_not_judged():
     rows = [{"z": z, "stderr_reliable": z < 50, "num_nonfinite": 0} for z in (0.3, 99.0)]
     line = str(judge(rows))
     assert line.startswith("agree: |z| <= 2.58 in all 1 cells (family-wise level 1%); 1 not judged")
-
-
-def test_a_cell_resumes_in_blocks_of_the_size_it_was_begun_with(tmp_path, monkeypatch):
-    """The default depends on the platform, and a run may resume on another one."""
-    text = SPEC.replace("[4, 9]", "4").replace('["fresh", "same"]', '"fresh"').replace("block_size = 64\n", "")
-    spec = write_spec(tmp_path, "law", text.replace("3000", "10_000"))
-    run_sweep(spec, tmp_path / "whole", progress=False)
-    tallies = Run.tallies
-
-    def one_block(*arguments):
-        yield next(tallies(*arguments))
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sweep, "SECONDS_PER_SAVE", -1.0)
-        patch.setattr(Run, "tallies", one_block)
-        with pytest.raises(KeyboardInterrupt):
-            run_sweep(spec, tmp_path / "again", progress=False)
-    monkeypatch.setitem(BLOCK_BYTES, "cpu", 2**12)
-    run_sweep(spec, tmp_path / "again", resume=True, progress=False)
-    assert table(tmp_path / "again") == table(tmp_path / "whole")
 
 
 def test_a_cell_without_values_says_why_and_stops_nothing(tmp_path):
@@ -433,22 +185,6 @@ def test_a_cell_without_values_says_why_and_stops_nothing(tmp_path):
     assert "2 without values, their notes say why" in str(judge(rows))
     assert main(["report", str(tmp_path / "out")]) == 0
     assert rows == run_sweep(tmp_path / "spec.toml", tmp_path / "out", resume=True, progress=False)
-
-
-def test_a_cell_without_memory_is_named_and_the_others_are_kept(tmp_path, monkeypatch, capsys):
-    def full():
-        raise MemoryError("a block of tasks does not fit the memory: lower d")
-
-    spec, out = write_spec(tmp_path), tmp_path / "out"
-    tallies = Run.tallies
-    monkeypatch.setattr(Run, "tallies", lambda run, first: full() if run.problem.n == 9 else tallies(run, first))
-    assert main(["sweep", str(spec), "--out", str(out)]) == 2
-    assert capsys.readouterr().err == (
-        "ttt-jax sweep: out of memory: cell 2, d = 3: a block of tasks does not fit the memory: lower d\n"
-    )
-    monkeypatch.undo()
-    assert len(sweep.read_sweep(out)[1]) == 2
-    run_sweep(spec, out, resume=True, progress=False)
 
 
 def test_results_of_another_kind_are_left_alone(tmp_path, capsys):
@@ -468,29 +204,6 @@ def test_a_specification_is_not_overwritten(tmp_path, capsys):
         assert main(["sweep", str(tmp_path / name), "--out", str(tmp_path)]) == 2
         assert "is an input and would be overwritten" in capsys.readouterr().err
         assert (tmp_path / name).read_text() == "[grid]"
-
-
-def test_killed_before_anything_was_written(tmp_path, capsys):
-    """The store is there and empty: a report has nothing, a sweep starts."""
-    spec, out = write_spec(tmp_path), tmp_path / "out"
-    with Store(out):
-        pass
-    assert main(["report", str(out)]) == 2
-    assert capsys.readouterr().err == f"ttt-jax report: {out}: no cell is finished yet\n"
-    assert len(run_sweep(spec, out, progress=False)) == 4
-
-
-def test_a_report_beside_other_names_and_links(undisturbed, tmp_path, capsys):
-    """A directory name that is no UTF-8; a figure that is a link is replaced and not written through."""
-    out = tmp_path / os.fsdecode(b"out\xff")
-    shutil.copytree(undisturbed / "out", out)
-    (out / "figure-01.png").unlink(missing_ok=True)  # of an earlier report
-    (out / "figure-01.png").symlink_to(out / Store.FILE)
-    before = (out / Store.FILE).read_bytes()
-    assert main(["report", os.fspath(out)]) == 0
-    assert "out?" in capsys.readouterr().out
-    assert (out / Store.FILE).read_bytes() == before
-    assert not (out / "figure-01.png").is_symlink()
 
 
 PLUGIN = """
@@ -525,30 +238,3 @@ def test_a_shift_of_a_plugin(tmp_path, monkeypatch, capsys):
     assert "<th>shift_nonzero</th>" in page
     assert "<th>shift</th>" not in page  # it is the same in every cell
     sys.modules.pop("my_shifts")
-
-
-@pytest.mark.parametrize(
-    ("address", "message"),
-    [
-        (("foo", "2", "0"), "--coordinator must be HOST:PORT, got 'foo'"),
-        (("foo:70000", "2", "0"), "--coordinator must be HOST:PORT, got 'foo:70000'"),
-        (("foo:1", "0", "0"), "--num-processes must be an integer >= 1, got 0"),
-        (("foo:1", "2", "2"), "--process-id must be from 0 to 1, got 2"),
-    ],
-)
-def test_an_address_is_checked_before_anyone_is_called(tmp_path, capsys, address, message):
-    flags = ("--coordinator", "--num-processes", "--process-id")
-    options = [word for pair in zip(flags, address, strict=True) for word in pair]
-    assert main(["sweep", "spec.toml", "--out", str(tmp_path / "out"), *options]) == 2
-    assert capsys.readouterr().err == f"ttt-jax sweep: {message}\n"
-
-
-def test_the_command_to_resume_with_is_whole():
-    given = "sweep s.toml --out o --plugin a --parquet --coordinator h:1 --num-processes 2 --process-id 1"
-    expected = (
-        "ttt-jax sweep s.toml --out o --resume --plugin a --parquet --coordinator h:1 --num-processes 2 --process-id 1"
-    )
-    assert resume_command(build_parser().parse_args(given.split())) == expected
-    assert resume_command(build_parser().parse_args(["sweep", "s.toml", "--out", "o", "--distributed"])).endswith(
-        "--resume --distributed"
-    )
