@@ -37,10 +37,10 @@ def run(preset: str, seed: int = 0) -> Result:
     rows: list[dict[str, Any]] = []
     splits = [(1, total // 4), (1, total // 2), (1, 3 * total // 4)]
     splits += [(folds, total - total // folds) for folds in (*FOLDS, total)]
-    jobs = [(case, *split) for case in CASES for split in splits]
-    for i, (case, folds, n) in enumerate(progress_bar(jobs, "kfold")):
-        best = None if folds == 1 else min(lines[case]["one fold"].values())
-        rows.append(row(d, n, folds, *case, best, num_tasks, seed + i))
+    jobs = [(*case, *split) for case in CASES for split in splits]
+    for i, (start, evaluation, folds, n) in enumerate(progress_bar(jobs, "kfold")):
+        best = None if folds == 1 else min(lines[start, evaluation]["one fold"].values())
+        rows.append(row(d, n, folds, start, evaluation, best, num_tasks, seed + i))
     series = []
     for case, named in lines.items():
         for name, risks in named.items():
@@ -57,8 +57,9 @@ def run(preset: str, seed: int = 0) -> Result:
     notes = [f"approximate: of K folds, the best one-fold split of {total} pairs"]
     for case, named in lines.items():
         (n, one), (m, many) = (min(risks.items(), key=itemgetter(1)) for risks in named.values())
-        best = f"best one-fold split {one:.4f} at n = {n}, best K-fold {many:.4f} at K = {total // (total - m)}"
-        notes.append(f"{', '.join(case)}: {best}, both exact")
+        folds = total // (total - m)
+        exact = f"best one-fold split {one:.4f} at n = {n}, best K-fold {many:.4f} at K = {folds}, both exact"
+        notes.append(f"{', '.join(case)}: {exact}")
     whole = (f"{all_pairs_risk(d, folds):.4f} at K = {folds}" for folds in (*FOLDS, total))
     notes.append(f"warm, all pairs as the context at inference, exact: {', '.join(whole)}")
     return Result("kfold", rows, figure, notes)

@@ -13,7 +13,7 @@ bidiagonal B with independent squared entries chi2(k), chi2(d-1), chi2(k-1), chi
 a sum over closed walks. Those of u are polynomials, for u is axisymmetric about b: given t ~ chi2(n), b'u is
 N(t B, t B s2) and the rest of |u|^2 is t tau chi2(d-1).
 
-Sums in powers of x alternate and lose digits fast, all of them at some ten steps. So all of this is computed in
+Sums in powers of x alternate and lose digits fast, all of them at about ten steps. So all of this is computed in
 rational numbers, in which the given floats are exact, and rounded once at the end: T is limited by time alone.
 """
 
