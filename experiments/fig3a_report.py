@@ -299,7 +299,7 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyError, ValueError, TypeError):
         rows = []
     if not rows:
-        parser.error(f"{arguments.file}: no results of experiments.fig3a")
+        parser.error(f"{arguments.file}: no results of python -m experiments fig3a")
     print(report(rows))
     if arguments.figure:
         draw(rows).savefig(arguments.figure)

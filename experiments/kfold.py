@@ -10,6 +10,7 @@ of |b|^2.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from experiments.figure import Result, record
 from ttt_jax import Folds, GradientStep, Problem, compare, exact_risk
 from ttt_jax._internal.progress import progress_bar
 from ttt_jax.plotting import Series, draw
+from ttt_jax.theory.folds import folds_curve
 
 FOLDS = 2, 3, 5, 10
 CASES = ("warm", "fresh"), ("cold", "fresh"), ("warm", "same")
@@ -31,22 +33,21 @@ def run(preset: str, seed: int = 0) -> Result:
     """Simulate the preset and draw the figure."""
     d, num_tasks = PRESETS[preset]["d"], PRESETS[preset]["num_tasks"]
     total = 3 * d
+    lines = {case: exact_lines(d, *case) for case in CASES}
     rows: list[dict[str, Any]] = []
     splits = [(1, total // 4), (1, total // 2), (1, 3 * total // 4)]
     splits += [(folds, total - total // folds) for folds in (*FOLDS, total)]
     jobs = [(*case, *split) for case in CASES for split in splits]
     for i, (start, evaluation, folds, n) in enumerate(progress_bar(jobs, "kfold")):
-        rows += [row(d, n, folds, start, evaluation, num_tasks, seed + i)]
+        best = None if folds == 1 else min(lines[start, evaluation]["one fold"].values())
+        rows.append(row(d, n, folds, start, evaluation, best, num_tasks, seed + i))
     series = []
-    for start, evaluation in CASES:
-        lines = {"one fold": [(1, n) for n in range(1, total)]}
-        lines["K folds"] = [(f, total - total // f) for f in range(2, total + 1) if total % f == 0]
-        for name, line in lines.items():
-            own = [r for r in rows if r["series"] == f"{name}, {start}, {evaluation}"]
-            means, stderrs = ([r[key] for r in own] for key in ("estimate", "stderr"))
-            exact = [best_risk(d, n, folds, start, evaluation) for folds, n in line]
-            label, points = f"{name}, {start}, {evaluation}", [r["x"] for r in own]
-            series.append(Series(label, [n / total for _, n in line], exact, None, points, means, stderrs))
+    for case, named in lines.items():
+        for name, risks in named.items():
+            label = f"{name}, {', '.join(case)}"
+            own = [r for r in rows if r["series"] == label]
+            x, means, stderrs = ([r[key] for r in own] for key in ("x", "estimate", "stderr"))
+            series.append(Series(label, [n / total for n in risks], [*risks.values()], None, x, means, stderrs))
     figure = draw(
         series,
         x_label=f"context length n / N, of N = 3 d = {total} labelled pairs",
@@ -54,13 +55,13 @@ def run(preset: str, seed: int = 0) -> Result:
         title=f"K-fold TTT (K = 2, 3, 5, 10, {total} from left to right), isotropic, noiseless, d = {d}",
     )
     notes = [f"approximate: of K folds, the best one-fold split of {total} pairs"]
-    for start, evaluation in CASES:
-        folded = [r for r in rows if r["series"] == f"K folds, {start}, {evaluation}"]
-        best = min(folded, key=lambda r: r["exact"])
-        notes.append(
-            f"{start}, {evaluation}: best one-fold split {best['approximate']:.4f}, best K-fold "
-            f"{best['exact']:.4f} at K = {best['folds']}, both exact"
-        )
+    for case, named in lines.items():
+        (n, one), (m, many) = (min(risks.items(), key=itemgetter(1)) for risks in named.values())
+        folds = total // (total - m)
+        exact = f"best one-fold split {one:.4f} at n = {n}, best K-fold {many:.4f} at K = {folds}, both exact"
+        notes.append(f"{', '.join(case)}: {exact}")
+    whole = (f"{all_pairs_risk(d, folds):.4f} at K = {folds}" for folds in (*FOLDS, total))
+    notes.append(f"warm, all pairs as the context at inference, exact: {', '.join(whole)}")
     return Result("kfold", rows, figure, notes)
 
 
@@ -80,11 +81,27 @@ def best_risk(d: int, n: int, folds: int, start: str, evaluation: str) -> float:
     return exact_risk(problem(n, 3 * d, d, evaluation), weights(n, d, start), procedure).optimal
 
 
-def row(d: int, n: int, folds: int, start: str, evaluation: str, num_tasks: int, seed: int) -> dict[str, Any]:
+def exact_lines(d: int, start: str, evaluation: str) -> dict[str, dict[int, float]]:
+    """The exact risk after the best step by context length: of one fold, and of K for the divisors K of N."""
+    lengths = {3 * d - 3 * d // folds: folds for folds in range(2, 3 * d + 1) if 3 * d % folds == 0}
+    return {
+        "one fold": {n: best_risk(d, n, 1, start, evaluation) for n in range(1, 3 * d)},
+        "K folds": {n: best_risk(d, n, folds, start, evaluation) for n, folds in lengths.items()},
+    }
+
+
+def all_pairs_risk(d: int, folds: int) -> float:
+    """The exact risk after the best step from W*, with the N pairs of training as the context at inference."""
+    n = 3 * d - 3 * d // folds
+    return folds_curve(problem(n, 3 * d, d, "fresh"), weights(n, d, "warm"), folds, context="all").optimal
+
+
+def row(
+    d: int, n: int, folds: int, start: str, evaluation: str, best: float | None, num_tasks: int, seed: int
+) -> dict[str, Any]:
     """One simulated cell at its exact best step size."""
     one, w = problem(n, 3 * d, d, evaluation), weights(n, d, start)
     c = compare(one, w, GradientStep() if folds == 1 else Folds(folds), num_tasks=num_tasks, seed=seed)
-    best = min(best_risk(d, m, 1, start, evaluation) for m in range(1, 3 * d))
     name = f"{'one fold' if folds == 1 else 'K folds'}, {start}, {evaluation}"
-    cell = record(name, n / (3 * d), c, one, approximate=None if folds == 1 else best)
+    cell = record(name, n / (3 * d), c, one, approximate=best)
     return cell | {"folds": folds, "k": 3 * d if folds > 1 else 3 * d - n}

@@ -40,17 +40,18 @@ def run(preset: str, seed: int = 0) -> Result:
         series.append(Series(name, range(STEPS + 1), exact, leading, **markers(rows, name)))
     problem = problem_of(d, "same")
     schedules, counts = one_batch(problem, 0.0, STEPS), range(1, STEPS + 1)
+    limit = [best_steps_risk(problem, 0.0, steps) for steps in counts]
     best = {
-        "cold, same context, best in the limit": [best_step_sizes(problem, steps) for steps in counts],
-        "cold, same context, best at this size": [schedules.best_step_sizes(steps) for steps in counts],
+        "in the limit": ([best_step_sizes(problem, steps) for steps in counts], limit),
+        "at this size": ([schedules.best_step_sizes(steps) for steps in counts], None),
     }
-    for name, schedule in best.items():
-        for steps in schedule[:BEST_STEPS]:
-            *_, last = rows_of(name, problem, 0.0, steps, num_tasks, seed + 3 + len(rows))
-            rows.append(last)
-        line = [schedules.risks(steps)[-1] for steps in schedule]
-        limit = [best_steps_risk(problem, 0.0, steps) for steps in counts] if "limit" in name else None
-        series.append(Series(name, counts, line, limit, **markers(rows, name)))
+    for where, (schedule, known) in best.items():
+        name = f"cold, same context, best {where}"
+        for sizes in schedule[:BEST_STEPS]:
+            *_, last = rows_of(name, problem, 0.0, sizes, num_tasks, seed + 3 + len(rows))
+            rows.append(last | {"stderr_reliable": False})  # not judged, for its tails
+        line = [schedules.risks(sizes)[-1] for sizes in schedule]
+        series.append(Series(name, counts, line, known, **markers(rows, name)))
     figure = draw(
         series,
         x_label="TTT step, one batch and context for all",
@@ -65,11 +66,9 @@ def run(preset: str, seed: int = 0) -> Result:
 def rows_of(
     name: str, problem: Problem, weights: float, step_sizes: np.ndarray, num_tasks: int, seed: int
 ) -> list[dict[str, Any]]:
-    """The simulated risk after each step beside the theory; that after the best steps is not judged, for its tails."""
-    procedure = GradientSteps(step_sizes)
-    found = compare(problem, weights, procedure, num_tasks=num_tasks, seed=seed, progress=True)
-    rows = path_rows(name, found, problem)
-    return [row | {"stderr_reliable": False} for row in rows] if "best" in name else rows
+    """The simulated risk after each step beside the theory."""
+    found = compare(problem, weights, GradientSteps(step_sizes), num_tasks=num_tasks, seed=seed, progress=True)
+    return path_rows(name, found, problem)
 
 
 def problem_of(d: int, evaluation: str) -> Problem:

@@ -23,7 +23,7 @@ try:
 
     from proofs_check.claim import FULL, QUICK, Effort
     from proofs_check.claims import NAMES
-    from proofs_check.report import HEADER, KINDS, conditions, line, row, save, summary
+    from proofs_check.report import HEADER, WAYS, conditions, line, row, save, summary
     from proofs_check.runner import Result, run_all
 except ModuleNotFoundError as error:
     print(f"proofs_check: {error.name} is not installed; pip install '.[proofs]'", file=sys.stderr)
@@ -94,7 +94,7 @@ def run(names: Sequence[str], effort: Effort, out: Path | None) -> int:
             save(out, results, conditions(effort, time.perf_counter() - started))
         heard = heard and say(
             line(row(result)),
-            *(f"    {kind:<12}{v.detail}" for kind, v in zip(KINDS, result.verdicts, strict=True)),
+            *(f"    {way:<12}{v.detail}" for way, v in zip(WAYS, result.verdicts, strict=True)),
         )
         if sys.stderr.isatty():
             print(f"\r[{len(results)}/{len(names)}]\033[K", end="\r", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from ttt_jax._internal.html import html_page, html_table
 MARKS = {True: "holds", False: "FAILS", None: "not judged"}
 HEADER = ("claim", "number", "symbolic", "independent", "empirical", "detects", "seconds")
 WIDTHS = 39, 31, 11, 12, 11, 8, 7
-KINDS = HEADER[2:5]
+WAYS = HEADER[2:5]
 DETECTS = "detects: the smallest relative error of a claim that its simulation would have noticed with probability 95%."
 
 
@@ -49,8 +49,8 @@ def markdown(results: Sequence[Result], made: str) -> str:
     for result in results:
         lines += ["", f"## {result.number}: {result.name}", "", "```text", result.statement, "```", ""]
         lines += [
-            f"- {kind}: {MARKS[verdict.ok]}: {verdict.detail}"
-            for kind, verdict in zip(KINDS, result.verdicts, strict=True)
+            f"- {way}: {MARKS[verdict.ok]}: {verdict.detail}"
+            for way, verdict in zip(WAYS, result.verdicts, strict=True)
         ]
     return "\n".join(lines) + "\n"
 
@@ -61,7 +61,7 @@ def html(results: Sequence[Result], made: str) -> str:
         for result in results
     ]
     table = html_table(HEADER, [row(result) for result in results])
-    return html_page(f"{summary(results)}; {made}", table + html_table(("claim", "statement", *KINDS), details))
+    return html_page(f"{summary(results)}; {made}", table + html_table(("claim", "statement", *WAYS), details))
 
 
 def save(out: Path, results: Sequence[Result], made: str) -> None:

@@ -8,6 +8,10 @@ check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int passes for a
 
 
 def typechecked(function):
-    """Check it unless it is public: what users call says itself, and in its own words, what it was given wrong."""
-    public = getattr(sys.modules[function.__module__], "__all__", ())
-    return function if function.__qualname__.split(".")[0] in public else check(function)
+    """Check it unless it is public: what users call says itself, and in its own words, what it was given wrong.
+
+    Public is what the reference has: the names in the `__all__` of a module outside `_internal`.
+    """
+    module, name = function.__module__, function.__qualname__.split(".")[0]
+    public = "._internal." not in module and name in getattr(sys.modules[module], "__all__", ())
+    return function if public else check(function)

@@ -16,6 +16,7 @@ from ttt_jax._internal.validate import (
     choice,
     finite_array,
     finite_number,
+    integer_from,
     positive_integer,
     require_square,
     step_size_array,
@@ -96,7 +97,7 @@ class Folds(Procedure):
     lr: float | str = "optimal"
 
     def __post_init__(self):
-        positive_integer("folds", self.folds, smallest=2)
+        integer_from(2, "folds", self.folds)
         object.__setattr__(self, "lr", _lr(self.lr))
 
     def check(self, problem: Problem) -> None:

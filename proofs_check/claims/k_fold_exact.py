@@ -5,8 +5,6 @@ C_j = j (j+1) pp' + j tau Sx and M = (K-2) m, E[...] = tr(Sx C_m C C_m) + 2 m M 
 Other W by the package alone.
 """
 
-from math import prod
-
 import numpy as np
 import sympy as sp
 from sympy import QQ
@@ -15,7 +13,7 @@ from sympy.polys.rings import ring
 from proofs_check.claim import Claim, both
 from proofs_check.evidence import symbolic
 from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
-from proofs_check.evidence.oracle import risk_coefficients
+from proofs_check.evidence.oracle import gaussian_mean, risk_coefficients
 from proofs_check.evidence.simulation import Comparison, judge
 from proofs_check.setting import Group, Setting
 from ttt_jax.problem import Problem
@@ -83,7 +81,7 @@ def by_entries(task, feature, noise, weights, folds):
     ]
     change = [[sum(x[i][a] * error[i] * u[i][e] for i in range(folds)) for e in range(d)] for a in range(d)]
     total = sum(feature[a] ** 2 * dot([dot(row, change[a]) for row in second], change[a]) for a in range(d))
-    return 4 * sum((c * prod(prod(range(1, a, 2)) if a % 2 == 0 else 0 for a in e) for e, c in total.terms()), QQ(0))
+    return 4 * gaussian_mean(total)
 
 
 def dot(a, b):
@@ -107,7 +105,7 @@ def independent(c):
         claimed.append((formula(c, *numbers[:2], numbers[2][0], 1, folds, numbers[2][1]), numbers[2][2]))
         weights = [[QQ(i + 1, 9) - QQ(j, 5) for j in range(d)] for i in range(d)]
         problem = Problem(1, folds - 1, np.array(task, float), np.array(feature, float), float(noise**2))
-        exact = QQ.to_sympy(by_entries(task, root, noise, weights, folds))
+        exact = by_entries(task, root, noise, weights, folds)
         package.append((folds_curve(problem, np.array(weights, float), folds).c2, exact))
     return both(same_numbers(claimed), same_numbers(package, tolerance=FLOAT64))
 

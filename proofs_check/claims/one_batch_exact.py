@@ -17,6 +17,7 @@ from sympy.polys.rings import ring
 from proofs_check.claim import Claim, both
 from proofs_check.evidence import symbolic
 from proofs_check.evidence.equality import FLOAT64, identities, same_numbers
+from proofs_check.evidence.oracle import gaussian_mean
 from proofs_check.evidence.simulation import Comparison, exact_curve, judge, simulate_steps
 from proofs_check.evidence.wishart import wishart_moment
 from proofs_check.setting import Group, Setting, isotropic
@@ -97,23 +98,19 @@ def by_entries(task, noise, weight, lr, evaluation):
         now = residual - change * u**2
         change = change + (query * (query * now + other * noise)) * (2 * size)
 
-    def mean(polynomial):
-        terms = polynomial.terms()
-        return sum((a * prod(prod(range(1, i, 2)) if i % 2 == 0 else 0 for i in e) for e, a in terms), QQ(0))
-
     if evaluation == "same":
-        return noise**2 + mean((residual - change * u**2) ** 2)
+        return noise**2 + gaussian_mean((residual - change * u**2) ** 2)
     second = 2 * b**2 + tau  # E u_e^2, n = 1
     kept = b**2 - 2 * b * weight * b + weight**2 * second  # E r_e^2
     cross = b * b - weight * second  # E r_e u_e
-    return noise**2 + kept + mean(change**2 * u**2 * second - 2 * change * u * cross)
+    return noise**2 + kept + gaussian_mean(change**2 * u**2 * second - 2 * change * u * cross)
 
 
 def independent(c):
     task, noise, weight, lr = QQ(3, 2), QQ(1, 2), QQ(1, 7), (QQ(1, 50), QQ(1, 30))
     pairs, package = [], []
     for evaluation in EVALUATIONS:
-        exact = QQ.to_sympy(by_entries(task, noise, weight, lr, evaluation))
+        exact = by_entries(task, noise, weight, lr, evaluation)
         numbers = [QQ.to_sympy(x) for x in (task**2, weight, noise**2, *lr)]
         pairs.append((formula(c, 1, 1, 1, *numbers[:3], numbers[3:], evaluation), exact))
         problem = Problem(4, 6, np.array([1.5, 0.0]), noise_var=0.25, evaluation=evaluation)

@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 import sympy as sp
-from sympy import QQ
 
 from proofs_check.claim import Claim, both
 from proofs_check.evidence import oracle
@@ -54,7 +53,7 @@ def independent(c):
 
     def derivative(i, j):
         unit = sp.Matrix(2, 2, lambda a, b: int((a, b) == (i, j)))
-        return QQ.to_sympy(averaged(w + unit) - averaged(w - unit))
+        return averaged(w + unit) - averaged(w - unit)
 
     stationary = same_numbers((derivative(i, j), 0) for i in range(2) for j in range(2))
     pretraining = Pretraining(N, np.array(FEATURE_COV, float), np.array(TASK_COV, float), float(NOISE_VAR))

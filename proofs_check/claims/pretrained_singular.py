@@ -6,7 +6,6 @@ only one, also if Sb has deficient rank: for Sx = I and s2 = 0 it is Proposition
 
 import numpy as np
 import sympy as sp
-from sympy import QQ
 
 from proofs_check.claim import Claim, both
 from proofs_check.claims.pretrained_optimum import scale_verdict
@@ -56,7 +55,7 @@ def independent(c):
 
         for i, j in np.ndindex(2, 2):
             unit = sp.Matrix(2, 2, lambda a, b, i=i, j=j: int((a, b) == (i, j)))
-            stationary.append((QQ.to_sympy(averaged(w + unit) - averaged(w - unit)), 0))
+            stationary.append((averaged(w + unit) - averaged(w - unit), 0))
         law = Pretraining(N, np.array(sx, float), np.array(task_root * task_root.T, float), float(NOISE_VAR))
         package += zip(pretrained_weights(law).ravel(), w, strict=True)
     compact = formula(c, sp.eye(3), sp.diag(2, 1, 0), 0, N).diagonal()

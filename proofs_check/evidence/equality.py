@@ -30,9 +30,9 @@ def _differs_at_a_point(difference: sp.Expr) -> bool:
 
 
 def same_numbers(pairs: Iterable[tuple], *, tolerance: float = 0) -> Verdict:
-    """Each pair of numbers is equal, exactly or to a relative tolerance; a third entry says what the numbers are."""
-    pairs = list(pairs)
-    errors = [abs(sp.sympify(claimed) / exact - 1) if exact != 0 else abs(claimed) for claimed, exact, *_ in pairs]
+    """Each pair of numbers is equal, exactly or to a relative tolerance; a third entry says what they are."""
+    pairs = [(*map(sp.sympify, pair[:2]), *pair[2:]) for pair in pairs]
+    errors = [abs(claimed / exact - 1) if exact != 0 else abs(claimed) for claimed, exact, *_ in pairs]
     worst = max(errors)
     if worst > tolerance:
         claimed, exact, *where = pairs[errors.index(worst)]

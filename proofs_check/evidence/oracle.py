@@ -172,6 +172,12 @@ def quantities(setting: Setting) -> dict[str, sp.Expr]:
     return of_parabola(*parabola(setting))
 
 
+def gaussian_mean(polynomial):
+    """E of a polynomial in independent standard Gaussian variables: an even power m has (m-1)!! pairings."""
+    even = ((c, powers) for powers, c in polynomial.terms() if not any(m % 2 for m in powers))
+    return sum((c * prod(prod(range(1, m, 2)) for m in powers) for c, powers in even), QQ(0))
+
+
 def _pairings(covariance: Matrix) -> Callable:
     """The function E[z_i z_j ...] of sorted indices, z ~ N(0, covariance): pair the first factor with each other."""
 

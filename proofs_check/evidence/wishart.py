@@ -1,4 +1,7 @@
-"""Moments of the eigenvalues of S = X'X, X a standard Gaussian matrix: exact ones by enumeration, and their limits."""
+"""Moments of the eigenvalues of S = X'X, X a standard Gaussian matrix: exact ones by enumeration, and their limits.
+
+On purpose nothing of `ttt_jax.theory`, which has the same moments by closed walks and by Stein's lemma.
+"""
 
 from __future__ import annotations
 

@@ -10,9 +10,24 @@ import jax
 import numpy as np
 
 
-def positive_integer(field: str, value, smallest: int = 1) -> int:
-    """The value as an int; ValueError naming the field unless it is an integer >= the smallest."""
-    return _integer(field, value, smallest)
+def positive_integer(field: str, value) -> int:
+    """The value as an int; ValueError naming the field unless it is an integer >= 1."""
+    return integer_from(1, field, value)
+
+
+def integer_from(smallest: int, field: str, value) -> int:
+    """The value as an int; ValueError naming the field unless it is an integer >= smallest."""
+    if isinstance(value, jax.core.Tracer):
+        raise _traced(field)
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        number = smallest - 1
+    if number < smallest:
+        raise ValueError(f"{field} must be an integer >= {smallest}, got {value!r}")
+    return number
 
 
 def non_negative(field: str, value) -> float:
@@ -91,7 +106,7 @@ def require_square(field: str, value: np.ndarray, d: int) -> None:
 
 def seed_integer(value) -> int:
     """The value as an int; ValueError unless it is an integer in [0, 2^32)."""
-    seed = _integer("seed", value, 0)
+    seed = integer_from(0, "seed", value)
     if seed >= 2**32:
         raise ValueError(f"seed must be below 2**32, got {seed}")
     return seed
@@ -142,20 +157,6 @@ def _traced(field: str) -> ValueError:
         f"{field} has no value inside jit, grad or vmap: call this function outside of them, "
         "or take ttt_jax.theory.exact.risk_coefficients, a pure function of arrays"
     )
-
-
-def _integer(field: str, value, smallest: int) -> int:
-    if isinstance(value, jax.core.Tracer):
-        raise _traced(field)
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        number = smallest - 1
-    if number < smallest:
-        raise ValueError(f"{field} must be an integer >= {smallest}, got {value!r}")
-    return number
 
 
 def finite_array(field: str, value: Any) -> np.ndarray:

@@ -56,7 +56,7 @@ class Units(NamedTuple):
     m: float
     risk: float
 
-    def lr(self, lr: ArrayLike) -> np.ndarray:
+    def lr(self, lr: ArrayLike) -> np.ndarray | np.float64:
         """lr' of step sizes lr."""
         return np.asarray(lr) * self.m**2 * self.risk
 

@@ -61,8 +61,8 @@ def folds_curve(
         num_tasks: for `GaussianTasks`, how many tasks an exact average may take.
 
     Returns:
-        The curve. The first call of its kind compiles the expectations in some seconds, for all sizes. After that the
-        cost is some thousand products of a matrix and a vector: O(d) each for diagonals. The sums alternate where W is
+        The curve. The first call of its kind compiles the expectations in a few seconds, for all sizes. After that the
+        cost is thousands of products of a matrix and a vector: O(d) each for diagonals. The sums alternate where W is
         near its optimum, and the relative error is about 1e-15 N/d.
 
     Raises:

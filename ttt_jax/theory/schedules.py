@@ -13,7 +13,7 @@ bidiagonal B with independent squared entries chi2(k), chi2(d-1), chi2(k-1), chi
 a sum over closed walks. Those of u are polynomials, for u is axisymmetric about b: given t ~ chi2(n), b'u is
 N(t B, t B s2) and the rest of |u|^2 is t tau chi2(d-1).
 
-Sums in powers of x alternate and lose digits fast, all of them at some ten steps. So all of this is computed in
+Sums in powers of x alternate and lose digits fast, all of them at about ten steps. So all of this is computed in
 rational numbers, in which the given floats are exact, and rounded once at the end: T is limited by time alone.
 """
 
@@ -94,7 +94,7 @@ class Schedules:
         """The risk after 0, 1, ... steps of these sizes, at most T of them."""
         sizes = [Fraction(lr) for lr in step_size_array(step_sizes).tolist()]
         if len(sizes) > self.num_steps:
-            raise ValueError(f"step_sizes must be at most {self.num_steps}, got {len(sizes)}")
+            raise ValueError(f"step_sizes must hold at most {self.num_steps}, got {len(sizes)}")
         unit = lcm(*(lr.denominator for lr in sizes))
         psi, risks = [0], [self.c0]
         for lr in (int(size * unit) for size in sizes):  # 1 - psi <- (1 - psi) (1 - lr s): psi_p unit^p, integers
@@ -142,30 +142,27 @@ class Schedules:
 
     def _descend(self, sizes: list[Fraction], sweeps: int = 1000) -> list[Fraction]:
         """Each step size in turn at the bottom of its parabola, until none moves."""
-
-        def best(others: list[Fraction]) -> Fraction:
-            """Of lr in psi = rest + lr step, where 1 - rest is the product of the others and step that times s."""
-            phi = [Fraction(1)]
-            for lr in others:
-                phi = [a - lr * b for a, b in zip([*phi, Fraction()], [Fraction(), *phi], strict=True)]
-            step, rest = phi, [*(-a for a in phi[1:]), Fraction()]
-
-            def product(one: list[Fraction]) -> Fraction:
-                return sum(
-                    (a * b * self.beta[i + j] for i, a in enumerate(one) for j, b in enumerate(step)), Fraction()
-                )
-
-            return (sum((a * b for a, b in zip(self.alpha, step, strict=False)), Fraction()) - product(rest)) / product(
-                step
-            )
-
         for _ in range(sweeps):
             before = list(sizes)
             for i in range(len(sizes)):
-                sizes[i] = Fraction(float(best(sizes[:i] + sizes[i + 1 :])))
+                sizes[i] = Fraction(float(self._best_beside(sizes[:i] + sizes[i + 1 :])))
             if max(abs(a - b) for a, b in zip(sizes, before, strict=True)) <= 1e-9 * max(map(abs, sizes)):
                 break
         return sizes
+
+    def _best_beside(self, others: list[Fraction]) -> Fraction:
+        """The best lr beside these: psi = rest + lr step, 1 - rest = prod_j (1 - lr_j s), step = s (1 - rest)."""
+        step = [Fraction(1)]
+        for lr in others:
+            step = [a - lr * b for a, b in zip([*step, Fraction()], [Fraction(), *step], strict=True)]
+        rest = [*(-a for a in step[1:]), Fraction()]
+
+        def product(psi: list[Fraction]) -> Fraction:
+            terms = (a * b * self.beta[i + j] for i, a in enumerate(psi) for j, b in enumerate(step))
+            return sum(terms, Fraction())
+
+        slope = sum((a * b for a, b in zip(self.alpha, step, strict=False)), Fraction()) - product(rest)
+        return slope / product(step)
 
 
 def _float(number: Fraction) -> float:

@@ -129,7 +129,7 @@ class Words:
         Raises:
             ValueError: for a product that still holds Wishart matrices, or a missing value.
         """
-        *_, indices, atoms, coefficients = self._compiled
+        indices, atoms, coefficients = self._compiled
         numbers = [*_evaluate(atoms, values, d), 1]
         kind = float if any(isinstance(number, float) for number in numbers) else object
         return (coefficients.astype(kind) * np.array(numbers, kind)[indices].prod(axis=1)).sum()

@@ -204,7 +204,7 @@ def test_every_weight_has_an_optimiser():
         ({"weight_decay": "x"}, "weight_decay must be a finite number, got 'x'"),
         ({"num_heads": 5}, "num_heads: 5 does not divide embedding_size 128"),
         ({"depth": 3}, "unknown field 'depth'"),
-        ([], "is no JSON object"),
+        ([], "is not a JSON object"),
         ({"prior": {"missing": 2}}, "missing must be a number between 0 and 1, got 2"),
     ],
 )

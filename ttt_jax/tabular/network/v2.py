@@ -33,7 +33,7 @@ class Table(NamedTuple):
     is_context: Bool[ArrayLike, " N"]
     is_query: Bool[ArrayLike, " M"]
     is_group: Bool[ArrayLike, " G"]
-    column_draws: Float[ArrayLike, "G quarter"]
+    column_draws: Float[ArrayLike, "G quarter"]  # E/4 for each group
 
 
 class Attention(nnx.Module):

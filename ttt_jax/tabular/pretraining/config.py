@@ -141,7 +141,7 @@ class PretrainConfig:
             raise ValueError(f"{source}: not JSON ({error})") from None
         names = [f.name for f in fields(cls)]
         if not isinstance(given, dict) or (unknown := [name for name in given if name not in names]):
-            wrong = "is no JSON object" if not isinstance(given, dict) else f"names an unknown field {unknown[0]!r}"
+            wrong = "is not a JSON object" if not isinstance(given, dict) else f"names an unknown field {unknown[0]!r}"
             raise ValueError(f"{source}: {wrong}; the fields are {', '.join(names)}")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
         if "prior" in values:
