@@ -1,8 +1,8 @@
 """Test-time training of linear transformers: expected risk exactly, asymptotically and by Monte Carlo, in JAX."""
 
-import sys
+from ttt_jax._internal.imports import one_line_interrupt
 
-try:
+with one_line_interrupt():
     from ttt_jax.problem import GaussianTasks, Inference, NotApplicable, Pretraining, Problem
     from ttt_jax.procedures import Folds, GradientStep, GradientSteps, Optimizer
     from ttt_jax.risk_curve import RiskCurve, RiskPath
@@ -16,11 +16,6 @@ try:
     from ttt_jax.verdict import Comparison, Verdict, agreement_table, compare, family_verdict, judge
     from ttt_jax.verdict.claim import check
     from ttt_jax.verdict.outcome import Check, CheckRow
-except KeyboardInterrupt:  # the imports are most of a command's first second
-    if sys.argv[0] != "-m" and not sys.argv[0].endswith("/ttt-jax"):
-        raise
-    print("ttt-jax: interrupted", file=sys.stderr)
-    sys.exit(130)
 
 __version__ = "0.1.0"
 

@@ -40,7 +40,7 @@ class GaussianTasks:
         d: number of features; needed only where neither mean nor cov is an array.
 
     Raises:
-        ValueError: naming the field whose value has no meaning.
+        ValueError: if a field is out of range; the message names it.
 
     Example:
         >>> GaussianTasks(cov=[1.0, 0.5]).mean.tolist()
@@ -71,7 +71,7 @@ class Pretraining:
         d: number of features; needed only where both covariances are scalars.
 
     Raises:
-        ValueError: naming the field whose value has no meaning.
+        ValueError: if a field is out of range; the message names it.
 
     Example:
         >>> Pretraining(n=20, task_cov=[1.0, 1.0, 0.0]).d
@@ -166,7 +166,7 @@ class Problem:
             evaluation, above 12 for the same; its Monte Carlo standard error above twice that.
 
     Raises:
-        ValueError: naming the field whose value has no meaning.
+        ValueError: if a field is out of range; the message names it.
 
     Example:
         >>> Problem(n=20, k=40, task=[0.6, 0.8], noise_var=0.1).d

@@ -49,7 +49,7 @@ def make_shift(name: str, *, n: int, k: int, d: int, noise_var: float = 0.0, **p
         parameters: those of the entry, by keyword; each has a default.
 
     Raises:
-        ValueError: naming the shift, parameter or size that has no meaning.
+        ValueError: if the shift is unknown, or a parameter or size is out of range; the message names it.
 
     Example:
         >>> pretraining, problem = make_shift("reversed", n=20, k=40, d=4, ratio=0.25)

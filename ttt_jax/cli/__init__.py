@@ -1,9 +1,6 @@
 """The command line."""
 
-import sys
+from ttt_jax._internal.imports import one_line_interrupt
 
-try:
+with one_line_interrupt():
     import ttt_jax.cli.main  # noqa: F401
-except KeyboardInterrupt:  # as in ttt_jax itself, whose imports come before these
-    print("ttt-jax: interrupted", file=sys.stderr)
-    sys.exit(130)

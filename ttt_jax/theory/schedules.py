@@ -141,7 +141,7 @@ class Schedules:
         return [row[-1] for row in rows], alpha
 
     def _descend(self, sizes: list[Fraction], sweeps: int = 1000) -> list[Fraction]:
-        """Each step size in turn at the bottom of its parabola, until none moves."""
+        """Each step size in turn at the bottom of its parabola, until none moves by 1e-9, or for so many sweeps."""
         for _ in range(sweeps):
             before = list(sizes)
             for i in range(len(sizes)):

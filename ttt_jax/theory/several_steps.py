@@ -66,7 +66,7 @@ def one_batch_risk(problem: Problem, weights: ArrayLike, step_sizes: ArrayLike) 
         T + 1 risks, label noise included.
 
     Raises:
-        ValueError: for other features, random tasks, or values without meaning.
+        ValueError: for other features, random tasks, or values out of range.
 
     Example:
         >>> problem = Problem(n=400, k=800, task=np.ones(800) / np.sqrt(800), evaluation="same")
@@ -179,7 +179,7 @@ def new_context_risk(problem: Problem, weights: ArrayLike, step_sizes: ArrayLike
         T + 1 risks, label noise included.
 
     Raises:
-        ValueError: for other features, random tasks, or values without meaning.
+        ValueError: for other features, random tasks, or values out of range.
 
     Example:
         >>> problem = Problem(n=50, k=5000, task=np.ones(100) / 10)                   # Figure 2c, factor .8

@@ -135,7 +135,9 @@ class PFN:
                 config = _read_config(file.metadata() or {}, str(path))
                 with np.errstate(over="ignore"):  # float64 beyond float32; refused as infinite
                     tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, OSError) as error:
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read ({_one_line(error)})") from None
+        except SafetensorError as error:
             raise CheckpointError(f"{path}: not a safetensors file ({_one_line(error)})") from None
         return cls(config, fit_params(config, tensors, str(path)))
 

@@ -88,7 +88,7 @@ class PretrainConfig:
             if not 0 <= finite_number(name, getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be a number between 0 and 1, got {getattr(self, name)!r}")
         if self.warmup_steps + self.decay_steps > self.steps:
-            raise ValueError(f"steps: {self.steps} must be at least warmup_steps + decay_steps")
+            raise ValueError(f"steps must be at least warmup_steps + decay_steps, got {self.steps}")
         for sizes, shares in (("rows", "row_shares"), ("features", "feature_shares")):
             if not getattr(self, sizes):
                 raise ValueError(f"{sizes} must be a list of integers, got none")
@@ -100,7 +100,7 @@ class PretrainConfig:
                 raise ValueError(f"{shares} must sum to 1, got {sum(getattr(self, shares)):g}")
         if self.most_cells < min(self.rows) * max(self.features):
             raise ValueError(
-                f"most_cells: {self.most_cells} is too few for {min(self.rows)} rows of {max(self.features)}"
+                f"most_cells must be at least {min(self.rows)} rows of {max(self.features)}, got {self.most_cells}"
             )
         if self.stored and self.on_device:
             raise ValueError(f"stored: the tables of {self.stored} are read on the host; set on_device to false")
