@@ -43,5 +43,8 @@ NAMES = (
     "one_batch_exact",
     "new_context",
     "figure_2c",
+    "prob_hurt",
+    "four_chi_squares",
+    "prompt_step",
 )
 """The modules, in the order of the report."""
