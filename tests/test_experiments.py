@@ -18,6 +18,7 @@ from experiments import (
     fig2b,
     fig2c,
     fig3b,
+    harm,
     kfold,
     same_context,
     sample_complexity,
@@ -41,6 +42,7 @@ TINY = {
     "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 1e7}, 4),
     "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e8}, 4),
     "kfold": (kfold, {"d": 10, "num_tasks": 500}, 5),
+    "harm": (harm, {"d": 6, "num_tasks": 500, "points": (1.0, 3.0)}, 4),
     "fig3b": (
         fig3b,
         {
@@ -69,6 +71,8 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(correlated_features, "LINE_SIZES", (16, 64))
     monkeypatch.setattr(kfold, "CASES", kfold.CASES[:1])
     monkeypatch.setattr(kfold, "FOLDS", (2,))
+    monkeypatch.setattr(harm, "LINE", (1.0, 2.0))
+    monkeypatch.setattr(harm, "CASES", dict([*harm.CASES.items()][1:4:2]))
     for module, preset, _ in TINY.values():
         monkeypatch.setitem(module.PRESETS, "quick", preset)
 

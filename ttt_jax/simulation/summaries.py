@@ -44,7 +44,7 @@ def risk_of_step(
     lr: Float[Array, ""],
     left: Float[Array, ...] | None,
     right: Float[Array, ...] | None,
-    normals: tuple[Callable, Callable, Callable] = (jax.random.normal,) * 3,
+    normals: tuple[Callable, ...] = (jax.random.normal,) * 3,
 ) -> Float[Array, ""]:
     """The risk after one gradient step in one experiment, the new query integrated out.
 

@@ -72,32 +72,30 @@ def known_law(procedure: Procedure, problem: Problem, weights: np.ndarray) -> Kn
 @known_law.register
 def _one_step(procedure: GradientStep, problem: Problem, weights: np.ndarray) -> KnownLaw:
     """One step of a given size: everything for W = w I, no noise and the same context, less beyond."""
-    law, factors = at_inference(problem), [1.0 if a is None else a for a in (procedure.left, procedure.right)]
-    c, c_e, c_q, l, r = map(
-        linalg.simplest, (problem.feature_cov, law.feature_cov, law.query_feature_cov, *map(np.asarray, factors))
-    )
-    if (
-        isinstance(problem.task, GaussianTasks)
-        or problem.feature_law != "gaussian"
-        or any(map(np.ndim, (c, c_q, l, r)))
-    ):
+    law: Any = at_inference(problem)
+    factors = [1.0 if a is None else a for a in (procedure.left, procedure.right)]
+    matrices = problem.feature_cov, law.feature_cov, law.query_feature_cov, *factors, weights
+    *isotropic, weights = (linalg.simplest(np.asarray(matrix)) for matrix in matrices)
+    if isinstance(problem.task, GaussianTasks) or problem.feature_law != "gaussian" or any(map(np.ndim, isotropic)):
         return KnownLaw()
-    n, k, d, w = problem.n, problem.k, problem.d, linalg.simplest(weights)
-    c, c_q, lr, norm2 = float(c), float(c_q), float(procedure.lr) * float(l * r), float(problem.task @ problem.task)
-    same = problem.inference.context == "same"
-    if not same or problem.noise_var:
-        if w.ndim or c_e.ndim:
+    c, c_e, c_q, left, right = map(float, isotropic)
+    n, k, d, context = problem.n, problem.k, problem.d, problem.inference.context
+    lr, norm2 = float(procedure.lr) * left * right, float(problem.task @ problem.task)
+    if context == "fresh" or problem.noise_var:
+        if weights.ndim:
             return KnownLaw()
-        law = law._replace(feature_cov=float(c_e), query_feature_cov=c_q)
-        return KnownLaw(isotropic_moments(n, k, d, norm2, c, problem.noise_var, float(w), lr, None if same else law)[1])
+        law = law._replace(feature_cov=c_e, query_feature_cov=c_q)
+        sizes = n, k, d, norm2, c, problem.noise_var, float(weights), lr
+        return KnownLaw(isotropic_moments(*sizes, context, law)[1])
     rate, unit = lr * c**3 * norm2, c_q * norm2
-    var = unit**2 * same_context_moments(n, k, problem.task, c * w, rate)[1]
-    hurt = prob_hurt(n, k, d, rate)
-    if w.ndim:
+    var, hurt = unit**2 * same_context_moments(n, k, problem.task, c * weights, rate)[1], prob_hurt(n, k, d, rate)
+    if weights.ndim:
         return KnownLaw(var, hurt)
-    return KnownLaw(
-        var, hurt, lambda: law.query_noise_var + unit * np.sort(four_chi_squares(n, k, d, c * float(w), rate))
-    )
+
+    def points():
+        return law.query_noise_var + unit * np.sort(four_chi_squares(n, k, d, c * float(weights), rate))
+
+    return KnownLaw(var, hurt, points)
 
 
 def prob_hurt(n: float, k: float, d: float, rate: float) -> float:
@@ -194,7 +192,7 @@ def same_context_moments(
 
 def isotropic_moments(
     n: float, k: float, d: int, norm2: float, c: float, noise_var: float, weight: float, lr: float,
-    inference: AtInference | None = None,
+    evaluation: str = "same", inference: AtInference | None = None,
 ) -> tuple[float, float]:  # fmt: skip
     """Mean and variance of the risk after a step, exactly, where every matrix is a multiple of I; noise, any context.
 
@@ -207,20 +205,22 @@ def isotropic_moments(
         c, noise_var: Sx = c I and s2.
         weight: W = weight I.
         lr: step size.
-        inference: the law at inference, its covariances as numbers; None for the context of TTT and a query like it.
+        evaluation: "fresh" or "same" context at inference.
+        inference: the law at inference, its covariances as numbers; None for that of training. With "same" only its
+            query counts.
 
     Example:
         >>> mean, var = isotropic_moments(12, 18, 8, 1.0, 1.0, 0.0, 0.04, 2e-5)
         >>> round(mean, 4), round(var, 4)
         (0.3416, 0.0145)
     """
-    variables, fresh = _Variables(), inference is not None
+    variables, fresh = _Variables(), evaluation == "fresh"
     law: Any = inference or AtInference(n, c, noise_var, c, noise_var, 1.0)
     b = [math.sqrt(norm2)]
     u = _summary(b, c, noise_var, *variables.rows(n, d, 1, 8 if fresh else 12))
     v = _summary(_minus(b, u, weight), c, noise_var, *variables.rows(k, d, 2, 4))
     u_e = u
-    if inference is not None:
+    if fresh:
         u_e = [law.scale * x for x in _summary(b, law.feature_cov, law.noise_var, *variables.rows(law.n, d, 3, 4))]
     overlap = sum(x * y for x, y in zip(u, u_e, strict=False))
     error = _minus(_minus(b, u_e, weight), v, 2 * lr * overlap)
@@ -292,7 +292,7 @@ def _chi2_grid(dof: float, points: int) -> tuple[Float[np.ndarray, " points"], F
     lowest = max(dof - spread, dof * math.exp(-1 - 2 * LOG_TAIL / dof))  # Chernoff's bounds of the tails
     table = np.linspace(-6.0, 5 + math.log(dof + 2 * LOG_TAIL), 10_001)
     ends = np.interp(np.log([lowest, dof + spread + 2 * LOG_TAIL]), table - np.exp(-table), table)
-    y = np.linspace(*ends, points)
+    y = np.linspace(ends[0], ends[1], points)
     log_t = y - np.exp(-y)
     density = dof / 2 * (log_t - math.log(dof)) - (np.exp(log_t) - dof) / 2 + np.log1p(np.exp(-y))
     weights = np.exp(density - density.max())

@@ -20,8 +20,7 @@ from ttt_jax._internal.validate import (
     weights_array,
 )
 from ttt_jax.problem import NotApplicable, Problem
-from ttt_jax.procedures import Procedure, as_procedure, has_free_lr, with_lr
-from ttt_jax.risk_curve import RiskCurve
+from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr, with_lr
 from ttt_jax.simulation.prompt_risks import prompt_risks
 from ttt_jax.theory.prompt_law import KnownLaw, known_law
 from ttt_jax.theory.risk import exact_risk
@@ -81,9 +80,10 @@ class RiskLaw:
 
     def quantile(self, q: ArrayLike) -> Any:
         """The risk that a share q of the prompts does not exceed, for a number or an array."""
-        if not np.all((np.asarray(q, dtype=float) > 0) & (np.asarray(q, dtype=float) < 1)):
+        levels = np.asarray(q, dtype=float)
+        if not np.all((levels > 0) & (levels < 1)):
             raise ValueError(f"q must be between 0 and 1, got {q!r}")
-        value = np.quantile(self._sorted, q)
+        value = np.quantile(self._sorted, levels)
         return value if np.ndim(q) else float(value)
 
     ppf = quantile
@@ -181,23 +181,22 @@ def risk_law(
 
     Reference: this project.
     """
-    procedure = as_procedure(procedure)
-    procedure.check(problem)
+    step = as_procedure(procedure)
+    step.check(problem)
     if isinstance(start, tuple) and len(start) == 2 and callable(start[0]):
         raise NotApplicable("risk_law is known for linear attention from W, not for a model with parameters")
     weights = weights_array(start, problem.d)
     if positive_integer("num_tasks", num_tasks) < 2:
         raise ValueError("num_tasks must be at least 2 for a standard error, got 1")
-    seed, curve = seed_integer(seed), None
+    seed, mean = seed_integer(seed), None
     try:
-        curve = exact_risk(problem, weights, procedure, seed=seed)
+        curve: Any = exact_risk(problem, weights, step, seed=seed)
     except NotApplicable as error:
-        if has_free_lr(procedure):
+        if has_free_lr(step):
             raise ValueError(f"lr must be a number, got 'optimal': {error}") from None
-    if has_free_lr(procedure):
-        procedure = with_lr(procedure, curve.optimal_lr)
-    known = known_law(procedure, problem, weights)
-    mean = None
-    if isinstance(curve, RiskCurve):
-        mean = curve.after(procedure), curve.stderr(procedure.lr)
-    return RiskLaw(problem, weights, procedure, mean, known, num_tasks, seed)
+    else:
+        if has_free_lr(step):
+            step = with_lr(step, curve.optimal_lr)
+        if isinstance(step, GradientStep):
+            mean = curve.after(step), curve.stderr(float(step.lr))
+    return RiskLaw(problem, weights, step, mean, known_law(step, problem, weights), num_tasks, seed)
