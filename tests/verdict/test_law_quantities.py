@@ -56,6 +56,14 @@ def test_what_too_few_prompts_show_is_not_judged():
     assert found.rows[0].stderr_reliable is False
 
 
+def test_none_hurt_is_no_agreement_with_a_share():
+    prompts = np.stack([np.ones(1000), np.zeros(1000)], 1)
+    share, stderr, reliable = of_prompts("prob_hurt", prompts, 0.1, None)
+    assert share == 0
+    assert stderr == pytest.approx(0.3 / 1000**0.5)
+    assert reliable
+
+
 def test_standard_errors_cover():
     rng, level, count = np.random.default_rng(0), 0.9, 2000
     for quantity, exact in (("quantile", -np.log(1 - level)), ("prob_hurt", 0.3), ("variance", 1.0)):

@@ -48,9 +48,16 @@ def test_a_closed_form_has_no_standard_error_and_a_sampled_one_the_right_one():
         ask = {"prob_hurt": lambda one: one.prob_hurt()}.get(quantity, lambda one: getattr(one, quantity)(at))  # noqa: B023
         found = np.std([ask(one) for one in laws])
         assert found == pytest.approx(np.mean([one.stderr(quantity, at) for one in laws]), rel=0.4)
-    tasks = risk_law(Problem(20, 30, GaussianTasks(cov=np.linspace(0.5, 1, 6)), np.linspace(1, 2, 6)), 0.03)
+    tasks = risk_law(Problem(20, 30, GaussianTasks(cov=np.linspace(0.5, 1, 8)), np.linspace(1, 2, 8)), 0.03)
     assert tasks.stderr("mean") > 0
+    assert tasks.stderr("std") == pytest.approx(tasks.stderr("var") / (2 * tasks.std()))
     assert tasks.stderr("var") > 0
+
+
+def test_the_cdf_of_a_risk_that_does_not_vary_steps_there():
+    law = risk_law(Problem(5, 5, [0.0, 0.0], evaluation="same"), 0.1, 0.1)
+    assert law.cdf([-1e-9, 0.0]).tolist() == [0.0, 1.0]
+    assert law.quantile(0.5) == law.std() == law.stderr("std") == 0
 
 
 def test_features_that_are_not_gaussian_are_sampled_on_rows():

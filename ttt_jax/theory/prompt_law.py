@@ -88,7 +88,8 @@ def _one_step(procedure: GradientStep, problem: Problem, weights: np.ndarray) ->
         sizes = n, k, d, norm2, c, problem.noise_var, float(weights), lr
         return KnownLaw(isotropic_moments(*sizes, context, law)[1])
     rate, unit = lr * c**3 * norm2, c_q * norm2
-    var, hurt = unit**2 * same_context_moments(n, k, problem.task, c * weights, rate)[1], prob_hurt(n, k, d, rate)
+    var = unit**2 * same_context_moments(n, k, problem.task, c * weights, rate)[1]
+    hurt = prob_hurt(n, k, d, rate) if c_q else 0.0
     if weights.ndim:
         return KnownLaw(var, hurt)
 
