@@ -58,9 +58,9 @@ def risk_of_step(
 
     W_TT u_e = W u_e + 2 lr (u'R u_e) L v,     risk = |Sq^(1/2) (b - W_TT u_e)|^2 + sq2
     """
-    key_task, *keys = jax.random.split(key, 3)
+    key_task, key_chi2, key_normal = jax.random.split(key, 3)
     task = draw_task(key_task, scaled)
-    context, batch, inference = draw_all(*keys, scaled)
+    context, batch, inference = draw_all(key_chi2, key_normal, scaled)
     u = summary(context, task, scaled.train)
     v = summary(batch, task - linalg.apply(weights, u), scaled.train)
     u_eval = scaled.summary_scale * jnp.where(scaled.same, u, summary(inference, task, scaled.inference))
