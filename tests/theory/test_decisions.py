@@ -24,12 +24,17 @@ def best_risk(n, k, weights, given):
 def test_the_switch_is_the_first_k_at_which_the_order_changes(evaluation, noise_var, weight):
     given = problem(noise_var=noise_var, evaluation=evaluation)
     answer = warm_or_cold(given, weight)
-    risks = [(best_risk(6, k, weight, given), best_risk(6, k, 0.0, given)) for k in range(1, 400)]
-    warm_first = risks[0][0] < risks[0][1]
-    changed = [k for k, (warm, cold) in enumerate(risks, 1) if (warm < cold) is not warm_first]
-    assert answer.switch == (changed[0] if changed else answer.switch)
-    assert answer.switch is None or changed or answer.switch >= 400
-    assert (answer.warm, answer.cold) == pytest.approx(risks[29], rel=1e-10)
+    sizes = [*range(1, 40), *range(40, 400, 40)]
+    risks = [(best_risk(6, k, weight, given), best_risk(6, k, 0.0, given)) for k in sizes]
+    order = [warm < cold for warm, cold in risks]
+    changed = [k for k, warm_first in zip(sizes, order, strict=True) if warm_first is not order[0]]
+    if answer.switch is None or answer.switch >= 400:
+        assert not changed
+    elif answer.switch < 40:
+        assert answer.switch == changed[0]
+    else:
+        assert answer.switch <= changed[0] < answer.switch + 40
+    assert (answer.warm, answer.cold) == pytest.approx(risks[given.k - 1], rel=1e-10)
     assert answer.better == ("warm" if answer.warm <= answer.cold else "cold")
 
 
@@ -41,7 +46,7 @@ def test_the_context_used_again_has_no_switch_when_isotropic():
 
 def test_best_context_and_sample_complexity_against_a_search():
     given = problem(noise_var=0.5)
-    risk = {n: [best_risk(n, k, 0.02, given) for k in range(1, 300)] for n in range(1, 25)}
+    risk = {n: [best_risk(n, k, 0.02, given) for k in range(1, 41)] for n in range(1, 25)}
     assert best_context(given, 0.02, max_n=24) == min(risk, key=lambda n: risk[n][given.k - 1])
     target = 9.0
     answer = sample_complexity(given, target, 0.02, max_n=24)

@@ -10,9 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+Scalar = float | Float[Any, ""]
+
+
+def namespace(*values: Any) -> Any:
+    """jax.numpy if one of the values is a JAX array, else numpy.
+
+    A formula with the functions of this module runs under jit, vmap and grad, and compiles nothing for NumPy arrays.
+    """
+    return jnp if any(isinstance(value, jax.Array) for value in jax.tree.leaves(values)) else np
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +41,16 @@ class LowRankUpdate:
         ([10.0, 15.0], 5.0)
     """
 
-    diagonal: Float[Array, " d"]
-    left: Float[Array, "d r"]
-    right: Float[Array, "d r"]
+    diagonal: Float[Any, " d"]
+    left: Float[Any, "d r"]
+    right: Float[Any, "d r"]
 
     __array_priority__ = 1000  # so that `vector @ operator` reaches __rmatmul__
+    __array_ufunc__ = None
 
     @classmethod
-    def from_diagonal(cls, diagonal: Float[Array, " d"]) -> LowRankUpdate:
-        empty = jnp.zeros((len(diagonal), 0), diagonal.dtype)
+    def from_diagonal(cls, diagonal: Float[Any, " d"]) -> LowRankUpdate:
+        empty = namespace(diagonal).zeros((len(diagonal), 0), diagonal.dtype)
         return cls(diagonal, empty, empty)
 
     @property
@@ -48,10 +60,11 @@ class LowRankUpdate:
     def __matmul__(self, other):
         if not isinstance(other, LowRankUpdate):
             return self.diagonal * other + self.left @ (self.right.T @ other)
+        xp = namespace(self.diagonal)
         return LowRankUpdate(
             self.diagonal * other.diagonal,
-            jnp.concatenate([self.left, self.diagonal[:, None] * other.left], axis=1),
-            jnp.concatenate(
+            xp.concatenate([self.left, self.diagonal[:, None] * other.left], axis=1),
+            xp.concatenate(
                 [other.diagonal[:, None] * self.right + other.right @ (other.left.T @ self.right), other.right], axis=1
             ),
         )
@@ -60,10 +73,11 @@ class LowRankUpdate:
         return self.T @ vector
 
     def __add__(self, other: LowRankUpdate) -> LowRankUpdate:
+        xp = namespace(self.diagonal)
         return LowRankUpdate(
             self.diagonal + other.diagonal,
-            jnp.concatenate([self.left, other.left], axis=1),
-            jnp.concatenate([self.right, other.right], axis=1),
+            xp.concatenate([self.left, other.left], axis=1),
+            xp.concatenate([self.right, other.right], axis=1),
         )
 
     def __rmul__(self, scalar) -> LowRankUpdate:
@@ -74,33 +88,33 @@ Operator = Any
 """A d x d matrix, an Array or a LowRankUpdate: formulas use only what the two have in common."""
 
 
-def operator(matrix: Float[Array, ...], d: int, *, dense: bool) -> Operator:
+def operator(matrix: Float[Any, ...], d: int, *, dense: bool) -> Operator:
     """The d x d matrix that a scalar (), diagonal (d,) or dense (d, d) array stands for."""
     if not dense:
         return LowRankUpdate.from_diagonal(diagonal(matrix, d))
-    return matrix if matrix.ndim == 2 else jnp.diag(diagonal(matrix, d))
+    return matrix if matrix.ndim == 2 else namespace(matrix).diag(diagonal(matrix, d))
 
 
-def diagonal(matrix: Float[Array, ...], d: int) -> Float[Array, " d"]:
+def diagonal(matrix: Float[Any, ...], d: int) -> Float[Any, " d"]:
     """The diagonal of the d x d matrix that a scalar () or diagonal (d,) array stands for."""
-    return jnp.broadcast_to(jnp.asarray(matrix), (d,))
+    return namespace(matrix).broadcast_to(matrix, (d,))
 
 
-def outer(left: Float[Array, " d"], right: Float[Array, " d"], *, like: Operator) -> Operator:
+def outer(left: Float[Any, " d"], right: Float[Any, " d"], *, like: Operator) -> Operator:
     """left right' in the representation of `like`."""
     if isinstance(like, LowRankUpdate):
-        return LowRankUpdate(jnp.zeros_like(left), left[:, None], right[:, None])
-    return jnp.outer(left, right)
+        return LowRankUpdate(0 * left, left[:, None], right[:, None])
+    return namespace(left).outer(left, right)
 
 
-def trace(matrix: Operator) -> Float[Array, ""]:
+def trace(matrix: Operator) -> Scalar:
     """tr(A)."""
     if isinstance(matrix, LowRankUpdate):
         return matrix.diagonal.sum() + (matrix.left * matrix.right).sum()
-    return jnp.trace(matrix)
+    return matrix.trace()
 
 
-def inner(a: Operator, b: Operator) -> Float[Array, ""]:
+def inner(a: Operator, b: Operator) -> Scalar:
     """tr(A'B), without the product when both are dense."""
     if isinstance(a, LowRankUpdate):
         return trace(a.T @ b)

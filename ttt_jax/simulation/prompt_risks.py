@@ -23,7 +23,7 @@ from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import GradientStep, Procedure
 from ttt_jax.simulation.estimate import make_run
 from ttt_jax.simulation.scaled import Scaled, draw_task
-from ttt_jax.simulation.summaries import risk_of_step
+from ttt_jax.simulation.summaries import Draws, risk_of_step
 
 __all__ = ["prompt_risks"]
 
@@ -77,29 +77,35 @@ def risk_in_frame(
 ) -> Float[Array, 1]:
     """The risk after one step in one experiment where all matrices are multiples of I, in the frame of its vectors."""
     d = len(scaled.task_mean)
-    short = min(d, FRAME)
     lr, *factors = arguments
-    task = draw_task(jax.random.split(key, 4)[0], scaled)
+    key_task, key_step = jax.random.split(key)
+    length = jnp.linalg.norm(draw_task(key_task, scaled))
+    task = jnp.zeros(min(d, FRAME), length.dtype).at[0].set(length)
+
+    def cut(diagonal):
+        return diagonal[:FRAME]
+
     train, inference, query = (
-        law._replace(root=law.root[:short]) for law in (scaled.train, scaled.inference, scaled.query)
+        law._replace(root=cut(law.root)) for law in (scaled.train, scaled.inference, scaled.query)
     )
-    along = jnp.zeros(short, task.dtype).at[0].set(jnp.linalg.norm(task))
-    frame = scaled._replace(task_mean=along, task_root=None, train=train, inference=inference, query=query)
-    left, right = (None if factor is None else factor[:short] for factor in factors)
-    normals = tuple(partial(_normal_in_frame, filled, d) for filled in (1, 2, 3))
-    return jnp.reshape(risk_of_step(key, frame, weights[:short], lr, left, right, normals), 1)
+    frame = scaled._replace(task_mean=task, task_root=None, train=train, inference=inference, query=query)
+    left, right = (None if factor is None else cut(factor) for factor in factors)
+    return jnp.reshape(risk_of_step(key_step, frame, cut(weights), lr, left, right, partial(_draw_in_frame, d)), 1)
 
 
-def _normal_in_frame(
-    filled: int, d: int, key: Key[Array, ""], shape: tuple[int, ...], dtype: Any
-) -> Float[Array, " s"]:
-    """A Gaussian vector of d coordinates in a frame that has `filled` axes already: the rest of it is a length."""
-    z = jax.random.normal(key, shape, dtype)
-    if filled >= d:
-        return z
-    rest = jnp.sqrt(jax.random.chisquare(jax.random.fold_in(key, 1), d - filled, dtype=dtype))
-    axis = jnp.arange(len(z))
-    return jnp.where(axis < filled, z, jnp.where(axis == filled, rest, 0.0))
+def _draw_in_frame(
+    d: int, key_chi2: Key[Array, ""], key_normal: Key[Array, ""], frame: Scaled
+) -> tuple[Draws, Draws, Draws]:
+    """The random numbers of the summaries: what a vector of d normals adds to the axes that are there is a length."""
+    short, dtype = len(frame.task_mean), frame.task_mean.dtype
+    filled = jnp.arange(1, FRAME)
+    degrees = jnp.concatenate([jnp.stack([frame.n, frame.k, frame.n_inference]), jnp.maximum(d - filled, 1)])
+    chi2 = jax.random.chisquare(key_chi2, degrees.astype(dtype), dtype=dtype)
+    normal = jax.random.normal(key_normal, (3, short + 1), dtype)
+    axis, filled, length = jnp.arange(short), filled[:, None], jnp.sqrt(chi2[3:, None])
+    z = jnp.where(axis < filled, normal[:, :short], jnp.where(axis == filled, length, 0.0))
+    context, batch, inference = (Draws(chi2[i], z[i], normal[i, short]) for i in range(3))
+    return context, batch, inference
 
 
 def _is_isotropic(problem: Problem, weights: np.ndarray, procedure: GradientStep) -> bool:

@@ -86,7 +86,7 @@ def _weighted_risks(
         return z * np.sqrt(chi_square(dimension, power) / np.sum(z**2, axis=1))[:, None]
 
     def summary(predictor: np.ndarray, rows: int, law: tuple, t_power: int, z_power: int) -> np.ndarray:
-        """X'(X b + xi) for `rows` rows, as `summaries.draw_summary` draws it."""
+        """X'(X b + xi) for `rows` rows, as `summaries.summary` makes it."""
         root, noise_std = law
         t = chi_square(rows, t_power)[:, None]
         z = gaussian(problem.d + 1, z_power)

@@ -9,30 +9,40 @@ is the independent one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from ttt_jax._internal import linalg
 from ttt_jax.simulation.scaled import RowLaw, Scaled, draw_task
 
 
-def draw_summary(
-    key: Key[Array, ""],
-    predictor: Float[Array, " d"],
-    rows: Int[Array, ""],
-    law: RowLaw,
-    normal: Callable = jax.random.normal,
-) -> Float[Array, " d"]:
-    """X'(X b + xi) for `rows` rows, from its mixture law; `predictor` is b, and `normal` draws the Gaussian vector."""
-    root, dtype = law.root, predictor.dtype
-    key_t, key_z, key_noise = jax.random.split(key, 3)
-    t = jax.random.chisquare(key_t, rows.astype(dtype), dtype=dtype)
-    z = normal(key_z, predictor.shape, dtype)
+class Draws(NamedTuple):
+    """The random numbers of a summary: chi2 of as many degrees of freedom as rows, and standard normals."""
+
+    chi2: Float[Array, ""]
+    features: Float[Array, " d"]
+    noise: Float[Array, ""]
+
+
+def draw_all(key_chi2: Key[Array, ""], key_normal: Key[Array, ""], scaled: Scaled) -> tuple[Draws, Draws, Draws]:
+    """Of the context and the batch of TTT, and of a new context at inference; one call of each kind compiles faster."""
+    d, dtype = len(scaled.task_mean), scaled.task_mean.dtype
+    rows = jnp.stack([scaled.n, scaled.k, scaled.n_inference]).astype(dtype)
+    chi2 = jax.random.chisquare(key_chi2, rows, dtype=dtype)
+    normal = jax.random.normal(key_normal, (3, d + 1), dtype)
+    context, batch, inference = (Draws(chi2[i], normal[i, :d], normal[i, d]) for i in range(3))
+    return context, batch, inference
+
+
+def summary(draws: Draws, predictor: Float[Array, " d"], law: RowLaw) -> Float[Array, " d"]:
+    """X'(X b + xi), from its mixture law; `predictor` is b."""
+    root, (t, z, noise) = law.root, draws
     label = linalg.apply(root, predictor)  # y = label'z + noise, of variance tau
     tau = label @ label + law.noise_var
-    y = label @ z + jnp.sqrt(law.noise_var) * jax.random.normal(key_noise, (), dtype)
+    y = label @ z + jnp.sqrt(law.noise_var) * noise
     inverse_tau = jnp.where(tau > 0, 1 / jnp.where(tau > 0, tau, 1.0), 0.0)
     return linalg.apply(root, jnp.sqrt(t * tau) * z + (t - jnp.sqrt(t * tau) * y * inverse_tau) * label)
 
@@ -44,21 +54,20 @@ def risk_of_step(
     lr: Float[Array, ""],
     left: Float[Array, ...] | None,
     right: Float[Array, ...] | None,
-    normals: tuple[Callable, ...] = (jax.random.normal,) * 3,
+    draw: Callable[..., tuple[Draws, Draws, Draws]] = draw_all,
 ) -> Float[Array, ""]:
     """The risk after one gradient step in one experiment, the new query integrated out.
 
     W_TT u_e = W u_e + 2 lr (u'R u_e) L v,     risk = |Sq^(1/2) (b - W_TT u_e)|^2 + sq2
 
-    `normals` draw the Gaussian vectors of u, v and u_e.
+    `draw` has the arguments and the random numbers of `draw_all`.
     """
-    key_task, key_context, key_train, key_fresh = jax.random.split(key, 4)
+    key_task, key_chi2, key_normal = jax.random.split(key, 3)
     task = draw_task(key_task, scaled)
-    u = draw_summary(key_context, task, scaled.n, scaled.train, normals[0])
-    v = draw_summary(key_train, task - linalg.apply(weights, u), scaled.k, scaled.train, normals[1])
-    u_eval = scaled.summary_scale * jax.lax.cond(
-        scaled.same, lambda: u, lambda: draw_summary(key_fresh, task, scaled.n_inference, scaled.inference, normals[2])
-    )
+    context, batch, inference = draw(key_chi2, key_normal, scaled)
+    u = summary(context, task, scaled.train)
+    v = summary(batch, task - linalg.apply(weights, u), scaled.train)
+    u_eval = scaled.summary_scale * jnp.where(scaled.same, u, summary(inference, task, scaled.inference))
     overlap = u @ (u_eval if right is None else linalg.apply(right, u_eval))
     v = v if left is None else linalg.apply(left, v)
     predictor = linalg.apply(weights, u_eval) + 2 * lr * overlap * v

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from ttt_jax._internal.linalg import Scalar
+from ttt_jax._internal.mapping import map_rows
 from ttt_jax._internal.validate import finite_number, positive_integer
 from ttt_jax.problem import GaussianTasks, NotApplicable, Problem, require_gaussian, require_training_law
 from ttt_jax.theory.exact import risk_coefficients
@@ -70,8 +71,8 @@ def alignment(problem: Problem, weights: ArrayLike) -> Alignment:
     Example:
         >>> aligned, reverse = (Problem(20, 40, task) for task in ([1.0] * 20 + [0.0] * 20, [0.0] * 20 + [1.0] * 20))
         >>> weights = [1 / 40] * 20 + [0.0] * 20
-        >>> [[round(x, 3) for x in alignment(problem, weights)] for problem in (aligned, reverse)]
-        [[0.25, 0.25, 0.513, 0.036], [1.0, 0.25, 1.25, 0.298]]
+        >>> [[round(x, 4) for x in alignment(problem, weights)] for problem in (aligned, reverse)]
+        [[0.25, 0.25, 0.5125, 0.0364], [1.0, 0.25, 1.25, 0.298]]
 
     Reference: Definition 5.1 of Gozeten et al. (ICML 2025).
     """
@@ -240,26 +241,16 @@ def _in_k(problem: Problem, start: Weights, lengths: Sequence[int]) -> list[_InK
     if isinstance(problem.task, GaussianTasks):
         raise NotApplicable("task must be one vector for the exact risk as a function of k, not GaussianTasks")
     starts = (start(n) if callable(start) else start for n in lengths)
-    stack = np.stack([starting_weights(one, problem, n) for n, one in zip(lengths, starts, strict=True)])
-    with jax.enable_x64(True):
-        law = [jnp.asarray(a, jnp.float64) for a in (problem.task, problem.feature_cov, problem.noise_var)]
-        n = jnp.asarray(lengths, jnp.float64)
-        c0, c1, one, two = (np.asarray(c) for c in _at_one_and_two(*law, stack, n, problem.inference.context))
+    weights = np.stack([starting_weights(one, problem, n) for n, one in zip(lengths, starts, strict=True)])
+    rows = weights, np.array(lengths, float)
+    fixed = {"task": problem.task, "feature_cov": problem.feature_cov, "noise_var": problem.noise_var}
+    return [_InK(*row) for row in map_rows(_line_in_k, rows, fixed, evaluation=problem.inference.context).tolist()]
+
+
+def _line_in_k(row: tuple[Float[Any, ...], Scalar], *, evaluation: str, **fixed: Any) -> tuple[Scalar, ...]:
+    """The fields of `_InK`."""
+    weights, n = row
+    at_one_and_two = (risk_coefficients(weights=weights, n=n, k=k, evaluation=evaluation, **fixed) for k in (1.0, 2.0))
+    (c0, c1, one), (_, _, two) = at_one_and_two
     gamma = (two - 2 * one) / 2
-    return [_InK(*row) for row in np.stack([c0, c1, one - gamma, gamma], axis=1).tolist()]
-
-
-def _scan(task, feature_cov, noise_var, weights, n, evaluation):
-    def one_length(arguments):
-        w, rows = arguments
-
-        def at(k):
-            return jnp.stack(risk_coefficients(task, feature_cov, noise_var, w, rows, k, evaluation=evaluation))
-
-        (c0, c1, one), (_, _, two) = jax.vmap(at)(jnp.array([1.0, 2.0]))
-        return c0, c1, one, two
-
-    return jax.lax.map(one_length, (weights, n))
-
-
-_at_one_and_two = jax.jit(_scan, static_argnames="evaluation")
+    return c0, c1, one - gamma, gamma

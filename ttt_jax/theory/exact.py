@@ -17,12 +17,10 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from ttt_jax._internal.linalg import Operator, inner, operator, outer, trace
+from ttt_jax._internal.linalg import Operator, Scalar, inner, namespace, operator, outer, trace
 from ttt_jax.problem import Problem, require_gaussian
 from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
@@ -56,34 +54,33 @@ def _mean_initial_risk(problem: Problem, weights: np.ndarray) -> float:
     law: Any = at_inference(problem)
     matrices = law.feature_cov, law.query_feature_cov, weights, tasks.cov
     is_dense = max(np.ndim(a) for a in matrices) == 2
-    with jax.enable_x64(True):
-        se, sq, w, cov = (operator(jnp.asarray(a), d, dense=is_dense) for a in matrices)
-        n, w = float(law.n), float(law.scale) * w
-        wse = w @ se
-        spread = n * inner(wse, sq @ w)  # n tr(W'Sq W Se)
-        keep = operator(jnp.ones(()), d, dense=is_dense) + (-n) * wse
-        quadratic = keep.T @ (sq @ keep) + n * (wse.T @ (sq @ wse)) + spread * se
-        mean = jnp.asarray(tasks.mean)
-        quadratic_mean = mean @ (quadratic @ mean) + inner(quadratic, cov)
-        return float(quadratic_mean + law.noise_var * spread + law.query_noise_var)
+    se, sq, w, cov = (operator(np.asarray(a), d, dense=is_dense) for a in matrices)
+    n, w = float(law.n), float(law.scale) * w
+    wse = w @ se
+    spread = n * inner(wse, sq @ w)  # n tr(W'Sq W Se)
+    keep = operator(np.ones(()), d, dense=is_dense) + (-n) * wse
+    quadratic = keep.T @ (sq @ keep) + n * (wse.T @ (sq @ wse)) + spread * se
+    quadratic_mean = tasks.mean @ (quadratic @ tasks.mean) + inner(quadratic, cov)
+    return float(quadratic_mean + law.noise_var * spread + law.query_noise_var)
 
 
 def risk_coefficients(
-    task: Float[Array, " d"],
-    feature_cov: Float[Array, ...],
-    noise_var: Float[Array, ""],
-    weights: Float[Array, ...],
-    n: Float[Array, ""],
-    k: Float[Array, ""],
+    task: Float[Any, " d"],
+    feature_cov: Float[Any, ...],
+    noise_var: Scalar,
+    weights: Float[Any, ...],
+    n: Scalar,
+    k: Scalar,
     *,
     evaluation: str = "fresh",
     inference: AtInference | None = None,
-    left: Float[Array, ...] | None = None,
-    right: Float[Array, ...] | None = None,
-) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    left: Float[Any, ...] | None = None,
+    right: Float[Any, ...] | None = None,
+) -> tuple[Scalar, Scalar, Scalar]:
     """The coefficients (c0, c1, c2) of risk(lr) = c0 - c1 lr + c2 lr^2, a pure function of arrays.
 
-    It can be jitted, vmapped and differentiated in every argument but `evaluation`; n and k may be any positive reals.
+    Given JAX arrays it can be jitted, vmapped and differentiated in every argument but `evaluation`; given NumPy arrays
+    it compiles nothing. n and k may be any positive reals.
     The cost is O(d) if every matrix is a scalar or a diagonal, else O(d^3); the precision is that of the arguments.
     The step is W - lr L grad R. With u, r of the context of training, u_e, r_e = b - W u_e of that at inference,
     M = E u r', M_e = E u_e r_e', C_e = E u_e u_e' and A = L'Sq L:
@@ -111,15 +108,16 @@ def risk_coefficients(
         (1.0, 512.0, 369152.0)
     """
     if inference is None:
-        inference = AtInference(n, feature_cov, noise_var, feature_cov, noise_var, jnp.ones(()))
+        inference = AtInference(n, feature_cov, noise_var, feature_cov, noise_var, 1.0)
+    matrices = feature_cov, inference.feature_cov, inference.query_feature_cov, weights, left, right
+    xp = namespace(task, noise_var, n, k, inference, matrices)
     # The coefficients have degree 2, 4 and 6 in (b, s): unit scale keeps them inside the range of float32.
     square = task @ task + noise_var
-    scale = jnp.where(square > 0, square, 1.0)
-    b, s2 = task / jnp.sqrt(scale), noise_var / scale
+    scale = xp.where(square > 0, square, 1.0)
+    b, s2 = task / xp.sqrt(scale), noise_var / scale
     d = len(task)
-    matrices = feature_cov, inference.feature_cov, inference.query_feature_cov, weights, left, right
-    is_dense = any(jnp.ndim(matrix) == 2 for matrix in matrices if matrix is not None)
-    sx, se, sq, w, l, r = (operator(jnp.asarray(1.0 if a is None else a, b.dtype), d, dense=is_dense) for a in matrices)
+    is_dense = any(np.ndim(matrix) == 2 for matrix in matrices if matrix is not None)
+    sx, se, sq, w, l, r = (operator(xp.asarray(1.0 if a is None else a, b.dtype), d, dense=is_dense) for a in matrices)
 
     p = sx @ b
     tau = b @ p + s2
@@ -161,11 +159,11 @@ class _Factor(NamedTuple):
     """A factor f(u) with, given t and u ~ N(t p, t G), its mean and the two other terms of Stein's lemma."""
 
     value: Polynomial  # E f
-    slope: list[tuple[int, Any, Float[Array, " d"]]]  # t G E[grad f] = sum of c t^a vector
+    slope: list[tuple[int, Any, Float[Any, " d"]]]  # t G E[grad f] = sum of c t^a vector
     curvature: Callable[[Operator], Polynomial]  # K G -> polynomial tr(K t G E[hess f] t G)
 
 
-def _quadratic(f: Operator, p: Float[Array, " d"], g: Operator) -> _Factor:
+def _quadratic(f: Operator, p: Float[Any, " d"], g: Operator) -> _Factor:
     """f(u) = u'F u for symmetric F."""
     fg = f @ g
     return _Factor(
@@ -175,7 +173,7 @@ def _quadratic(f: Operator, p: Float[Array, " d"], g: Operator) -> _Factor:
     )
 
 
-def _squared_quadratic(f: Operator, p: Float[Array, " d"], g: Operator) -> _Factor:
+def _squared_quadratic(f: Operator, p: Float[Any, " d"], g: Operator) -> _Factor:
     """f(u) = (u'F u)^2 for symmetric F."""
     fp, fg = f @ p, f @ g
     gfp = g @ fp
@@ -193,7 +191,7 @@ def _squared_quadratic(f: Operator, p: Float[Array, " d"], g: Operator) -> _Fact
     )
 
 
-def _expected_product(f: _Factor, n, p, g, e, w, q: Operator) -> Float[Array, ""]:
+def _expected_product(f: _Factor, n, p, g, e, w, q: Operator) -> Scalar:
     """E[f(u) r'Q r] for r = e - W (u - n p).
 
     Given t, r = e - (t - n) W p - W z with z ~ N(0, t G), and Stein's lemma says E[f z] = t G E[grad f] and
@@ -212,13 +210,13 @@ def _expected_product(f: _Factor, n, p, g, e, w, q: Operator) -> Float[Array, ""
     return total + _chi2_mean(f.curvature(kg), n)
 
 
-def _chi2_mean(polynomial: Polynomial, n: Float[Array, ""] | float, shift: int = 0) -> Float[Array, ""]:
+def _chi2_mean(polynomial: Polynomial, n: Scalar, shift: int = 0) -> Scalar:
     """E[poly(t) (t - n)^shift] for t ~ chi2(n) and shift 0, 1 or 2.
 
     E[t^a h(t)] = n (n+2) ... (n+2a-2) E[h(t')] with t' ~ chi2(n + 2a).
     """
-    total = jnp.zeros_like(n)
+    total: Any = 0.0
     for a, coefficient in polynomial.items():
-        moment = reduce(lambda m, j: m * (n + 2 * j), range(a), jnp.ones_like(n))
+        moment = reduce(lambda m, j: m * (n + 2 * j), range(a), 1.0)
         total += coefficient * moment * (1.0, 2.0 * a, 2 * n + 4 * a + 4 * a**2)[shift]
     return total

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+from typing import Any
+
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from ttt_jax._internal import linalg
-from ttt_jax._internal.linalg import inner, operator, trace
+from ttt_jax._internal.linalg import Scalar, inner, namespace, operator, trace
 from ttt_jax.problem import GaussianTasks, NotApplicable, Problem
 from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
@@ -38,18 +39,18 @@ def one_step(procedure: GradientStep, problem: Problem, weights: np.ndarray, num
 
 
 def asymptotic_coefficients(
-    task: Float[Array, " d"],
-    feature_cov: Float[Array, ...],
-    noise_var: Float[Array, ""],
-    weights: Float[Array, ...],
-    n: Float[Array, ""],
-    k: Float[Array, ""],
+    task: Float[Any, " d"],
+    feature_cov: Float[Any, ...],
+    noise_var: Scalar,
+    weights: Float[Any, ...],
+    n: Scalar,
+    k: Scalar,
     *,
     evaluation: str = "fresh",
     inference: AtInference | None = None,
-    left: Float[Array, ...] | None = None,
-    right: Float[Array, ...] | None = None,
-) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    left: Float[Any, ...] | None = None,
+    right: Float[Any, ...] | None = None,
+) -> tuple[Scalar, Scalar, Scalar]:
     """The parabola (c0, c1, c2) of `asymptotic_risk`, a pure function of arrays like `exact.risk_coefficients`.
 
     Example:
@@ -59,12 +60,13 @@ def asymptotic_coefficients(
         0.6666666269302368
     """
     if inference is None:
-        inference = AtInference(n, feature_cov, noise_var, feature_cov, noise_var, jnp.ones(()))
+        inference = AtInference(n, feature_cov, noise_var, feature_cov, noise_var, 1.0)
     d = len(task)
     matrices = feature_cov, inference.feature_cov, inference.query_feature_cov, weights, left, right
-    is_dense = any(jnp.ndim(matrix) == 2 for matrix in matrices if matrix is not None)
+    xp = namespace(task, noise_var, n, k, inference, matrices)
+    is_dense = any(np.ndim(matrix) == 2 for matrix in matrices if matrix is not None)
     sx, se, sq, w, l, r = (
-        operator(jnp.asarray(1.0 if a is None else a, task.dtype), d, dense=is_dense) for a in matrices
+        operator(xp.asarray(1.0 if a is None else a, task.dtype), d, dense=is_dense) for a in matrices
     )
     p = sx @ task
     tau = task @ p + noise_var

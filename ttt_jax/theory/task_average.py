@@ -6,20 +6,19 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from ttt_jax._internal import linalg
+from ttt_jax._internal.mapping import map_rows
 from ttt_jax._internal.validate import positive_integer, seed_integer
 from ttt_jax.problem import GaussianTasks, Problem
 from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
-from ttt_jax.theory.inference import AtInference, at_inference
+from ttt_jax.theory.inference import at_inference
 
 Quadrature = tuple[Float[np.ndarray, "T d"], Float[np.ndarray, " T"]]
 """Tasks and their probabilities."""
@@ -48,17 +47,19 @@ def average_over_tasks(
     parameters = np.ldexp(feature_cov, -2 * i), math.ldexp(problem.noise_var, -2 * j), np.ldexp(weights, 2 * i)
     features = (np.ldexp(cov, -2 * i) for cov in (law.feature_cov, law.query_feature_cov))
     noises = (math.ldexp(noise, -2 * j) for noise in (law.noise_var, law.query_noise_var))
-    names = ("feature_cov", "query_feature_cov", "noise_var", "query_noise_var")
-    law = law._replace(**dict(zip(names, (*features, *noises), strict=True)))
+    scaled = zip(
+        ("feature_cov", "query_feature_cov", "noise_var", "query_noise_var"), (*features, *noises), strict=True
+    )
+    law = law._replace(**dict(scaled))
     quadrature = find_quadrature(task, isotropic=all(a.ndim == 0 for a in matrices), num_tasks=num_tasks)
-    with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        tasks, probabilities = quadrature or (draw_tasks(task, num_tasks, seed_integer(seed)), None)
-        arguments = [jnp.float64(a) for a in (*parameters, problem.n, problem.k)]
-        options = {"inference": AtInference(*map(jnp.float64, law))} | {k: jnp.float64(a) for k, a in factors.items()}
-        values = np.stack(
-            _map_over_tasks(coefficients, jnp.asarray(tasks), arguments, options, evaluation=problem.inference.context),
-            axis=1,
-        )
+    if quadrature:
+        tasks, probabilities = quadrature
+    else:
+        tasks, probabilities = draw_tasks(task, num_tasks, seed_integer(seed)), None
+    names = ("feature_cov", "noise_var", "weights", "n", "k")
+    fixed = dict(zip(names, (*parameters, problem.n, problem.k), strict=True)) | {"inference": law} | factors
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = map_rows(coefficients, tasks, fixed, evaluation=problem.inference.context)
         covariance = np.zeros((3, 3)) if probabilities is not None else np.cov(values, rowvar=False) / num_tasks
         mean = values.mean(axis=0) if probabilities is None else probabilities @ values
         exponents = 2 * j + (4 * i + 2 * j) * np.arange(3)
@@ -101,13 +102,6 @@ def _ldexp(
     else:
         what, way = f"overflows float64, with values up to {max(sizes):.3g}", "down"
     raise ValueError(f"the risk {what}: scale task, noise_var, feature_cov or weights {way}")
-
-
-@partial(jax.jit, static_argnums=0, static_argnames="evaluation")
-def _map_over_tasks(
-    coefficients: Callable, tasks: Float[Array, "T d"], arguments: list, options: dict, *, evaluation: str
-) -> tuple:
-    return jax.lax.map(lambda task: coefficients(task, *arguments, evaluation=evaluation, **options), tasks)
 
 
 def find_quadrature(task: Any, *, isotropic: bool, num_tasks: int) -> Quadrature | None:
@@ -165,7 +159,7 @@ def hermite_quadrature(tasks: GaussianTasks, max_tasks: int) -> Quadrature | Non
     return tasks.mean + grid.reshape(len(products), -1) @ axes, products
 
 
-def draw_tasks(tasks: GaussianTasks, num_tasks: int, seed: int) -> Float[Array, "T d"]:
+def draw_tasks(tasks: GaussianTasks, num_tasks: int, seed: int) -> Float[np.ndarray, "T d"]:
     """num_tasks task vectors b ~ N(mean, cov)."""
     normals = jax.random.normal(jax.random.key(seed, impl="threefry2x32"), (num_tasks, tasks.d))
-    return tasks.mean + linalg.apply(linalg.sqrt(tasks.cov), normals)
+    return tasks.mean + linalg.apply(linalg.sqrt(tasks.cov), np.asarray(normals))

@@ -25,13 +25,11 @@ TIMES = {"cpu_hours", "prior_hours"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_processes(quick_compilation, tmp_path_factory):
-    """Processes compile as quickly as this one, and nothing twice."""
+def quick_processes(quick_compilation):
+    """Processes compile as quickly as this one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
         yield
-        jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +131,17 @@ def test_stored_tables_take_the_place_of_the_prior(tmp_path):
         next(pretrain(replace(config, stored="elsewhere"), tmp_path / "run"))
     with pytest.raises(ValueError, match="must have files 64x4"):
         next(pretrain(replace(config, stored=str(tmp_path / "run")), tmp_path / "other"))
+
+
+def test_a_run_goes_on_from_the_weights_of_another(undisturbed, tmp_path):
+    weights = undisturbed[0] / "pfn.safetensors"
+    config = replace(SMALL, start=str(weights), warmup_steps=4, report_every=1)
+    next(pretrain(config, tmp_path))
+    first, begin = load_file(tmp_path / "pfn.safetensors"), load_file(weights)
+    for name, value in begin.items():  # the learning rate of the first step is 0
+        np.testing.assert_array_equal(first[name], value)
+    with pytest.raises(ValueError, match=r"start: .*pfn.safetensors holds a network with other sizes"):
+        next(pretrain(replace(config, embedding_size=32), tmp_path / "other"))
 
 
 def test_it_learns(tmp_path):

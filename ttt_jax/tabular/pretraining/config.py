@@ -51,6 +51,7 @@ class PretrainConfig:
         most_cells: of a table; wider tables have fewer rows.
         prior: the shares of the kinds of table.
         stored: directory of tables that another program has drawn, in place of the prior's; for the control arm.
+        start: file of the weights to begin with, of `PFN.save`; None for random ones.
         on_device: draw the tables on the accelerator, and not in a process of its own.
         report_every: updates between checkpoints, each with a row of the log.
         develop_every: updates between measurements of the accuracy on real tables; 0 for none.
@@ -74,6 +75,7 @@ class PretrainConfig:
     most_cells: int = 2**15
     prior: PriorConfig = field(default_factory=PriorConfig)
     stored: str | None = None
+    start: str | None = None
     on_device: bool = False
     report_every: int = 50
     develop_every: int = 400

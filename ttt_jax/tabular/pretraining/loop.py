@@ -50,7 +50,8 @@ def pretrain(config: PretrainConfig, directory: str | Path, hours: float = np.in
         hours: stop at the first checkpoint after this much time.
 
     Raises:
-        ValueError: the directory holds a run with other settings, or one that has decayed further than `config` would.
+        ValueError: the directory holds a run with other settings, or one that has decayed further than `config` would;
+            the weights to begin with are of another network.
 
     Example:
         >>> for row in pretrain(PRESETS["cpu-smoke"], "runs/smoke"):  # doctest: +SKIP
@@ -102,7 +103,9 @@ def _row(config: PretrainConfig, state: State, loss: float) -> dict[str, Any]:
 
 
 def _initial(config: PretrainConfig) -> State:
-    pfn = PFN.init(config.network, config.seed)
+    pfn = PFN.init(config.network, config.seed) if config.start is None else PFN.load(config.start)
+    if pfn.config != config.network:
+        raise ValueError(f"start: {config.start} holds a network with other sizes, {pfn.config}")
     return State(0, 0, 0.0, 0.0, pfn, _optimizer(config).init(pfn), jax.tree.map(jnp.copy, pfn))
 
 
