@@ -143,7 +143,7 @@ def test_what_is_known_of_which_problem():
         (False, False, False): known_law(GradientStep(1e-5), Problem(8, 9, task), dense),
     }
     for answers, law in known.items():
-        assert answers == tuple(value is not None for value in (law.var, law.prob_hurt, law.points))
+        assert answers == tuple(value is not None for value in (law.var, law.prob_hurt, law.risks))
     for problem in (
         Problem(8, 9, GaussianTasks(d=3), evaluation="same"),
         Problem(8, 9, task, [1.0, 2.0, 3.0], evaluation="same"),

@@ -45,22 +45,29 @@ Array = Any
 
 @dataclass(frozen=True, eq=False)
 class KnownLaw:
-    """What is known of a law of the risk; None for what is not.
+    """What is known of a law of the risk, by functions that compute it when it is asked for; None for what is not.
 
     Args:
-        var: variance of the risk.
-        prob_hurt: probability that the step makes the risk of a prompt larger.
-        points: a function that gives equally likely risks, in order.
+        find_var: the variance of the risk.
+        find_prob_hurt: the probability that the step makes the risk of a prompt larger.
+        find_risks: equally likely risks, in order.
     """
 
-    var: float | None = None
-    prob_hurt: float | None = None
-    points: Callable[[], Float[np.ndarray, " points"]] | None = None
+    find_var: Callable[[], float] | None = None
+    find_prob_hurt: Callable[[], float] | None = None
+    find_risks: Callable[[], Float[np.ndarray, " points"]] | None = None
+
+    @cached_property
+    def var(self) -> float | None:
+        return self.find_var and self.find_var()
+
+    @cached_property
+    def prob_hurt(self) -> float | None:
+        return self.find_prob_hurt and self.find_prob_hurt()
 
     @cached_property
     def risks(self) -> Float[np.ndarray, " points"] | None:
-        """The risks that `points` gives."""
-        return self.points and self.points()
+        return self.find_risks and self.find_risks()
 
 
 @singledispatch
@@ -86,17 +93,17 @@ def _one_step(procedure: GradientStep, problem: Problem, weights: np.ndarray) ->
             return KnownLaw()
         law = law._replace(feature_cov=c_e, query_feature_cov=c_q)
         sizes = n, k, d, norm2, c, problem.noise_var, float(weights), lr
-        return KnownLaw(isotropic_moments(*sizes, context, law)[1])
-    rate, unit = lr * c**3 * norm2, c_q * norm2
-    var = unit**2 * same_context_moments(n, k, problem.task, c * weights, rate)[1]
-    hurt = prob_hurt(n, k, d, rate) if c_q else 0.0
-    if weights.ndim:
-        return KnownLaw(var, hurt)
+        return KnownLaw(lambda: isotropic_moments(*sizes, context, law)[1])
+    rate, unit, scaled = lr * c**3 * norm2, c_q * norm2, c * weights
 
-    def points():
-        return law.query_noise_var + unit * np.sort(four_chi_squares(n, k, d, c * float(weights), rate))
+    def risks():
+        return law.query_noise_var + unit * np.sort(four_chi_squares(n, k, d, float(scaled), rate))
 
-    return KnownLaw(var, hurt, points)
+    return KnownLaw(
+        lambda: unit**2 * same_context_moments(n, k, problem.task, scaled, rate)[1],
+        lambda: prob_hurt(n, k, d, rate) if c_q else 0.0,
+        None if scaled.ndim else risks,
+    )
 
 
 def prob_hurt(n: float, k: float, d: float, rate: float) -> float:
@@ -247,7 +254,7 @@ def _summary(b: list[Array], c: float, noise_var: float, t: Array, z: list[Array
 class _Variables:
     """Independent variables by nodes and weights, each along an axis of its own; a mean is a sum over all of them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.weights: list[np.ndarray] = []
 
     def chi2(self, dof: float, degree: int) -> np.ndarray:

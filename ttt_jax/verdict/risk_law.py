@@ -55,8 +55,9 @@ class RiskLaw:
     @property
     def source(self) -> str:
         """Where answers come from: "closed form", or "sampled" and which of them are not."""
-        exact = {"mean": self.exact_mean, "var": self.known.var, "prob_hurt": self.known.prob_hurt}
-        if self.known.points:
+        known = self.known
+        exact = {"mean": self.exact_mean, "var": known.find_var, "prob_hurt": known.find_prob_hurt}
+        if known.find_risks:
             return "closed form"
         closed = ", ".join(name for name, value in exact.items() if value is not None)
         return f"sampled, {self.num_tasks} prompts" + (f"; closed form: {closed}" if closed else "")
@@ -67,7 +68,8 @@ class RiskLaw:
 
     def var(self) -> float:
         """The variance of the risk."""
-        return float(self._after.var(ddof=1)) if self.known.var is None else self.known.var
+        known = self.known.var
+        return float(self._after.var(ddof=1)) if known is None else known
 
     def std(self) -> float:
         """The standard deviation of the risk; over sqrt(num_tasks), the standard error of a simulated mean."""
@@ -110,7 +112,7 @@ class RiskLaw:
         if quantity in ("var", "std"):
             error = 0.0 if self.known.var is not None else variance_of_sample(self._after)[1]
             return error if quantity == "var" or not error else error / (2 * self.std())
-        if self.known.points or (quantity == "prob_hurt" and self.known.prob_hurt is not None):
+        if self.known.find_risks or (quantity == "prob_hurt" and self.known.prob_hurt is not None):
             return 0.0
         if quantity == "quantile":
             return quantile_of_sample(self._sorted, level_number("at", at))[1]
