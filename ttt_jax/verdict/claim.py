@@ -126,6 +126,7 @@ def check(
 
     rows = []
     for i, problem in enumerate(problems):
+        own_seed = seed + 3 * i
         begin = _start(start, problem)
         curve, what = _resolved(procedure, problem, begin, exact)
         step = getattr(what, "lr", None)
@@ -139,7 +140,7 @@ def check(
         reliable: bool | None = True
         if of_a_law:
             value, rounding, estimate, stderr, reliable = _of_law(
-                quantity, problem, begin, what, claimed, level, exact is not None, num_tasks, seed + 3 * i
+                quantity, problem, begin, what, claimed, level, exact is not None, num_tasks, own_seed
             )
             errors = 0.0, rounding
         else:
@@ -147,7 +148,7 @@ def check(
                 value, errors = of_theory(quantity, curve, step), errors_of_theory(quantity, curve, step)
             if num_tasks:
                 mean, covariance, reliable = _simulated(
-                    problem, begin, _at_multiples(quantity, what), simulate, num_tasks, seed + 3 * i
+                    problem, begin, _at_multiples(quantity, what), simulate, num_tasks, own_seed
                 )
                 estimate, stderr = of_estimates(quantity, mean, covariance, step, claimed)
         sizes = problem.n, problem.k, problem.d
