@@ -53,9 +53,9 @@ def trained_weights(
     if num_tasks is not None:
         num_tasks = positive_integer("num_tasks", num_tasks)
     ridge, seed = non_negative("ridge", ridge), seed_integer(seed)
+    _require_memory(d, num_prompts)
     if not ridge and not _spans(pretraining):
         raise ValueError(f"ridge must be positive where feature_cov is singular or every label is 0, got {ridge:g}")
-    _require_memory(d, num_prompts)
     blocks = _features(pretraining, num_prompts, num_tasks, seed)
     if num_prompts >= size:
         gram, moment = np.zeros((size, size)), np.zeros(size)
