@@ -82,7 +82,7 @@ def train_weights(
 def averaged(weights: Sequence[Float[np.ndarray, "d d"]]) -> Float[np.ndarray, " d"]:
     """A diagonal W whose risk on a task between the axes is the average over these W and tasks along the axes, d even.
 
-    The coefficients of the risk are linear in b'Wb, |Wb|^2 and |W|_F^2 (claim `new_context`), and so are averages.
+    The coefficients of the risk are linear in b'Wb, |Wb|^2 and |W|_F^2 (claim `theorem_5_3`), and so are averages.
     """
     d = len(weights[0])
     mean, square = np.mean([(np.trace(w) / d, np.sum(w**2) / d) for w in weights], axis=0)
@@ -111,7 +111,8 @@ def of_trained(weights: Sequence[Float[np.ndarray, "d d"]], evaluation: str, key
 
 def style(i: int) -> dict[str, Any]:
     """The markers of a series."""
-    return {"color": COLOURS[i], "marker": MARKERS[i], "ms": 5, "mfc": "white", "mew": 1.2, "ls": "none", "capsize": 2.5}
+    hollow: dict[str, Any] = {"ms": 5, "mfc": "white", "mew": 1.2, "ls": "none", "capsize": 2.5}
+    return {"color": COLOURS[i], "marker": MARKERS[i], **hollow}
 
 
 def draw_risk(axes: Any, d: int, trained: dict[tuple, list]) -> None:

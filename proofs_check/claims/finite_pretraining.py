@@ -1,13 +1,13 @@
-"""A step from weights trained on N = theta d^2 prompts, Sx = I, ridge l, leading order: R, A and what follows from them.
+"""A step from weights trained on N = theta d^2 prompts, Sx = I, ridge l, leading order: R, A and all that follows.
 
-q = a B/(a B + tau), s = tau - q B, rho^2 - (1 + theta + l) rho + theta = 0, R = [(1 - rho)^2 q B + s]/(1 - rho^2/theta),
-A = B (1 - rho q)^2 + q [R - s - (1 - rho)^2 q B], D = k (R - s2) + d R; fresh: gain k A^2/D at lr* = A/(2 n^2 B D); same:
-gain k (R - s2)^2/D at lr* = (R - s2)/[2 (n^2 B + n d tau) D].
+q = a B/(a B + tau), s = tau - q B, rho^2 - (1 + theta + l) rho + theta = 0, R = [(1-rho)^2 q B + s]/(1 - rho^2/theta),
+A = B (1 - rho q)^2 + q [R - s - (1 - rho)^2 q B], D = k (R - s2) + d R. Fresh: gain k A^2/D at lr* = A/(2 n^2 B D).
+Same: gain k (R - s2)^2/D at lr* = (R - s2)/[2 (n^2 B + n d tau) D].
 
-Proved for regression on independent Gaussian features of mean square E |u|^2/d and independent noise of variance s: W is
-then rho W* and a rest F with E F_ij F_kl = 0 unless ij = kl. The risk knows of W by |b - nWb|^2 and |W|_F^2 only, which a
-W with the entries n W_ii/a = w1, w2 on two halves of the coordinates has too. That the features vec(x u') of prompts
-lead to the same moments is Lu et al.'s for R; for A it is what weights of sampled prompts show here.
+Proved for a regression on independent Gaussian features, of mean square E |u|^2/d, with independent noise of variance
+s: W is then rho W* and a rest F with E F_ij F_kl = 0 unless ij = kl. The risk depends on W by |b - nWb|^2 and |W|_F^2
+alone, and a diagonal W with the entries w1/d and w2/d on two halves of the coordinates can have the same two.
+That the features vec(x u') of prompts lead to the same moments is what weights trained on sampled prompts show.
 """
 
 from functools import lru_cache, partial
@@ -157,7 +157,7 @@ def finite_moments(c):
 
 def by_oracle(c, evaluation):
     s2, rho, spread = sp.Rational(1, 4), sp.Rational(2, 5), sp.Rational(1, 3)
-    errors: dict[str, list] = {"initial": [], "optimal_lr": [], "gain": []}
+    errors = {"initial": [], "optimal_lr": [], "gain": []}
     for size in ORACLE_SIZES:
         weights, theta = of_a_fit(sp.Rational(1, 2), s2, rho, spread)
         setting, *_ = two_weights(sp.Rational(1, 2), 2, size, s2, weights, evaluation)
@@ -236,15 +236,13 @@ def rate(c, case, repeats, seed):
 def of_trained(case, d, repeats, seed):
     """The risks before and after the best step, one for each trained W, of the parabola averaged over all tasks.
 
-    On average over the d tasks along the axes b'Wb is tr W/d and |Wb|^2 is |W|_F^2/d, as for one task between the axes and
-    a diagonal W of two values. The risk is linear in the two and |W|_F^2 (claim `new_context`).
+    On average over the d tasks along the axes b'Wb is tr W/d and |Wb|^2 is |W|_F^2/d, as for one task between the axes
+    and a diagonal W of two values. The risk is linear in the two and |W|_F^2 (claim `theorem_5_3`).
     """
     theta, ridge, s2 = (float(value) for value in case)
     law = Pretraining(d, task_cov=1 / d, noise_var=s2, d=d)
     seeds = np.random.SeedSequence([seed, d]).generate_state(repeats)
-    weights = [
-        trained_weights(law, round(theta * d**2), ridge=ridge * d**3 * (2 + s2), seed=int(one)) for one in seeds
-    ]
+    weights = [trained_weights(law, round(theta * d**2), ridge=ridge * d**3 * (2 + s2), seed=int(one)) for one in seeds]
     mean = np.array([np.trace(w) / d for w in weights])
     spread = np.sqrt([np.sum(w**2) / d for w in weights] - mean**2)
     live = np.arange(max(SIZES)) < d  # the other features are always 0, for one compilation

@@ -43,7 +43,9 @@ def test_the_closed_forms_without_ridge_and_noise(theta, n):
 
 def test_the_peak_is_between_and_a_ridge_removes_it():
     one = problem()
-    without = [finite_pretraining_risk(one, round(theta * one.d**2)).initial for theta in (0.5, 0.9, 0.99, 1.01, 1.1, 2)]
+    without = [
+        finite_pretraining_risk(one, round(theta * one.d**2)).initial for theta in (0.5, 0.9, 0.99, 1.01, 1.1, 2)
+    ]
     assert without[0] < without[1] < without[2] > 30 < without[3] > without[4] > without[5]
     length = one.n * (one.n + one.d)
     at = [finite_pretraining_risk(one, one.d**2 + more, ridge=one.d * length).initial for more in (-1, 0, 1)]

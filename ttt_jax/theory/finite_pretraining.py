@@ -1,9 +1,8 @@
 """TTT from weights that were trained on finitely many prompts, to leading order.
 
 N = theta d^2 prompts of one query each, fitted by ridge regression in the d^2 entries of W (`trained_weights`). The
-risk of a step depends on W by |b - n W b|^2 and |W|_F^2 alone, and so on the first two moments of a trained W. Those are
-the moments of a regression on independent Gaussian features with independent noise, as n, k, d and sqrt(N) grow
-together.
+risk of a step depends on W by |b - n W b|^2 and |W|_F^2 alone, and so on the first two moments of a trained W. As n, k,
+d and sqrt(N) grow together these are those of a regression on independent Gaussian features with independent noise.
 """
 
 from __future__ import annotations
@@ -106,8 +105,8 @@ def finite_pretraining_switch(n_over_d: float, prompts_over_d2: float) -> float:
 
         g* = R (1 - R)/(R^2 - A^2),   0 where R >= 1,   for B = 1, without noise and ridge
 
-    R < 1 iff |theta - 1| > 1/a: with fewer contexts than d, and too few prompts, W = 0 wins at every k. With the same
-    context at inference the trained weights win at every k, or, for R > 1, at none.
+    R < 1 iff |theta - 1| > 1/a. With the same context at inference trained weights win at every k, or, where R > 1, at
+    none.
 
     Args:
         n_over_d: a = n/d.
