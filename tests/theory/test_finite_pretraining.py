@@ -49,6 +49,8 @@ def test_the_peak_is_between_and_a_ridge_removes_it():
     assert without[0] < without[1] < without[2] > 30 < without[3] > without[4] > without[5]
     length = one.n * (one.n + one.d)
     at = [finite_pretraining_risk(one, one.d**2 + more, ridge=one.d * length).initial for more in (-1, 0, 1)]
+    learned, q = (3 - 5**0.5) / 2, 1 / 3  # at theta = l = 1
+    assert at[1] == pytest.approx(((1 - learned) ** 2 * q + 1 - q) / (1 - learned**2), rel=1e-12)
     assert at == sorted(at, reverse=True)
     assert at[0] - at[2] < 1e-4
     assert at[0] < 1

@@ -18,7 +18,7 @@ def prompts(pretraining, num_prompts, num_tasks, seed):
 @pytest.mark.parametrize("ridge", [0.0, 3.0])
 def test_it_is_least_squares_on_its_prompts(num_prompts, num_tasks, ridge, monkeypatch):
     """Of least norm where they are few, by another method, in several blocks."""
-    monkeypatch.setattr(regression, "BLOCK_NUMBERS", 27 * 60)
+    monkeypatch.setattr(regression, "BLOCK_NUMBERS", 27 * 2)
     found = trained_weights(CORRELATED, num_prompts, num_tasks=num_tasks, ridge=ridge, seed=3)
     h, y = prompts(CORRELATED, num_prompts, num_tasks, 3)
     assert len(y) == num_prompts
@@ -49,6 +49,16 @@ def test_one_task_for_all_prompts_leads_to_the_best_weights_for_it():
     traces = np.trace(weights, axis1=1, axis2=2)
     assert abs(traces.mean() - 1 / 8) < 5 * traces.std() / 20**0.5 < 0.005
     assert np.abs(8 * weights @ weights - weights).max() < 0.05 / 8
+
+
+def test_rows_of_the_weights_meet_the_query_and_columns_the_summary():
+    """One prompt leaves W along x u', with summaries that are longest along the second feature."""
+    law = Pretraining(50, task_cov=[1.0, 100.0])
+    squares = np.stack([trained_weights(law, 1, seed=seed) ** 2 for seed in range(300)])
+    share = squares / squares.sum((1, 2), keepdims=True)
+    rows, columns = share.sum(2)[:, 1], share.sum(1)[:, 1]
+    assert abs(rows.mean() - 0.5) < 5 * rows.std() / 300**0.5
+    assert columns.mean() > 0.7
 
 
 def test_a_large_ridge_leaves_nothing():
