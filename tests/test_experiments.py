@@ -4,6 +4,7 @@ import csv
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from experiments import (
     fig2b,
     fig2c,
     fig3b,
+    finite_pretraining,
     kfold,
     same_context,
     sample_complexity,
@@ -41,6 +43,7 @@ TINY = {
     "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 1e7}, 4),
     "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e8}, 4),
     "kfold": (kfold, {"d": 10, "num_tasks": 500}, 5),
+    "finite_pretraining": (finite_pretraining, {"d": 8, "sizes": (4, 8), "repeats": 2, "normals": 1e7}, 24),
     "fig3b": (
         fig3b,
         {
@@ -178,6 +181,16 @@ def test_crossing_of_figure_1b():
     )
     assert crosses(x, exact["cold"], exact["warm"]) == pytest.approx(0.948, abs=0.002)
     assert np.isnan(crosses(x, exact["cold"] + 400, exact["warm"]))
+
+
+def test_a_diagonal_has_the_risk_of_weights_averaged_over_weights_and_tasks():
+    weights = [np.random.default_rng(seed).normal(size=(4, 4)) / 20 for seed in range(3)]
+    for evaluation in ("fresh", "same"):
+        one = finite_pretraining.problem(2, 4, evaluation)
+        found = exact_risk(one, finite_pretraining.averaged(weights))
+        curves = [exact_risk(replace(one, task=task), w) for w in weights for task in np.eye(4)]
+        for name in ("c0", "c1", "c2"):
+            assert getattr(found, name) == pytest.approx(np.mean([getattr(curve, name) for curve in curves]), rel=1e-12)
 
 
 def test_sample_sizes_follow_the_budget():

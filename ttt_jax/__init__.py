@@ -12,6 +12,7 @@ with one_line_interrupt():
     from ttt_jax.training.models import LinearAttention, Prompt, TokenLinearAttention, functional
     from ttt_jax.training.pretraining import pretrain
     from ttt_jax.training.prompts import fold_prompts
+    from ttt_jax.training.regression import trained_weights
     from ttt_jax.training.steps import ttt_loss, ttt_step, ttt_train
     from ttt_jax.verdict import Comparison, Verdict, agreement_table, compare, family_verdict, judge
     from ttt_jax.verdict.claim import check
@@ -55,6 +56,7 @@ __all__ = [
     "make_shift",
     "pretrain",
     "pretrained_weights",
+    "trained_weights",
     "ttt_loss",
     "ttt_step",
     "ttt_train",

@@ -43,5 +43,6 @@ NAMES = (
     "one_batch_exact",
     "new_context",
     "figure_2c",
+    "finite_pretraining",
 )
 """The modules, in the order of the report."""
