@@ -33,17 +33,17 @@ from ttt_jax.verdict import comparison
 from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 
 TINY = {
-    "fig1a": (fig1a, {"n": 40, "normals": 1e7}, 6),
-    "fig1b": (fig1b, {"n": 20, "d": 40, "num_points": 3, "normals": 1e7}, 6),
-    "fig2a": (fig2a, {"n": 20, "d": 40, "num_points": 2, "normals": 1e7}, 9),
-    "fig2b": (fig2b, {"n": 20, "d": 40, "num_points": 2, "normals": 1e7}, 9),
+    "fig1a": (fig1a, {"n": 40, "normals": 2e6}, 6),
+    "fig1b": (fig1b, {"n": 20, "d": 40, "num_points": 3, "normals": 2e6}, 6),
+    "fig2a": (fig2a, {"n": 20, "d": 40, "num_points": 2, "normals": 2e6}, 9),
+    "fig2b": (fig2b, {"n": 20, "d": 40, "num_points": 2, "normals": 2e6}, 9),
     "fig2c": (fig2c, {"n": 40, "d": 10, "num_tasks": 500}, 40),
     "several_steps": (several_steps, {"d": 20, "num_tasks": 200}, 26),
-    "same_context": (same_context, {"n": 20, "d": 40, "num_points": 1, "normals": 1e7}, 8),
-    "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 1e7}, 4),
-    "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e8}, 4),
+    "same_context": (same_context, {"n": 20, "d": 40, "num_points": 1, "normals": 2e6}, 8),
+    "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 2e6}, 4),
+    "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e7}, 4),
     "kfold": (kfold, {"d": 10, "num_tasks": 500}, 5),
-    "finite_pretraining": (finite_pretraining, {"d": 8, "sizes": (4, 8), "repeats": 2, "normals": 1e7}, 24),
+    "finite_pretraining": (finite_pretraining, {"d": 8, "sizes": (4, 8), "repeats": 2, "normals": 2e6}, 24),
     "fig3b": (
         fig3b,
         {
