@@ -215,7 +215,7 @@ def test_bad_input_gets_one_line_and_status_2(arguments, message, capsys, tmp_pa
 
 def test_progress_bar_on_a_terminal_only():
     """A run of several seconds under a pseudo-terminal shows a bar on standard error; standard output stays clean."""
-    command = [sys.executable, "-m", "ttt_jax", "risk", "--d", "64", "--n", "300", "--k", "300", "--tasks", "30000"]
+    command = [sys.executable, "-m", "ttt_jax", "risk", "--d", "64", "--n", "300", "--k", "300", "--tasks", "8000"]
     terminal, end = pty.openpty()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, text=True)
 
