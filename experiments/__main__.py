@@ -34,6 +34,7 @@ NAMES = (
     "sample_complexity",
     "kfold",
     "finite_pretraining",
+    "harm",
     "fig3b",
 )
 MOST_SEED = 10**6  # cells take the seeds that follow it

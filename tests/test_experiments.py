@@ -20,6 +20,7 @@ from experiments import (
     fig2c,
     fig3b,
     finite_pretraining,
+    harm,
     kfold,
     same_context,
     sample_complexity,
@@ -44,6 +45,7 @@ TINY = {
     "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e7}, 4),
     "kfold": (kfold, {"d": 10, "num_tasks": 500}, 5),
     "finite_pretraining": (finite_pretraining, {"d": 8, "sizes": (4, 8), "repeats": 2, "normals": 2e6}, 24),
+    "harm": (harm, {"d": 6, "num_tasks": 500, "points": (1.0, 3.0)}, 4),
     "fig3b": (
         fig3b,
         {
@@ -72,6 +74,8 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(correlated_features, "LINE_SIZES", (16, 64))
     monkeypatch.setattr(kfold, "CASES", kfold.CASES[:1])
     monkeypatch.setattr(kfold, "FOLDS", (2,))
+    monkeypatch.setattr(harm, "LINE", (1.0, 2.0))
+    monkeypatch.setattr(harm, "CASES", dict([*harm.CASES.items()][1:4:2]))
     for module, preset, _ in TINY.values():
         monkeypatch.setitem(module.PRESETS, "quick", preset)
 

@@ -17,6 +17,7 @@ with one_line_interrupt():
     from ttt_jax.verdict import Comparison, Verdict, agreement_table, compare, family_verdict, judge
     from ttt_jax.verdict.claim import check
     from ttt_jax.verdict.outcome import Check, CheckRow
+    from ttt_jax.verdict.risk_law import RiskLaw, risk_law
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "Problem",
     "Prompt",
     "RiskCurve",
+    "RiskLaw",
     "RiskPath",
     "TokenLinearAttention",
     "Verdict",
@@ -56,6 +58,7 @@ __all__ = [
     "make_shift",
     "pretrain",
     "pretrained_weights",
+    "risk_law",
     "trained_weights",
     "ttt_loss",
     "ttt_step",

@@ -44,5 +44,8 @@ NAMES = (
     "new_context",
     "figure_2c",
     "finite_pretraining",
+    "prob_hurt",
+    "four_chi_squares",
+    "prompt_step",
 )
 """The modules, in the order of the report."""

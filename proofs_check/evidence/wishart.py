@@ -46,6 +46,29 @@ def wishart_moment(j: int) -> sp.Expr:
     return sp.expand(sum(count * k**r * d ** (c - 1) for (r, c), count in total.items()))
 
 
+@lru_cache(None)
+def form_moment(powers: tuple[int, ...]) -> sp.Expr:
+    """E of the product of r'S^j r over j in powers, for S = X'X and a unit vector r: Wick pairings, exact in k, d.
+
+    r'S^j r = sum of x(r1, 1) x(r1, a1) x(r2, a1) ... x(rj, a(j-1)) x(rj, 1): the columns at both ends are that of r.
+    """
+    k, d = sp.symbols("k d")
+    rows, columns, free = [], [], 1
+    for j in powers:
+        inner = list(range(free, free + j - 1))
+        columns += [column for ends in zip([0, *inner], [*inner, 0], strict=True) for column in ends]
+        free += j - 1
+    rows = [i // 2 for i in range(len(columns))]
+    total = sp.Integer(0)
+    for pairing in pairings(list(range(len(columns)))):
+        r, c = (
+            _classes(size, [(label[a], label[b]) for a, b in pairing])
+            for size, label in ((len(columns) // 2, rows), (free, columns))
+        )
+        total += k**r * d ** (c - 1)
+    return sp.expand(total)
+
+
 def _classes(size: int, equal: list[tuple[int, int]]) -> int:
     """The number of classes of 0, ..., size - 1 once these pairs are set equal."""
     label = list(range(size))

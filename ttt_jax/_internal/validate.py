@@ -51,6 +51,13 @@ def positive_number(field: str, value) -> float:
     raise ValueError(f"{field} must be positive, got {value!r}")
 
 
+def level_number(field: str, value) -> float:
+    """The value as a float; ValueError naming the field unless it is between 0 and 1."""
+    if 0 < finite_number(field, value) < 1:
+        return float(value)
+    raise ValueError(f"{field} must be between 0 and 1, got {value!r}")
+
+
 def positive_numbers(**values) -> None:
     """ValueError naming the first field whose value is no finite number > 0."""
     for field, value in values.items():

@@ -299,22 +299,27 @@ class Run:
         """One experiment of all procedures: (key, setting) -> (V,), hashable."""
         return Joint(tuple(part.draw for part in self.parts))
 
-    def tallies(self, tally: Tally | None = None) -> Iterator[Tally]:
-        """The tally after every block, from the given one on, until the run may stop."""
-        tally = tally or Tally()
+    def values(self, first: int = 0) -> Iterator[Float[np.ndarray, "T V"]]:
+        """The values of all tasks, block by block, from a block on."""
         units = np.concatenate([part.units for part in self.parts])
         with jax.enable_x64(self.x64), jax.default_matmul_precision("highest"):
-            blocks = simulate_blocks(
+            for block in simulate_blocks(
                 self.draw,
                 self.setting,
                 num_tasks=self.num_tasks,
                 seed=self.seed,
                 block_size=self.block_size,
-                first=tally.num_blocks,
-            )
-            while not self._fulfilled(tally):
-                tally = tally.add(units * next(blocks))
-                yield tally
+                first=first,
+            ):
+                yield units * block
+
+    def tallies(self, tally: Tally | None = None) -> Iterator[Tally]:
+        """The tally after every block, from the given one on, until the run may stop."""
+        tally = tally or Tally()
+        values = self.values(tally.num_blocks)
+        while not self._fulfilled(tally):
+            tally = tally.add(next(values))
+            yield tally
 
     def _fulfilled(self, tally: Tally) -> bool:
         target = self.target_relative_stderr

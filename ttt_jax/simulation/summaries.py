@@ -8,6 +8,7 @@ is the independent one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -53,14 +54,17 @@ def risk_of_step(
     lr: Float[Array, ""],
     left: Float[Array, ...] | None,
     right: Float[Array, ...] | None,
+    draw: Callable[..., tuple[Draws, Draws, Draws]] = draw_all,
 ) -> Float[Array, ""]:
     """The risk after one gradient step in one experiment, the new query integrated out.
 
     W_TT u_e = W u_e + 2 lr (u'R u_e) L v,     risk = |Sq^(1/2) (b - W_TT u_e)|^2 + sq2
+
+    `draw` has the arguments and the random numbers of `draw_all`.
     """
     key_task, key_chi2, key_normal = jax.random.split(key, 3)
     task = draw_task(key_task, scaled)
-    context, batch, inference = draw_all(key_chi2, key_normal, scaled)
+    context, batch, inference = draw(key_chi2, key_normal, scaled)
     u = summary(context, task, scaled.train)
     v = summary(batch, task - linalg.apply(weights, u), scaled.train)
     u_eval = scaled.summary_scale * jnp.where(scaled.same, u, summary(inference, task, scaled.inference))

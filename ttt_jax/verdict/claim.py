@@ -11,15 +11,28 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
-from ttt_jax._internal.validate import boolean, choice, finite_number, positive_number, seed_integer
+from ttt_jax._internal.validate import (
+    boolean,
+    choice,
+    finite_number,
+    level_number,
+    positive_number,
+    seed_integer,
+    weights_array,
+)
 from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr, with_lr
 from ttt_jax.simulation import estimate_risk
+from ttt_jax.simulation.estimate import MAX_UNSEEN_VARIANCE
+from ttt_jax.simulation.prompt_risks import prompt_risks
+from ttt_jax.simulation.reliability import unseen_variance
 from ttt_jax.theory.pretrained import starting_weights
+from ttt_jax.theory.prompt_law import known_law
 from ttt_jax.theory.risk import exact_risk
 from ttt_jax.verdict.claimed import claimed_value
 from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 from ttt_jax.verdict.judgement import judge_rows
+from ttt_jax.verdict.law_quantities import LAW_QUANTITIES, of_known_law, of_prompts
 from ttt_jax.verdict.outcome import Check, CheckRow
 from ttt_jax.verdict.quantities import QUANTITIES, errors_of_theory, of_estimates, of_theory
 
@@ -35,6 +48,7 @@ def check(
     start: Any = "pretrained",
     procedure: Procedure | float | str | Callable[[Problem], Procedure | float] = "optimal",
     quantity: str = "risk",
+    level: float | None = None,
     approximate: bool = False,
     rate: float | None = None,
     num_tasks: int = 20_000,
@@ -58,8 +72,10 @@ def check(
             noise, W* for tasks of another length is another one. Or (model, params), which has no exact risk.
         procedure: what is done at test time, or a function of the problem that says it; a number is the step size of
             one gradient step, "optimal" the exact optimum.
-        quantity: what the claim is about: "initial" risk, "risk" after the procedure, "gain" (their difference), or
-            "optimal_lr".
+        quantity: what the claim is about: "initial" risk, "risk" after the procedure, "gain" (their difference),
+            "optimal_lr"; or, of the law of one prompt's risk after a gradient step (see `risk_law`), its "variance",
+            a "quantile" of it, or the probability "prob_hurt" that the step makes it larger.
+        level: of a quantile, between 0 and 1.
         approximate: whether the claim is the leading order of something, right as d grows. log(claimed / exact) of the
             three largest sizes shows an exponent alpha; lines and parabolas in d^-alpha, for all alpha from this
             exponent to `rate` and some more, give a range of limits. Its middle is the limit, its whole width the
@@ -71,9 +87,9 @@ def check(
         seed: of the simulation; every problem has a seed of its own.
         confidence: probability that a correct claim passes all comparisons with simulation.
         exact: a function of (problem, start, procedure), `exact_risk`; None leaves it out (then a step size must be
-            given), and so does a procedure that no exact risk is known for.
+            given), and so does a procedure that no exact risk is known for. Closed forms of `risk_law` come with it.
         simulate: a replacement of `estimate_risk`, called with one procedure at a time; of its result mean and stderr
-            are used, and stderr_reliable if it has one.
+            are used, and stderr_reliable if it has one; not for quantities of the law.
 
     Returns:
         A `Check`, true if something was compared and nothing speaks against the claim; print it for the table.
@@ -90,7 +106,14 @@ def check(
         >>> bool(check(lambda n, k, d: k / (k + d), problems, start="zero", quantity="gain"))
         False
     """
-    choice("quantity", quantity, tuple(QUANTITIES))
+    choice("quantity", quantity, (*QUANTITIES, *LAW_QUANTITIES))
+    if (quantity == "quantile") != (level is not None):
+        raise ValueError(f"level must be given for the quantity 'quantile' and no other, got {level!r}")
+    if level is not None:
+        level_number("level", level)
+    of_a_law = quantity in LAW_QUANTITIES
+    if of_a_law and (num_tasks == 1 or simulate is not estimate_risk):
+        raise ValueError(f"quantity {quantity} needs at least two simulated tasks, by estimate_risk, or num_tasks=0")
     boolean("approximate", approximate)
     if rate is not None and not (approximate and positive_number("rate", rate)):
         raise ValueError(f"rate must be None unless approximate, got {rate!r}")
@@ -112,26 +135,23 @@ def check(
         if quantity == "optimal_lr" and num_tasks and not step:
             raise ValueError("lr must not be 0 where the optimal_lr is simulated; num_tasks=0 leaves simulation out")
         claimed = claimed_value(claim, problem, begin, step)
-        estimate = stderr = math.nan
+        value, errors, estimate, stderr = math.nan, (0.0, 0.0), math.nan, math.nan
         reliable: bool | None = True
-        if num_tasks:
-            mean, covariance, reliable = _simulated(
-                problem, begin, _at_multiples(quantity, what), simulate, num_tasks, seed + 3 * i
+        if of_a_law:
+            value, rounding, estimate, stderr, reliable = _of_law(
+                quantity, problem, begin, what, claimed, level, exact is not None, num_tasks, seed + 3 * i
             )
-            estimate, stderr = of_estimates(quantity, mean, covariance, step, claimed)
-        rows.append(
-            CheckRow(
-                problem.n,
-                problem.k,
-                problem.d,
-                claimed,
-                of_theory(quantity, curve, step) if curve else math.nan,
-                estimate,
-                stderr,
-                reliable,
-                *(errors_of_theory(quantity, curve, step) if curve else (0.0, 0.0)),
-            )
-        )
+            errors = 0.0, rounding
+        else:
+            if curve:
+                value, errors = of_theory(quantity, curve, step), errors_of_theory(quantity, curve, step)
+            if num_tasks:
+                mean, covariance, reliable = _simulated(
+                    problem, begin, _at_multiples(quantity, what), simulate, num_tasks, seed + 3 * i
+                )
+                estimate, stderr = of_estimates(quantity, mean, covariance, step, claimed)
+        sizes = problem.n, problem.k, problem.d
+        rows.append(CheckRow(*sizes, claimed, value, estimate, stderr, reliable, *errors))
         if approximate and not (rows[-1].claimed and rows[-1].exact):
             raise ValueError(f"an approximate claim has a relative error, but its value is 0 at d = {problem.d}")
     has_exact = not any(math.isnan(row.exact) for row in rows)
@@ -164,6 +184,27 @@ def _resolved(procedure: Any, problem: Problem, start: Any, exact: Callable | No
             raise ValueError("lr must be a number or a function of the problem where there is no exact curve")
         what = with_lr(what, curve.optimal_lr)
     return curve, what
+
+
+def _of_law(
+    quantity: str, problem: Problem, start: Any, procedure: Procedure, claimed: float, level: float | None,
+    exactly: bool, num_tasks: int, seed: int,
+) -> tuple[float, float, float, float, bool | None]:  # fmt: skip
+    """A quantity of the law of the risk in closed form, its rounding error; simulated, its standard error, its flag."""
+    if isinstance(start, tuple):
+        raise ValueError(f"start must be W for the quantity {quantity}, got (model, params)")
+    weights = weights_array(start, problem.d)
+    value, rounding = (
+        of_known_law(quantity, known_law(procedure, problem, weights), level) if exactly else (math.nan, 0.0)
+    )
+    if not num_tasks:
+        return value, rounding, math.nan, math.nan, True
+    prompts = prompt_risks(problem, weights, procedure, num_tasks=num_tasks, seed=seed, sampler="data")
+    estimate, stderr, reliable = of_prompts(quantity, prompts, claimed, level)
+    if quantity == "variance":
+        assert isinstance(procedure, GradientStep)
+        reliable = False if unseen_variance(problem, weights, procedure, num_tasks) > MAX_UNSEEN_VARIANCE else None
+    return value, rounding, estimate, stderr, reliable
 
 
 def _at_multiples(quantity: str, procedure: Procedure) -> list[Procedure]:
