@@ -16,6 +16,7 @@ with one_line_interrupt():
     from ttt_jax.verdict import Comparison, Verdict, agreement_table, compare, family_verdict, judge
     from ttt_jax.verdict.claim import check
     from ttt_jax.verdict.outcome import Check, CheckRow
+    from ttt_jax.verdict.yardsticks import Yardstick, yardsticks
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "RiskPath",
     "TokenLinearAttention",
     "Verdict",
+    "Yardstick",
     "agreement_table",
     "asymptotic_risk",
     "check",
@@ -58,4 +60,5 @@ __all__ = [
     "ttt_loss",
     "ttt_step",
     "ttt_train",
+    "yardsticks",
 ]
