@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Point, Result, markers, run_cells
+from experiments.figure import Point, Result, least_squares_line, markers, run_cells
 from experiments.starts import crossing
 from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
 from ttt_jax.plotting import Series, draw
@@ -53,7 +53,8 @@ def run(preset: str, seed: int = 0) -> Result:
         f"{crossing(x, drawn['cold'], drawn['warm']):.3f} (as the paper draws), "
         f"{corollary_4_6_switch(n / d):.3f} (Corollary 4.6)"
     )
-    return Result("fig1b", rows, figure, [note])
+    yardstick = least_squares_line(figure, x.tolist(), [c.problem for c in lines["warm"]], exact)
+    return Result("fig1b", rows, figure, [note, yardstick])
 
 
 def cell(n: int, k: int, d: int, start: str) -> Point:

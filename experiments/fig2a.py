@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Result
+from experiments.figure import Result, least_squares_line
 from experiments.starts import compare_starts, crossing, lengths, paper_start
 from ttt_jax import Problem, make_shift, pretrained_weights
 from ttt_jax.plotting import draw
@@ -50,7 +50,8 @@ def run(preset: str, seed: int = 0) -> Result:
         title=f"Aligned and misaligned pretraining against cold start, noiseless, n = {n}, d = {d}",
         approximate_label="Theorems 5.3 and 4.5",
     )
-    x = np.array(lengths(4 * n)) / d
+    ks = lengths(4 * n)
+    x = np.array(ks) / d
     notes = [
         f"cold start overtakes {name} at k/d = {crossing(x, exact['cold'], exact[name]):.3f} (exact), "
         f"{corollary_5_4_switch(problem(1), starts[name].weights):.3f} (Corollary 5.4), "
@@ -58,4 +59,5 @@ def run(preset: str, seed: int = 0) -> Result:
         f"{DRAWN_INITIAL[name]} (drawn)"
         for name in SHIFTS
     ]
+    notes.append(least_squares_line(figure, x.tolist(), [problem(max(k, 1)) for k in ks], exact))
     return Result("fig2a", rows, figure, notes)

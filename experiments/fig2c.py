@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Result, markers, path_rows
+from experiments.figure import Result, least_squares_line, markers, path_rows
 from ttt_jax import GradientSteps, Problem, RiskPath, compare
 from ttt_jax.plotting import Series, draw
 from ttt_jax.theory.paper import theorem_4_2
@@ -30,7 +30,8 @@ def run(preset: str, seed: int = 0) -> Result:
     """Simulate the preset and draw the figure."""
     n, d, num_tasks = (PRESETS[preset][name] for name in ("n", "d", "num_tasks"))
     problem, weights = Problem(n, 50 * d, np.ones(d) / np.sqrt(d)), 1 / (n + d + 1)
-    rows, series, notes = [], [], ["the cells of one series are the same simulated tasks"]
+    rows, series, curves = [], [], {}
+    notes = ["the cells of one series are the same simulated tasks"]
     for i, (factor, last) in enumerate(DRAWN_LAST.items()):
         steps = theorem_4_2(n, 50 * d, d).optimal_lr * factor ** np.arange(STEPS)
         procedure = GradientSteps(steps, new_context=True)
@@ -39,6 +40,7 @@ def run(preset: str, seed: int = 0) -> Result:
         assert isinstance(c.asymptotic, RiskPath)
         exact, leading = c.exact.risks, c.asymptotic.risks
         name = f"reduction factor {factor}"
+        curves[name] = exact
         drawn = {1: DRAWN_FIRST, STEPS: last}
         rows += path_rows(name, c, problem, drawn=drawn)
         notes.append(f"factor {factor}, after {STEPS} steps: {exact[-1]:.3f} (exact), {last} (drawn in the paper)")
@@ -50,5 +52,8 @@ def run(preset: str, seed: int = 0) -> Result:
         y_label="risk / |b|²",
         title=f"Several steps of decaying size, isotropic, noiseless, n = {n}, d = {d}, k = {50 * d}",
         approximate_label="leading order",
+    )
+    notes.append(
+        least_squares_line(figure, range(1, STEPS + 1), [problem] * STEPS, {n: c[1:] for n, c in curves.items()})
     )
     return Result("fig2c", rows, figure, notes)

@@ -8,7 +8,7 @@ with one_line_interrupt():
     from ttt_jax.risk_curve import RiskCurve, RiskPath
     from ttt_jax.shifts import SHIFTS, make_shift
     from ttt_jax.simulation import Estimate, JointEstimate, estimate_curve, estimate_risk
-    from ttt_jax.theory import asymptotic_risk, exact_risk, pretrained_weights
+    from ttt_jax.theory import asymptotic_risk, exact_map, exact_risk, pretrained_weights
     from ttt_jax.training.models import LinearAttention, Prompt, TokenLinearAttention, functional
     from ttt_jax.training.pretraining import pretrain
     from ttt_jax.training.prompts import fold_prompts
@@ -49,6 +49,7 @@ __all__ = [
     "compare",
     "estimate_curve",
     "estimate_risk",
+    "exact_map",
     "exact_risk",
     "family_verdict",
     "fold_prompts",

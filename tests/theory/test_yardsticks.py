@@ -16,7 +16,9 @@ QUERY = {"query_feature_cov": 3.0, "query_noise_var": 0.1}
 
 def problem(pairs, noise_var=0.5, feature_cov=2.0, task=(0.6, 0.8, 1.0, 0.0, 2.0), evaluation=None):
     """As many labelled pairs of five features."""
-    return Problem(1, pairs - 1, np.array(task), feature_cov, noise_var, evaluation=evaluation or Inference("same", **QUERY))
+    return Problem(
+        1, pairs - 1, np.array(task), feature_cov, noise_var, evaluation=evaluation or Inference("same", **QUERY)
+    )
 
 
 @pytest.mark.parametrize("pole", [1.0, 1e-9])
@@ -38,7 +40,9 @@ def test_the_resolvent_of_one_row_is_an_integral_over_chi_squared():
 
 @pytest.mark.parametrize("noise_var", [0.0, 0.5])
 @pytest.mark.parametrize("pairs", [2, 3, 12])
-@pytest.mark.parametrize("task", [(0.6, 0.8, 1.0, 0.0, 2.0), GaussianTasks([1.0, 0, 0, 0, 0], [0.1, 2.0, 1.0, 0.0, 0.3])])
+@pytest.mark.parametrize(
+    "task", [(0.6, 0.8, 1.0, 0.0, 2.0), GaussianTasks([1.0, 0, 0, 0, 0], [0.1, 2.0, 1.0, 0.0, 0.3])]
+)
 def test_the_exact_risks_are_those_of_simulated_predictors(pairs, noise_var, task):
     given = replace(problem(pairs, noise_var), task=task)
     found, stderr = estimate_posterior_mean(given, 1.0, 0.0, num_draws=2000)

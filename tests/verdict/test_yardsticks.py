@@ -35,7 +35,10 @@ def test_others_are_simulated(change):
     shaped = Pretraining(n=4, task_cov=np.linspace(0.1, 0.2, 6), noise_var=0.5)
     simulated = [one for one in yardsticks(given, shaped, num_draws=400) if not one.exact]
     assert [one.name for one in simulated][-2:] == ["ridge", "Bayes"]
-    assert all(given.inference.query_noise_var < one.risk < 1.5 and 0 < one.stderr < 0.1 and "simulated" in str(one) for one in simulated)
+    assert all(
+        given.inference.query_noise_var < one.risk < 1.5 and 0 < one.stderr < 0.1 and "simulated" in str(one)
+        for one in simulated
+    )
     nothing = yardsticks(given, num_draws=0)[1]
     assert math.isnan(nothing.risk)
     assert f"not applicable: {nothing.reason}" in str(nothing)

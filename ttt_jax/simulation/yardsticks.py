@@ -43,7 +43,8 @@ def estimate_posterior_mean(
     """
     integer_from(2, "num_draws", num_draws)
     law: Any = problem.inference
-    d, sizes, roots, noises = problem.d, [problem.n + problem.k], [linalg.sqrt(problem.feature_cov)], [problem.noise_var]
+    d, sizes, noises = problem.d, [problem.n + problem.k], [problem.noise_var]
+    roots = [linalg.sqrt(problem.feature_cov)]
     if law.context == "fresh":
         sizes, roots, noises = [*sizes, law.n], [*roots, linalg.sqrt(law.feature_cov)], [*noises, law.noise_var]
     noise = np.repeat(noises, sizes)

@@ -72,7 +72,7 @@ def least_squares_risk(problem: Problem, pairs: int | None = None) -> float:
 
 
 def ridge_penalty(problem: Problem) -> float:
-    """The penalty s2 d / |b|^2, the best one for isotropic features: that of the posterior mean for b ~ N(0, |b|^2/d I).
+    """The penalty s2 d / |b|^2, that of the posterior mean for b ~ N(0, |b|^2/d I): the best for isotropic features.
 
     Example:
         >>> ridge_penalty(Problem(n=2, k=2, task=[0.6, 0.8], noise_var=0.5))

@@ -72,9 +72,10 @@ def yardsticks(
         Bayes, 100 pairs         0.829583  (the pairs that TTT has seen, exact)
     """
     integer_from(0, "num_draws", num_draws)
+    how: dict[str, Any] = {"problem": problem, "num_draws": num_draws, "seed": seed}
     found = [
-        _measured("least squares", lambda: least_squares_risk(problem), problem, 1.0, 0.0, num_draws, seed),
-        _measured("ridge", lambda: ridge_risk(problem), problem, mean_square(problem) / problem.d, None, num_draws, seed),
+        _measured("least squares", lambda: least_squares_risk(problem), 1.0, 0.0, **how),
+        _measured("ridge", lambda: ridge_risk(problem), mean_square(problem) / problem.d, None, **how),
     ]
     if pretraining is not None:
         if pretraining.d != problem.d:
@@ -86,12 +87,12 @@ def yardsticks(
                 raise NotApplicable("pretraining.task_cov must be a multiple of the identity for the Bayes predictor")
             return ridge_risk(problem, noise_var / float(prior))
 
-        found.append(_measured("Bayes", bayes, problem, prior, noise_var, num_draws, seed))
+        found.append(_measured("Bayes", bayes, prior, noise_var, **how))
     return tuple(found)
 
 
 def _measured(
-    name: str, exact: Callable[[], float], problem: Problem, prior: Any, noise_var: Any, num_draws: int, seed: int
+    name: str, exact: Callable[[], float], prior: Any, noise_var: Any, *, problem: Problem, num_draws: int, seed: int
 ) -> Yardstick:
     """The exact risk where there is one, else a simulated one."""
     pairs = labelled_pairs(problem)
