@@ -33,6 +33,7 @@ NAMES = (
     "correlated_features",
     "sample_complexity",
     "kfold",
+    "lora",
     "fig3b",
 )
 MOST_SEED = 10**6  # cells take the seeds that follow it

@@ -3,6 +3,7 @@
 Isotropic and noiseless, task b = (1, ..., 1). n is fixed and d varies, so that n/d runs from 0.1 to 4; k/d = 1, 2, 100.
 The step size is Theorem 4.2's simplified one, as in the paper. Solid: the exact risk at that step size. Dashed: Theorem
 4.2 before simplification at its own optimum, which is what the paper draws. Crosses (preset paper): read off its lines.
+Thin grey: least squares on the n + k training pairs.
 Risks are in units of |b|^2.
 """
 
@@ -45,7 +46,7 @@ def run(preset: str, seed: int = 0) -> Result:
         title=f"TTT from pretrained weights, isotropic, noiseless, n = {n}",
         approximate_label="Theorem 4.2 (unsimplified)",
     )
-    yardstick = least_squares_line(figure, *zip(*((c.x, c.problem) for c in lines), strict=True), curves)
+    yardstick = least_squares_line(figure, [c.x for c in lines], [c.problem for c in lines], curves)
     note = (
         "approximate: Theorem 4.2 before simplification at its own best step; exact, estimate: at its simplified step"
     )

@@ -3,7 +3,7 @@
 Isotropic and noiseless, task b = (1, ..., 1), n/d = 1/2, k/d up to 2, each at its exact optimal step size. Solid: the
 exact risk. Dashed: Theorem 4.2 before simplification (warm) and Theorem 4.5 (cold, where it is exact). Where the
 starts cross is printed for the exact curves, for the drawn ones and for Corollary 4.6. Crosses (preset paper): read off
-the paper's figure. Risks are in units of |b|^2.
+the paper's figure. Thin grey: least squares on the n + k training pairs. Risks are in units of |b|^2.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Two halves of coordinates, n/d = 1/2, noiseless, k up to 4 n. The task is b = (1
 variances (1, .5) on the halves (aligned) or (.5, 1) (misaligned). Each start takes its exact best step. Solid: exact.
 Dashed: Theorem 5.3 (warm) and Theorem 4.5 (cold, where it is exact). Crosses (preset paper): read off its figure.
 The paper's caption gives a covariance of 500 entries for d = 600; its curves fit n/d = 1/2 and equal halves, which is
-taken here. Risks are in units of |b|^2.
+taken here. Thin grey: least squares on the n + k training pairs. Risks are in units of |b|^2.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The task is b = e_1, n/d = 1/2, noiseless, k up to 4 n. Pretraining tasks vary along e_1 only (best) or along all other
 axes (worst). Each start takes its exact best step. Solid: exact. Dashed: Theorem 5.3 and Theorem 4.5 (cold, exact).
-Crosses (preset paper): read off the paper's figure, of n = 250. Risks are in units of |b|^2.
+Crosses (preset paper): read off the paper's figure, of n = 250. Thin grey: least squares on the n + k training pairs.
+Risks are in units of |b|^2.
 """
 
 from __future__ import annotations

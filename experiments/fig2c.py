@@ -3,7 +3,8 @@
 Isotropic, noiseless, n/d = 1/2, k = 50 d, from the pretrained W*. The first step has Theorem 4.2's size, and each later
 one is smaller by a factor of .2, .4, .6 or .8. Solid: the exact risk after each step (`new_context_risk`). Dashed: its
 leading order, the recursion of A. Crosses: read off the paper's figure. With one batch and context for all steps the
-curves would be other ones: see the experiment several_steps. Risks are in units of |b|^2.
+curves would be other ones: see the experiment several_steps. Thin grey: least squares on the n + k
+training pairs of one step. Risks are in units of |b|^2.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 import ttt_jax
 from ttt_jax import Comparison, GradientSteps, Problem, RiskCurve, Verdict, agreement_table, compare, judge
@@ -168,7 +169,7 @@ def record(
 
 
 def least_squares_line(
-    figure: Any, x: Sequence[float], problems: Sequence[Problem], curves: Mapping[str, Sequence[float]]
+    figure: Any, x: Sequence[float], problems: Sequence[Problem], curves: Mapping[str, ArrayLike]
 ) -> str:
     """Draw least squares on the n + k training pairs in thin grey; a note on where it is below the exact curves.
 

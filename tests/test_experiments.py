@@ -19,6 +19,7 @@ from experiments import (
     fig2c,
     fig3b,
     kfold,
+    lora,
     same_context,
     sample_complexity,
     several_steps,
@@ -41,6 +42,7 @@ TINY = {
     "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 1e7}, 4),
     "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e8}, 4),
     "kfold": (kfold, {"d": 10, "num_tasks": 500}, 5),
+    "lora": (lora, {"d": 10, "draws": 2, "num_tasks": 500}, 8),
     "fig3b": (
         fig3b,
         {

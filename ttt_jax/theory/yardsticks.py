@@ -59,7 +59,7 @@ def least_squares_risk(problem: Problem, pairs: int | None = None) -> float:
     Reference: the mean of an inverse Wishart matrix; Hastie, Montanari, Rosset, Tibshirani (2022) have the limits.
     """
     n, sx, sq = _checked(problem, pairs, "least squares")
-    d, s2, sq2 = problem.d, problem.noise_var, problem.inference.query_noise_var
+    d, s2, sq2 = problem.d, problem.noise_var, float(problem.inference.query_noise_var or 0.0)
     if s2 and abs(n - d) <= 1:
         return math.inf
     if n < d and (sx.ndim or sq.ndim):
@@ -112,7 +112,7 @@ def ridge_risk(problem: Problem, penalty: float | None = None, pairs: int | None
     d, s2, norm2 = problem.d, problem.noise_var, mean_square(problem)
     if (work := math.sqrt(n * d) * min(n, d)) > MOST_WORK:
         raise NotApplicable(f"sqrt(N d) min(N, d) must be at most {MOST_WORK:g} for the exact ridge, got {work:.3g}")
-    sq2, missed = problem.inference.query_noise_var, float(sq) * norm2 / d
+    sq2, missed = float(problem.inference.query_noise_var or 0.0), float(sq) * norm2 / d
     if math.isinf(penalty):
         return sq2 + missed * d
     pole = penalty / float(sx)
