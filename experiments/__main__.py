@@ -35,6 +35,7 @@ NAMES = (
     "kfold",
     "finite_pretraining",
     "harm",
+    "lora",
     "fig3b",
 )
 MOST_SEED = 10**6  # cells take the seeds that follow it

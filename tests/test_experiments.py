@@ -22,6 +22,7 @@ from experiments import (
     finite_pretraining,
     harm,
     kfold,
+    lora,
     same_context,
     sample_complexity,
     several_steps,
@@ -46,6 +47,7 @@ TINY = {
     "kfold": (kfold, {"d": 10, "num_tasks": 500}, 5),
     "finite_pretraining": (finite_pretraining, {"d": 8, "sizes": (4, 8), "repeats": 2, "normals": 2e6}, 24),
     "harm": (harm, {"d": 6, "num_tasks": 500, "points": (1.0, 3.0)}, 4),
+    "lora": (lora, {"d": 10, "draws": 2, "num_tasks": 500}, 8),
     "fig3b": (
         fig3b,
         {
