@@ -44,9 +44,9 @@ def prompt_risks(
 
     Example:
         >>> problem = Problem(n=40, k=40, task=np.ones(8) / 8**0.5)
-        >>> before, after = prompt_risks(problem, 0.01, GradientStep(1e-6), num_tasks=1000).T
-        >>> after.mean() < before.mean(), (after < before).mean() < 1
-        (True, True)
+        >>> before, after = prompt_risks(problem, 0.01, GradientStep(5e-6), num_tasks=1000).T
+        >>> bool(after.mean() < before.mean()), bool((after < before).all())
+        (True, False)
     """
     if not isinstance(procedure, GradientStep):
         raise NotApplicable(f"no law of the risk is known for {type(procedure).__name__}")
