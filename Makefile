@@ -4,6 +4,8 @@
 # Each creates .venv first if it is missing. PYTHON names the interpreter that it is made from (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
+# Compiled code outlives a process: what a second run would compile again, it reads.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
 .PHONY: demo test docs clean
 
@@ -39,4 +41,4 @@ docs: .venv/installed-docs
 	@touch $@ .venv/installed
 
 clean:
-	rm -rf .venv out docs/_build
+	rm -rf .venv .cache out docs/_build

@@ -29,7 +29,7 @@ def theorem_4_2(n, k, d):
 
 
 growing = [ttt.Problem(n=d // 2, k=2 * d, task=np.ones(d) / d**0.5) for d in (64, 128, 256)]
-bias = ttt.check(theorem_4_2, growing, quantity="gain", approximate=True, rate=1, num_tasks=4_000)
+bias = ttt.check(theorem_4_2, growing, quantity="gain", approximate=True, rate=1, num_tasks=1_000)
 print(f"--- Theorem 4.2: {'passes as a leading order' if bias else 'is refuted'}\n{bias}")
 if sys.argv[1:]:
     draw_check(bias, title="Theorem 4.2 (gain): its error at finite d").savefig(sys.argv[1])

@@ -33,7 +33,9 @@ NAMES = (
     "correlated_features",
     "sample_complexity",
     "kfold",
+    "finite_pretraining",
     "harm",
+    "lora",
     "fig3b",
 )
 MOST_SEED = 10**6  # cells take the seeds that follow it

@@ -3,6 +3,7 @@
 Isotropic and noiseless, task b = (1, ..., 1). n is fixed and d varies, so that n/d runs from 0.1 to 4; k/d = 1, 2, 100.
 The step size is Theorem 4.2's simplified one, as in the paper. Solid: the exact risk at that step size. Dashed: Theorem
 4.2 before simplification at its own optimum, which is what the paper draws. Crosses (preset paper): read off its lines.
+Thin grey: least squares on the n + k training pairs.
 Risks are in units of |b|^2.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Point, Result, markers, run_cells
+from experiments.figure import Point, Result, least_squares_line, markers, run_cells
 from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
 from ttt_jax.plotting import Series, draw
 from ttt_jax.theory.paper import theorem_4_2
@@ -30,12 +31,13 @@ def run(preset: str, seed: int = 0) -> Result:
     drawn = {g: DRAWN[g] if preset == "paper" else [] for g in K_OVER_D}
     cells = [replace(cell(n, round(n / a), g), drawn=dict(drawn[g]).get(a)) for g in K_OVER_D for a in RATIOS]
     rows = run_cells(cells, normals=normals, seed=seed, title="fig1a")
-    series = []
+    series, curves = [], {}
     for g in K_OVER_D:
         lines = [cell(n, d, g) for d in sorted({round(n / a) for a in np.geomspace(0.1, 4, 24)}, reverse=True)]
         exact = [exact_risk(c.problem, c.weights).at(c.lr) / c.problem.d for c in lines]
         paper = np.array([c.approximate for c in lines], float)
         name = f"k/d = {g}"
+        curves[name] = exact
         series.append(Series(name, [c.x for c in lines], exact, paper, **markers(rows, name), drawn=drawn[g]))
     figure = draw(
         series,
@@ -44,10 +46,11 @@ def run(preset: str, seed: int = 0) -> Result:
         title=f"TTT from pretrained weights, isotropic, noiseless, n = {n}",
         approximate_label="Theorem 4.2 (unsimplified)",
     )
+    yardstick = least_squares_line(figure, [c.x for c in lines], [c.problem for c in lines], curves)
     note = (
         "approximate: Theorem 4.2 before simplification at its own best step; exact, estimate: at its simplified step"
     )
-    return Result("fig1a", rows, figure, [note])
+    return Result("fig1a", rows, figure, [note, yardstick])
 
 
 def cell(n: int, d: int, g: int) -> Point:

@@ -3,7 +3,7 @@
 Isotropic and noiseless, task b = (1, ..., 1), n/d = 1/2, k/d up to 2, each at its exact optimal step size. Solid: the
 exact risk. Dashed: Theorem 4.2 before simplification (warm) and Theorem 4.5 (cold, where it is exact). Where the
 starts cross is printed for the exact curves, for the drawn ones and for Corollary 4.6. Crosses (preset paper): read off
-the paper's figure. Risks are in units of |b|^2.
+the paper's figure. Thin grey: least squares on the n + k training pairs. Risks are in units of |b|^2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Point, Result, markers, run_cells
+from experiments.figure import Point, Result, least_squares_line, markers, run_cells
 from experiments.starts import crossing
 from ttt_jax import Pretraining, Problem, exact_risk, pretrained_weights
 from ttt_jax.plotting import Series, draw
@@ -53,7 +53,8 @@ def run(preset: str, seed: int = 0) -> Result:
         f"{crossing(x, drawn['cold'], drawn['warm']):.3f} (as the paper draws), "
         f"{corollary_4_6_switch(n / d):.3f} (Corollary 4.6)"
     )
-    return Result("fig1b", rows, figure, [note])
+    yardstick = least_squares_line(figure, x.tolist(), [c.problem for c in lines["warm"]], exact)
+    return Result("fig1b", rows, figure, [note, yardstick])
 
 
 def cell(n: int, k: int, d: int, start: str) -> Point:

@@ -4,7 +4,7 @@ Two halves of coordinates, n/d = 1/2, noiseless, k up to 4 n. The task is b = (1
 variances (1, .5) on the halves (aligned) or (.5, 1) (misaligned). Each start takes its exact best step. Solid: exact.
 Dashed: Theorem 5.3 (warm) and Theorem 4.5 (cold, where it is exact). Crosses (preset paper): read off its figure.
 The paper's caption gives a covariance of 500 entries for d = 600; its curves fit n/d = 1/2 and equal halves, which is
-taken here. Risks are in units of |b|^2.
+taken here. Thin grey: least squares on the n + k training pairs. Risks are in units of |b|^2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Result
+from experiments.figure import Result, least_squares_line
 from experiments.starts import compare_starts, crossing, lengths, paper_start
 from ttt_jax import Problem, make_shift, pretrained_weights
 from ttt_jax.plotting import draw
@@ -50,7 +50,8 @@ def run(preset: str, seed: int = 0) -> Result:
         title=f"Aligned and misaligned pretraining against cold start, noiseless, n = {n}, d = {d}",
         approximate_label="Theorems 5.3 and 4.5",
     )
-    x = np.array(lengths(4 * n)) / d
+    ks = lengths(4 * n)
+    x = np.array(ks) / d
     notes = [
         f"cold start overtakes {name} at k/d = {crossing(x, exact['cold'], exact[name]):.3f} (exact), "
         f"{corollary_5_4_switch(problem(1), starts[name].weights):.3f} (Corollary 5.4), "
@@ -58,4 +59,5 @@ def run(preset: str, seed: int = 0) -> Result:
         f"{DRAWN_INITIAL[name]} (drawn)"
         for name in SHIFTS
     ]
+    notes.append(least_squares_line(figure, x.tolist(), [problem(max(k, 1)) for k in ks], exact))
     return Result("fig2a", rows, figure, notes)

@@ -2,7 +2,8 @@
 
 The task is b = e_1, n/d = 1/2, noiseless, k up to 4 n. Pretraining tasks vary along e_1 only (best) or along all other
 axes (worst). Each start takes its exact best step. Solid: exact. Dashed: Theorem 5.3 and Theorem 4.5 (cold, exact).
-Crosses (preset paper): read off the paper's figure, of n = 250. Risks are in units of |b|^2.
+Crosses (preset paper): read off the paper's figure, of n = 250. Thin grey: least squares on the n + k training pairs.
+Risks are in units of |b|^2.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Result
-from experiments.starts import compare_starts, paper_start
-from ttt_jax import make_shift, pretrained_weights
+from experiments.figure import Result, least_squares_line
+from experiments.starts import compare_starts, lengths, paper_start
+from ttt_jax import Problem, make_shift, pretrained_weights
 from ttt_jax.plotting import draw
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -32,14 +33,12 @@ def run(preset: str, seed: int = 0) -> Result:
     for name, shift in SHIFTS.items():
         weights = pretrained_weights(make_shift(shift, n=n, k=1, d=d)[0], dense=False)
         starts[f"{name} alignment"] = paper_start(weights, drawn.get(name))
+
+    def problem(k: int) -> Problem:
+        return make_shift("low_rank", n=n, k=k, d=d)[1]
+
     rows, series, exact = compare_starts(
-        starts,
-        lambda k: make_shift("low_rank", n=n, k=k, d=d)[1],
-        4 * n,
-        num_points=num_points,
-        normals=normals,
-        seed=seed,
-        title="fig2b",
+        starts, problem, 4 * n, num_points=num_points, normals=normals, seed=seed, title="fig2b"
     )
     figure = draw(
         series,
@@ -54,4 +53,6 @@ def run(preset: str, seed: int = 0) -> Result:
         f"worst alignment: {worst[0]:.3f} at k = 0 (exact), 1.22 (drawn); above cold for every k: "
         f"{'yes' if (worst[1:] > cold[1:]).all() else 'no'}",
     ]
+    ks = lengths(4 * n)
+    notes.append(least_squares_line(figure, [k / d for k in ks], [problem(max(k, 1)) for k in ks], exact))
     return Result("fig2b", rows, figure, notes)

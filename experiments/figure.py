@@ -14,10 +14,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 import ttt_jax
 from ttt_jax import Comparison, GradientSteps, Problem, RiskCurve, Verdict, agreement_table, compare, judge
 from ttt_jax._internal.progress import progress_bar
+from ttt_jax.theory.yardsticks import least_squares_risk
 
 KEEP_AFTER_SECONDS = 60.0
 
@@ -164,6 +166,29 @@ def record(
     place = {"series": series, "x": x, "d": problem.d, "n": problem.n, "k": problem.k}
     place["evaluation"] = problem.inference.context
     return place | {"drawn": drawn, "approximate": approximate} | row
+
+
+def least_squares_line(
+    figure: Any, x: Sequence[float], problems: Sequence[Problem], curves: Mapping[str, ArrayLike]
+) -> str:
+    """Draw least squares on the n + k training pairs in thin grey; a note on where it is below the exact curves.
+
+    With a new context TTT has seen n pairs more. The first x may be 0, where a problem has k = 1 and k is 0.
+    """
+    axes = figure.axes[0]
+    pairs = [p.n + (p.k if at else 0) for at, p in zip(x, problems, strict=True)]
+    units = [float(p.task @ p.task) for p in problems]
+    risks, on_all = (
+        np.array([least_squares_risk(p, size) / unit for p, size, unit in zip(problems, sizes, units, strict=True)])
+        for sizes in (pairs, [p.n + size for p, size in zip(problems, pairs, strict=True)])
+    )
+    label = "least squares on the n + k training pairs"
+    axes.plot(x, risks, color="#8c8c8c", lw=1.0, zorder=1.5, label=label, clip_on=False)
+    axes.legend(loc="best", fontsize=8)
+    above = {name: np.flatnonzero(risks >= np.asarray(curve)) for name, curve in curves.items()}
+    parts = [f"not below {name} up to {x[rows[-1]]:.3g}" for name, rows in above.items() if len(rows)]
+    where = "; ".join(parts) or "below every exact curve everywhere"
+    return f"{label}, exact: {where}; on all 2 n + k pairs at most {on_all.max():.3g}"
 
 
 def markers(rows: Sequence[dict[str, Any]], series: str) -> dict[str, Any]:

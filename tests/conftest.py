@@ -26,10 +26,13 @@ settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")
 
 
-def random_problem(seed: int, *, dense: bool = True, noise: bool = True) -> tuple[Problem, np.ndarray]:
+def random_problem(
+    seed: int, *, dense: bool = True, noise: bool = True, d: int | None = None
+) -> tuple[Problem, np.ndarray]:
     """A problem with correlated features, and non-symmetric weights; everything of order one."""
     rng = np.random.default_rng(seed)
-    d, n, k = (int(x) for x in rng.integers(1, 8, size=3))
+    drawn, n, k = (int(x) for x in rng.integers(1, 8, size=3))
+    d = d or drawn
     noise_var = float(rng.uniform(0.1, 1)) if noise else 0.0
     task = rng.normal(size=d) / np.sqrt(d)
     if dense:

@@ -4,6 +4,7 @@ import csv
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from experiments import (
     fig2b,
     fig2c,
     fig3b,
+    finite_pretraining,
     harm,
     kfold,
+    lora,
     same_context,
     sample_complexity,
     several_steps,
@@ -32,17 +35,19 @@ from ttt_jax.verdict import comparison
 from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 
 TINY = {
-    "fig1a": (fig1a, {"n": 40, "normals": 1e7}, 6),
-    "fig1b": (fig1b, {"n": 20, "d": 40, "num_points": 3, "normals": 1e7}, 6),
-    "fig2a": (fig2a, {"n": 20, "d": 40, "num_points": 2, "normals": 1e7}, 9),
-    "fig2b": (fig2b, {"n": 20, "d": 40, "num_points": 2, "normals": 1e7}, 9),
+    "fig1a": (fig1a, {"n": 40, "normals": 2e6}, 6),
+    "fig1b": (fig1b, {"n": 20, "d": 40, "num_points": 3, "normals": 2e6}, 6),
+    "fig2a": (fig2a, {"n": 20, "d": 40, "num_points": 2, "normals": 2e6}, 9),
+    "fig2b": (fig2b, {"n": 20, "d": 40, "num_points": 2, "normals": 2e6}, 9),
     "fig2c": (fig2c, {"n": 40, "d": 10, "num_tasks": 500}, 40),
     "several_steps": (several_steps, {"d": 20, "num_tasks": 200}, 26),
-    "same_context": (same_context, {"n": 20, "d": 40, "num_points": 1, "normals": 1e7}, 8),
-    "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 1e7}, 4),
-    "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e8}, 4),
+    "same_context": (same_context, {"n": 20, "d": 40, "num_points": 1, "normals": 2e6}, 8),
+    "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 2e6}, 4),
+    "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e7}, 4),
     "kfold": (kfold, {"d": 10, "num_tasks": 500}, 5),
+    "finite_pretraining": (finite_pretraining, {"d": 8, "sizes": (4, 8), "repeats": 2, "normals": 2e6}, 24),
     "harm": (harm, {"d": 6, "num_tasks": 500, "points": (1.0, 3.0)}, 4),
+    "lora": (lora, {"d": 10, "draws": 2, "num_tasks": 500}, 8),
     "fig3b": (
         fig3b,
         {
@@ -182,6 +187,16 @@ def test_crossing_of_figure_1b():
     )
     assert crosses(x, exact["cold"], exact["warm"]) == pytest.approx(0.948, abs=0.002)
     assert np.isnan(crosses(x, exact["cold"] + 400, exact["warm"]))
+
+
+def test_a_diagonal_has_the_risk_of_weights_averaged_over_weights_and_tasks():
+    weights = [np.random.default_rng(seed).normal(size=(4, 4)) / 20 for seed in range(3)]
+    for evaluation in ("fresh", "same"):
+        one = finite_pretraining.problem(2, 4, evaluation)
+        found = exact_risk(one, finite_pretraining.averaged(weights))
+        curves = [exact_risk(replace(one, task=task), w) for w in weights for task in np.eye(4)]
+        for name in ("c0", "c1", "c2"):
+            assert getattr(found, name) == pytest.approx(np.mean([getattr(curve, name) for curve in curves]), rel=1e-12)
 
 
 def test_sample_sizes_follow_the_budget():

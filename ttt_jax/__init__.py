@@ -8,15 +8,17 @@ with one_line_interrupt():
     from ttt_jax.risk_curve import RiskCurve, RiskPath
     from ttt_jax.shifts import SHIFTS, make_shift
     from ttt_jax.simulation import Estimate, JointEstimate, estimate_curve, estimate_risk
-    from ttt_jax.theory import asymptotic_risk, exact_risk, pretrained_weights
+    from ttt_jax.theory import asymptotic_risk, exact_map, exact_risk, pretrained_weights
     from ttt_jax.training.models import LinearAttention, Prompt, TokenLinearAttention, functional
     from ttt_jax.training.pretraining import pretrain
     from ttt_jax.training.prompts import fold_prompts
+    from ttt_jax.training.regression import trained_weights
     from ttt_jax.training.steps import ttt_loss, ttt_step, ttt_train
     from ttt_jax.verdict import Comparison, Verdict, agreement_table, compare, family_verdict, judge
     from ttt_jax.verdict.claim import check
     from ttt_jax.verdict.outcome import Check, CheckRow
     from ttt_jax.verdict.risk_law import RiskLaw, risk_law
+    from ttt_jax.verdict.yardsticks import Yardstick, yardsticks
 
 __version__ = "0.1.0"
 
@@ -43,12 +45,14 @@ __all__ = [
     "RiskPath",
     "TokenLinearAttention",
     "Verdict",
+    "Yardstick",
     "agreement_table",
     "asymptotic_risk",
     "check",
     "compare",
     "estimate_curve",
     "estimate_risk",
+    "exact_map",
     "exact_risk",
     "family_verdict",
     "fold_prompts",
@@ -58,7 +62,9 @@ __all__ = [
     "pretrain",
     "pretrained_weights",
     "risk_law",
+    "trained_weights",
     "ttt_loss",
     "ttt_step",
     "ttt_train",
+    "yardsticks",
 ]

@@ -25,6 +25,7 @@ from ttt_jax import (
 from ttt_jax._internal.command import CommandError, refuse_overwriting
 from ttt_jax.cli.main import main
 from ttt_jax.procedures import PROCEDURES
+from ttt_jax.theory.yardsticks import ridge_risk
 
 
 def run(*arguments):
@@ -74,8 +75,10 @@ def test_json_of_a_general_problem(capsys, tmp_path):
 
 def test_keys_of_the_json(capsys):
     result = risk_json(capsys, "--d", "3", "--n", "4", "--k", "4", "--tasks", "64")
-    assert " ".join(result) == "d n k noise_var init evaluation seed lr optimal_lr initial ttt z"
+    assert " ".join(result) == "d n k noise_var init evaluation seed lr optimal_lr initial ttt z yardsticks"
     assert " ".join(result["initial"]) == "exact"
+    assert " ".join(result["yardsticks"]) == "least_squares ridge"
+    assert " ".join(result["yardsticks"]["ridge"]) == "name pairs risk stderr reason exact"
     assert " ".join(result["ttt"]) == "exact asymptotic asymptotic_reason monte_carlo"
     assert " ".join(result["ttt"]["monte_carlo"]) == (
         "mean stderr num_tasks sampler stderr_reliable skewness kurtosis num_nonfinite block_size doubt"
@@ -108,6 +111,27 @@ def test_defaults(capsys):
     assert result["initial"]["exact"] == pytest.approx(21 / 41)
     cold = risk_json(capsys, "--d", "20", "--n", "20", "--k", "40", "--tasks", "0", "--init", "zero")
     assert cold["initial"]["exact"] == pytest.approx(1.0)
+
+
+def test_yardsticks_are_exact_simulated_or_missing(capsys, tmp_path):
+    np.save(tmp_path / "sx.npy", np.linspace(0.5, 1.5, 30))
+    size = ("--d", "30", "--n", "4", "--k", "6", "--noise-var", "0.5", "--lr", "0")
+    common = (*size, "--feature-cov", str(tmp_path / "sx.npy"))
+    exact = risk_json(capsys, *size, "--tasks", "0")["yardsticks"]["ridge"]
+    assert exact["exact"]
+    assert exact["risk"] == ridge_risk(Problem(4, 6, np.ones(30) / 30**0.5, noise_var=0.5))
+    simulated = risk_json(capsys, *common, "--tasks", "10")["yardsticks"]["ridge"]
+    assert not simulated["exact"]
+    assert simulated["pairs"] == 14
+    assert abs(simulated["risk"] - exact["risk"]) < 0.1
+    assert 0 < simulated["stderr"] < 0.01
+    missing = risk_json(capsys, *common, "--tasks", "0")["yardsticks"]["least_squares"]
+    assert missing["risk"] is None
+    assert missing["reason"].startswith("feature_cov must be a multiple of the identity")
+    huge = risk_json(capsys, "--d", "40", "--n", "4", "--k", "1000000000", "--tasks", "0", "--noise-var", "1")
+    assert huge["yardsticks"]["ridge"]["risk"] is None
+    assert main(["risk", *common, "--tasks", "10"]) == 0
+    assert "ridge, 14 pairs          " in capsys.readouterr().out
 
 
 def test_overflow_and_single_tasks_are_null_with_a_reason(capsys):
@@ -215,7 +239,7 @@ def test_bad_input_gets_one_line_and_status_2(arguments, message, capsys, tmp_pa
 
 def test_progress_bar_on_a_terminal_only():
     """A run of several seconds under a pseudo-terminal shows a bar on standard error; standard output stays clean."""
-    command = [sys.executable, "-m", "ttt_jax", "risk", "--d", "64", "--n", "300", "--k", "300", "--tasks", "30000"]
+    command = [sys.executable, "-m", "ttt_jax", "risk", "--d", "64", "--n", "300", "--k", "300", "--tasks", "8000"]
     terminal, end = pty.openpty()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, text=True)
 

@@ -21,7 +21,6 @@ from proofs_check.report import conditions, markdown
 from proofs_check.runner import Result, run
 
 ROOT = Path(__file__).parents[2]
-SHORT = Effort(2_000, 1_000, sizes=(30, 60))
 CLAIMS = {name: importlib.import_module(f"proofs_check.claims.{name}").CLAIM for name in NAMES}
 COEFFICIENTS = [(name, i) for name, claim in CLAIMS.items() for i in range(len(claim.coefficients))]
 
@@ -32,12 +31,11 @@ def changed(coefficients: tuple, i: int) -> list:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_claim_holds(name):
+    """By algebra and rational arithmetic; `make test` simulates all of them with `python -m proofs_check --quick`."""
     claim = CLAIMS[name]
     c = claim.coefficients
     for verdict in (claim.symbolic(c), claim.independent(c)):
         assert verdict.ok is True, verdict.detail
-    empirical = claim.empirical(c, SHORT)  # `python -m proofs_check --quick` in .ci/run asks that all be judged
-    assert empirical.ok is not False, empirical.detail
 
 
 @pytest.mark.parametrize(("name", "i"), COEFFICIENTS)

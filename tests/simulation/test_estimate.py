@@ -44,7 +44,7 @@ def z_score(problem, weights, *, evaluation="fresh", sampler, lr_factor=0.5, num
 @pytest.mark.parametrize("sampler", ["data", "law"])
 @pytest.mark.parametrize("evaluation", ["fresh", "same"])
 def test_simulation_agrees_with_the_exact_risk(evaluation, sampler):
-    problems = [random_problem(seed) for seed in (1, 2, 3, 5)] + [random_problem(8, dense=False)]
+    problems = [random_problem(seed, d=4) for seed in (1, 2, 3, 5)] + [random_problem(8, dense=False)]
     problems.append((Problem(1, 1, [1.0]), 0.2 * np.ones(())))
     problems.append((Problem(5, 20, GaussianTasks([0.5, 0.1], cov=[0.2, 0.4]), 1.0, 0.1), 0.05 * np.ones(())))
     zs = [z_score(p, w, evaluation=evaluation, sampler=sampler, lr_factor=0.2) for p, w in problems]

@@ -15,6 +15,7 @@ from ttt_jax.shifts import SHIFTS
 from ttt_jax.simulation.blocks import run_blocks
 from ttt_jax.sweep.run import run_sweep
 from ttt_jax.sweep.spec import load_spec
+from ttt_jax.theory.yardsticks import least_squares_risk, ridge_risk
 from ttt_jax.verdict import Verdict, judge
 from ttt_jax.verdict.agreement import critical_z
 
@@ -40,6 +41,8 @@ def test_a_row_holds_the_theory_of_its_cell(undisturbed):
         exact, leading = (risk(problem, weights) for risk in (exact_risk, asymptotic_risk))
         assert (float(row["initial"]), float(row["exact"])) == (exact.initial, exact.at(lr))
         assert float(row["asymptotic"]) == leading.at(lr)
+        for name, yardstick in (("least_squares", least_squares_risk), ("ridge", ridge_risk)):
+            assert float(row[name]) == yardstick(problem)
         assert (float(row["n_over_d"]), float(row["k_over_d"])) == (cell.n / 3, 2.0)
         assert float(row["z"]) == pytest.approx((float(row["estimate"]) - exact.at(lr)) / float(row["stderr"]))
 

@@ -5,8 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ttt_jax.problem import GaussianTasks, Inference, NotApplicable, Problem
-from ttt_jax.theory.decisions import alignment, best_context, sample_complexity, warm_or_cold
+from ttt_jax.problem import GaussianTasks, Inference, NotApplicable, Pretraining, Problem
+from ttt_jax.theory.decisions import (
+    alignment,
+    best_context,
+    best_scale,
+    best_split,
+    sample_complexity,
+    warm_or_cold,
+)
+from ttt_jax.theory.pretrained import pretrained_weights, starting_weights
 from ttt_jax.theory.risk import exact_risk
 
 
@@ -55,6 +63,45 @@ def test_best_context_and_sample_complexity_against_a_search():
     assert best_risk(answer.n, answer.k, 0.02, given) <= target
 
 
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+@pytest.mark.parametrize("noise_var", [0.0, 0.5])
+def test_no_other_start_on_the_line_is_better_than_the_best_scale(evaluation, noise_var):
+    rng = np.random.default_rng(0)
+    given, weights = problem(noise_var=noise_var, evaluation=evaluation), 1e-6 * rng.normal(size=(8, 8))
+    for start in (weights + 1e-6 * np.eye(8), "pretrained", 1e9):
+        scale, risk = best_scale(given, start)
+        w = np.asarray(start) if not isinstance(start, str) else starting_weights(start, given, given.n)
+        assert exact_risk(given, scale * w).optimal == pytest.approx(risk, rel=1e-9)
+        others = np.concatenate([np.linspace(-3, 3, 61), scale / abs(scale) * np.array([0.99, 1.01])]) * abs(scale)
+        assert risk <= min(exact_risk(given, c * w).optimal for c in others) * (1 + 1e-9)
+
+
+def test_the_best_scale_with_the_context_used_again_is_beyond_1():
+    given = Problem(20, 80, np.ones(40) / 40**0.5, noise_var=0.5, evaluation="same")
+    weights = pretrained_weights(Pretraining(n=20, d=40, task_cov=1 / 40, noise_var=0.5))
+    scale, risk = best_scale(given, weights)
+    assert scale == pytest.approx(1.0074, abs=1e-4)
+    assert risk < exact_risk(given, weights).optimal
+
+
+def test_the_best_split_is_the_best_of_all():
+    given = problem(n=5, k=12, noise_var=0.5)
+    risks = {n: best_risk(n, 17 - n, 0.02, given) for n in range(1, 17)}
+    assert best_split(given, 0.02) == min(risks, key=risks.get)
+
+
+@pytest.mark.parametrize("feature_cov", [1.0, np.array([1.0, 2.0, 0.5])])
+def test_random_tasks_are_answered_by_their_average(feature_cov):
+    given = Problem(6, 9, GaussianTasks([0.5, 0.0, 1.0], [0.1, 0.5, 0.3]), feature_cov, 0.5)
+    answer = warm_or_cold(given, 0.05)
+    curves = [exact_risk(given, w) for w in (0.05, 0.0)]
+    assert (answer.warm, answer.cold) == pytest.approx([curve.optimal for curve in curves], rel=1e-10)
+    scale, risk = best_scale(given, 0.05)
+    assert exact_risk(given, 0.05 * scale).optimal == pytest.approx(risk, rel=1e-10)
+    context = best_context(given, 0.05, max_n=12)
+    assert context == 1 + np.argmin([exact_risk(replace(given, n=n), 0.05).optimal for n in range(1, 13)])
+
+
 def test_an_unreachable_target():
     assert sample_complexity(problem(noise_var=1.0), 0.5, max_n=20) == (None,) * 5
 
@@ -69,7 +116,8 @@ def test_a_worse_alignment_leaves_more_to_gain():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: warm_or_cold(Problem(2, 2, GaussianTasks(d=3))), "task must be one vector"),
+        (lambda: best_scale(problem(), "zero"), "start must not be 0 to be scaled"),
+        (lambda: best_scale(Problem(2, 2, np.ones(3), feature_law="rademacher")), "needs Gaussian features"),
         (
             lambda: warm_or_cold(Problem(2, 2, np.ones(3), feature_law="rademacher")),
             "needs Gaussian features",
@@ -111,6 +159,8 @@ def test_a_law_at_inference_of_its_own_is_not_applicable(evaluation, field):
         lambda: warm_or_cold(given, 0.1),
         lambda: best_context(given, 0.1, max_n=3),
         lambda: sample_complexity(given, 9.0, max_n=3),
+        lambda: best_scale(given, 0.1),
+        lambda: best_split(given, 0.1),
     ):
         with pytest.raises(NotApplicable, match=f"needs the training law at inference, but evaluation gives {field}$"):
             answer()

@@ -16,7 +16,7 @@ _MANY = 256
 def map_rows(
     function: Callable[..., tuple], rows: PyTree, fixed: dict[str, Any], *, evaluation: str
 ) -> Float[np.ndarray, "rows values"]:
-    """function(row, evaluation=evaluation, **fixed) for every row, in float64.
+    """function(row, evaluation=evaluation, **fixed) for every row, the fixed arguments in float64.
 
     Example:
         >>> def line(x, slope, evaluation):
@@ -25,7 +25,7 @@ def map_rows(
         array([[1., 3.],
                [2., 6.]])
     """
-    rows, fixed = jax.tree.map(np.float64, (rows, fixed))
+    fixed = jax.tree.map(np.float64, fixed)
     count = len(jax.tree.leaves(rows)[0])
     if count < _MANY:
         each = (jax.tree.map(lambda leaf, i=i: leaf[i], rows) for i in range(count))

@@ -8,6 +8,7 @@ import math
 import sys
 import tomllib
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ttt_jax.problem import Inference, Problem
     from ttt_jax.procedures import Procedure
     from ttt_jax.verdict.comparison import Comparison
+    from ttt_jax.verdict.yardsticks import Yardstick
 
 EXAMPLES = """examples:
   ttt-jax risk --d 20 --n 20 --k 40
@@ -94,6 +96,7 @@ def run_risk(arguments: argparse.Namespace) -> int:
     from ttt_jax._internal.validate import seed_integer
     from ttt_jax.sweep.spec import import_plugins
     from ttt_jax.verdict.comparison import compare
+    from ttt_jax.verdict.yardsticks import yardsticks
 
     import_plugins(arguments.plugin)
     procedure = _procedure(arguments)
@@ -116,9 +119,21 @@ def run_risk(arguments: argparse.Namespace) -> int:
         )
     for warning in caught:
         print(f"ttt-jax risk: warning: {warning.message}", file=sys.stderr)
-    result = _as_json(comparison, problem, arguments)
-    emit(json.dumps(result, indent=2, allow_nan=False) if arguments.json else _as_text(comparison, problem, arguments))
+    found = yardsticks(problem, num_draws=_draws(problem) if arguments.tasks else 0, seed=arguments.seed)
+    if arguments.json:
+        emit(json.dumps(_as_json(comparison, found, problem, arguments), indent=2, allow_nan=False))
+    else:
+        emit("\n".join([_as_text(comparison, problem, arguments), *map(str, found)]))
     return 0
+
+
+def _draws(problem: Problem) -> int:
+    """How many yardsticks without a formula are simulated: 200, or what takes some seconds, or none."""
+    from ttt_jax.theory.yardsticks import labelled_pairs
+
+    pairs, d = labelled_pairs(problem), problem.d
+    draws = min(200, int(2e9 / (pairs * d * (min(pairs, d) + 100))))
+    return draws if draws > 1 else 0
 
 
 def _lr(text: str) -> float | str:
@@ -230,8 +245,12 @@ def _weights(arguments: argparse.Namespace, problem: Problem) -> np.ndarray:
     return pretrained_weights(pretraining, dense=False)
 
 
-def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Namespace) -> dict:
+def _as_json(
+    comparison: Comparison, found: Sequence[Yardstick], problem: Problem, arguments: argparse.Namespace
+) -> dict:
     """Numbers that do not exist or are not finite are null, with a reason beside them where there is one."""
+    from ttt_jax.verdict.agreement import finite_or_none
+
     row = comparison.row()
     monte_carlo = None
     if comparison.estimate is not None:
@@ -257,6 +276,10 @@ def _as_json(comparison: Comparison, problem: Problem, arguments: argparse.Names
             "monte_carlo": monte_carlo,
         },
         "z": row.get("z"),
+        "yardsticks": {
+            one.name.replace(" ", "_"): vars(one) | {"risk": finite_or_none(one.risk), "exact": one.exact}
+            for one in found
+        },
     }
 
 

@@ -19,7 +19,7 @@ from ttt_jax._internal import linalg
 from ttt_jax.simulation.scaled import RowLaw, Scaled, draw_task
 
 
-class Draws(NamedTuple):
+class SummaryDraws(NamedTuple):
     """The random numbers of a summary: chi2 of as many degrees of freedom as rows, and standard normals."""
 
     chi2: Float[Array, ""]
@@ -27,17 +27,19 @@ class Draws(NamedTuple):
     noise: Float[Array, ""]
 
 
-def draw_all(key_chi2: Key[Array, ""], key_normal: Key[Array, ""], scaled: Scaled) -> tuple[Draws, Draws, Draws]:
+def draw_all(
+    key_chi2: Key[Array, ""], key_normal: Key[Array, ""], scaled: Scaled
+) -> tuple[SummaryDraws, SummaryDraws, SummaryDraws]:
     """Of the context and the batch of TTT, and of a new context at inference; one call of each kind compiles faster."""
     d, dtype = len(scaled.task_mean), scaled.task_mean.dtype
     rows = jnp.stack([scaled.n, scaled.k, scaled.n_inference]).astype(dtype)
     chi2 = jax.random.chisquare(key_chi2, rows, dtype=dtype)
     normal = jax.random.normal(key_normal, (3, d + 1), dtype)
-    context, batch, inference = (Draws(chi2[i], normal[i, :d], normal[i, d]) for i in range(3))
+    context, batch, inference = (SummaryDraws(chi2[i], normal[i, :d], normal[i, d]) for i in range(3))
     return context, batch, inference
 
 
-def summary(draws: Draws, predictor: Float[Array, " d"], law: RowLaw) -> Float[Array, " d"]:
+def summary(draws: SummaryDraws, predictor: Float[Array, " d"], law: RowLaw) -> Float[Array, " d"]:
     """X'(X b + xi), from its mixture law; `predictor` is b."""
     root, (t, z, noise) = law.root, draws
     label = linalg.apply(root, predictor)  # y = label'z + noise, of variance tau
@@ -54,7 +56,7 @@ def risk_of_step(
     lr: Float[Array, ""],
     left: Float[Array, ...] | None,
     right: Float[Array, ...] | None,
-    draw: Callable[..., tuple[Draws, Draws, Draws]] = draw_all,
+    draw: Callable[..., tuple[SummaryDraws, SummaryDraws, SummaryDraws]] = draw_all,
 ) -> Float[Array, ""]:
     """The risk after one gradient step in one experiment, the new query integrated out.
 

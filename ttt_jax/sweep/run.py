@@ -10,7 +10,7 @@ import csv
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,13 @@ from ttt_jax.procedures import has_free_lr, with_lr
 from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.sweep.spec import Cell, Spec, import_plugins, load_spec, make_spec
 from ttt_jax.sweep.store import Store, StoreError
+from ttt_jax.theory.yardsticks import least_squares_risk, ridge_risk
 from ttt_jax.verdict.agreement import finite_or_none
 from ttt_jax.verdict.comparison import Comparison, resolved, theory
 
 SECONDS_PER_SAVE = 1.0
+MOST_RIDGE_FEATURES = 200
+"""Beyond them the exact ridge takes more than a tenth of a second, and a sweep leaves it out."""
 RESULTS, CONVERGENCE, PARQUET = "results.csv", "convergence.csv", "results.parquet"
 FILES = (Store.FILE, Store.LOCK, RESULTS, CONVERGENCE, PARQUET)
 NO_ESTIMATE: dict[str, Any] = {
@@ -181,7 +184,7 @@ def _computed(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, b
 
 def _row(spec: Spec, cell: Cell, comparison: Comparison, seconds: float) -> dict[str, Any]:
     """One line of results.csv, with the same columns for every cell; what does not exist is null, `note` says why."""
-    row, estimate = comparison.row(), comparison.estimate
+    row, estimate = comparison.row() | _yardsticks(cell), comparison.estimate
     note = row.pop("note")
     if estimate is None:
         row |= NO_ESTIMATE | {"sampler": cell.sampler, "seed": cell.seed, "block_size": spec.block_size}
@@ -214,6 +217,16 @@ def _row(spec: Spec, cell: Cell, comparison: Comparison, seconds: float) -> dict
         "device": jax.devices()[0].device_kind,
         "seconds": round(seconds, 3),
     }
+
+
+def _yardsticks(cell: Cell) -> dict[str, float | None]:
+    """The exact risks of least squares and ridge on the labelled pairs of a cell, None where they have no formula."""
+    found: dict[str, float | None] = {"least_squares": None, "ridge": None}
+    with suppress(ValueError):  # NotApplicable, and what the note of the cell says
+        problem, _ = cell.problem()
+        found["least_squares"] = finite_or_none(least_squares_risk(problem))
+        found["ridge"] = finite_or_none(ridge_risk(problem)) if cell.d <= MOST_RIDGE_FEATURES else None
+    return found
 
 
 def write_results(rows: Sequence[dict[str, Any]], directory: Path) -> None:

@@ -5,7 +5,9 @@ covariance S of k rows), so the gain of the best step is a hyperbola in k, and q
 
     gain(k) = k alpha^2 / [4 (beta + gamma k)],    rising from 0 to alpha^2 / (4 gamma).
 
-Nothing of the kind holds in n (Corollary 4.4: more context may hurt), so n is scanned.
+Nothing of the kind holds in n (Corollary 4.4: more context may hurt), so n is scanned. In the scale c of a start c W
+all three coefficients are quadratic, so the best c is a root of a quintic. Random tasks are averaged as `exact_risk`
+does it, but over 1,000 sampled ones where the average is not exact.
 """
 
 from __future__ import annotations
@@ -15,27 +17,34 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from ttt_jax._internal import linalg
 from ttt_jax._internal.linalg import Scalar
 from ttt_jax._internal.mapping import map_rows
 from ttt_jax._internal.validate import finite_number, positive_integer
-from ttt_jax.problem import GaussianTasks, NotApplicable, Problem, require_gaussian, require_training_law
+from ttt_jax.problem import Problem, require_gaussian, require_training_law
 from ttt_jax.theory.exact import risk_coefficients
 from ttt_jax.theory.paper import misalignment
 from ttt_jax.theory.pretrained import starting_weights
 from ttt_jax.theory.risk import exact_risk
+from ttt_jax.theory.task_average import draw_tasks, find_quadrature
 
 __all__ = [
     "Alignment",
+    "BestScale",
     "SampleComplexity",
     "StartComparison",
     "alignment",
     "best_context",
+    "best_scale",
+    "best_split",
     "sample_complexity",
     "warm_or_cold",
 ]
+
+NUM_TASKS = 1000
+"""Random tasks that are sampled where no average is exact."""
 
 Weights = ArrayLike | Callable[[int], ArrayLike] | str
 
@@ -103,12 +112,12 @@ def warm_or_cold(problem: Problem, start: Weights = "pretrained") -> StartCompar
     The two risks, each c0 minus a hyperbola in k, are equal at the roots of a quadratic.
 
     Args:
-        problem: the test-time problem, one task.
+        problem: the test-time problem.
         start: W as an array, or "pretrained" for isotropic tasks under the law of the problem.
 
     Raises:
         ValueError: for W that does not fit.
-        NotApplicable: for random tasks, features that are not Gaussian, or a law at inference of its own.
+        NotApplicable: for features that are not Gaussian, or a law at inference of its own.
 
     Example:
         >>> problem = Problem(n=200, k=800, task=np.ones(400) / 20)      # Figure 1b at k = 2 d
@@ -146,7 +155,7 @@ def best_context(problem: Problem, start: Weights = "pretrained", *, max_n: int)
 
     Raises:
         ValueError: for W that does not fit.
-        NotApplicable: for random tasks, features that are not Gaussian, or a law at inference of its own.
+        NotApplicable: for features that are not Gaussian, or a law at inference of its own.
 
     Example:
         >>> problem = Problem(n=1, k=40_000, task=np.ones(400) / 20)
@@ -157,6 +166,74 @@ def best_context(problem: Problem, start: Weights = "pretrained", *, max_n: int)
     """
     curves = _in_k(problem, start, range(1, positive_integer("max_n", max_n) + 1))
     return 1 + int(np.argmin([curve.risk(problem.k) for curve in curves]))
+
+
+def best_split(problem: Problem, start: Weights = "pretrained") -> int:
+    """The context length n for which N = n + k labelled pairs give the smallest risk after the best TTT step.
+
+    Args:
+        problem: gives N = n + k, the task, features and noise.
+        start: W in the forms of `best_context`.
+
+    Raises:
+        ValueError: for W that does not fit.
+        NotApplicable: for features that are not Gaussian, or a law at inference of its own.
+
+    Example:
+        >>> problem = Problem(n=20, k=80, task=np.ones(40) / 40**0.5, noise_var=0.5, evaluation="same")
+        >>> best_split(problem), best_split(problem, "zero")
+        (63, 20)
+    """
+    total = problem.n + problem.k
+    curves = _in_k(problem, start, range(1, total))
+    return 1 + int(np.argmin([curve.risk(total - n) for n, curve in enumerate(curves, start=1)]))
+
+
+class BestScale(NamedTuple):
+    """The best of all starts c W.
+
+    Args:
+        scale: c.
+        risk: after the best step from c W.
+    """
+
+    scale: float
+    risk: float
+
+
+def best_scale(problem: Problem, start: Weights = "pretrained") -> BestScale:
+    """The best of all starts c W: between the cold one, c = 0, and the warm one, c = 1, or beyond.
+
+        risk(c) = c0 - c1^2 / (4 c2) with c0, c1, c2 quadratic in c is stationary where
+        4 c0' c2^2 - 2 c1 c1' c2 + c1^2 c2' = 0
+
+    Args:
+        problem: the test-time problem.
+        start: W, not 0, in the forms of `best_context`.
+
+    Raises:
+        ValueError: for W that does not fit, or is 0.
+        NotApplicable: for features that are not Gaussian, or a law at inference of its own.
+
+    Example:
+        >>> problem = Problem(n=20, k=80, task=np.ones(40) / 40**0.5, noise_var=0.5, evaluation="same")
+        >>> scale, risk = best_scale(problem, 1 / 81)  # W* of tasks b ~ N(0, I/d)
+        >>> round(scale, 4), round(risk, 5), round(exact_risk(problem, 1 / 81).optimal, 5)
+        (1.0074, 0.91715, 0.91716)
+    """
+    require_training_law(problem, "the best scale")
+    weights = starting_weights(start(problem.n) if callable(start) else start, problem, problem.n)
+    if not np.any(weights):
+        raise ValueError("start must not be 0 to be scaled")
+    unit = 1 / (problem.n * np.abs(weights).max() * np.abs(problem.feature_cov).max())  # so that no digit of c2 is lost
+    curves = [exact_risk(problem, c * unit * weights) for c in (-1, 0, 1)]
+    below, zero, above = np.array([[curve.c0, curve.c1, curve.c2] for curve in curves])
+    c0, c1, c2 = (np.poly1d(q) for q in np.transpose([(above + below) / 2 - zero, (above - below) / 2, zero]))
+    slope = 4 * c0.deriv() * c2**2 - 2 * c1 * c1.deriv() * c2 + c1**2 * c2.deriv()
+    candidates = slope.roots.real  # the real part of a complex root is a start too, if not a stationary one
+    risks = c0(candidates) - c1(candidates) ** 2 / (4 * c2(candidates))
+    best = int(np.argmin(risks))
+    return BestScale(float(unit * candidates[best]), float(risks[best]))
 
 
 class SampleComplexity(NamedTuple):
@@ -189,7 +266,7 @@ def sample_complexity(
 
     Raises:
         ValueError: for W that does not fit, or a target that is not a finite number.
-        NotApplicable: for random tasks, features that are not Gaussian, or a law at inference of its own.
+        NotApplicable: for features that are not Gaussian, or a law at inference of its own.
 
     Example:
         >>> problem = Problem(n=1, k=1, task=np.ones(100) / 10)
@@ -238,19 +315,28 @@ def _in_k(problem: Problem, start: Weights, lengths: Sequence[int]) -> list[_InK
     """The risk as a function of k for every context length."""
     require_gaussian(problem, "the exact risk as a function of k")
     require_training_law(problem, "the exact risk as a function of k")
-    if isinstance(problem.task, GaussianTasks):
-        raise NotApplicable("task must be one vector for the exact risk as a function of k, not GaussianTasks")
     starts = (start(n) if callable(start) else start for n in lengths)
-    weights = np.stack([starting_weights(one, problem, n) for n, one in zip(lengths, starts, strict=True)])
-    rows = weights, np.array(lengths, float)
-    fixed = {"task": problem.task, "feature_cov": problem.feature_cov, "noise_var": problem.noise_var}
-    return [_InK(*row) for row in map_rows(_line_in_k, rows, fixed, evaluation=problem.inference.context).tolist()]
+    stack = np.stack([starting_weights(one, problem, n) for n, one in zip(lengths, starts, strict=True)])
+    sx = linalg.simplest(problem.feature_cov)
+    quadrature = find_quadrature(problem.task, isotropic=stack.ndim == 1 and not sx.ndim, num_tasks=NUM_TASKS)
+    tasks, probabilities = quadrature or (draw_tasks(problem.task, NUM_TASKS, 0), np.full(NUM_TASKS, 1 / NUM_TASKS))
+    rows = tuple(index.ravel() for index in np.indices((len(lengths), len(tasks))))
+    fixed = {
+        "stack": stack,
+        "lengths": np.array(lengths),
+        "tasks": tasks,
+        "feature_cov": sx,
+        "noise_var": problem.noise_var,
+    }
+    values = map_rows(_line_in_k, rows, fixed, evaluation=problem.inference.context)
+    means = probabilities @ values.reshape(len(lengths), len(tasks), -1)
+    return [_InK(*row) for row in means.tolist()]
 
 
-def _line_in_k(row: tuple[Float[Any, ...], Scalar], *, evaluation: str, **fixed: Any) -> tuple[Scalar, ...]:
-    """The fields of `_InK`."""
-    weights, n = row
-    at_one_and_two = (risk_coefficients(weights=weights, n=n, k=k, evaluation=evaluation, **fixed) for k in (1.0, 2.0))
+def _line_in_k(row: tuple[Any, Any], *, stack: Any, lengths: Any, tasks: Any, **law: Any) -> tuple[Scalar, ...]:
+    """The fields of `_InK`, of one length and one task."""
+    i, j = row
+    at_one_and_two = (risk_coefficients(tasks[j], weights=stack[i], n=lengths[i], k=k, **law) for k in (1.0, 2.0))
     (c0, c1, one), (_, _, two) = at_one_and_two
     gamma = (two - 2 * one) / 2
     return c0, c1, one - gamma, gamma

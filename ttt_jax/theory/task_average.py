@@ -161,5 +161,6 @@ def hermite_quadrature(tasks: GaussianTasks, max_tasks: int) -> Quadrature | Non
 
 def draw_tasks(tasks: GaussianTasks, num_tasks: int, seed: int) -> Float[np.ndarray, "T d"]:
     """num_tasks task vectors b ~ N(mean, cov)."""
-    normals = jax.random.normal(jax.random.key(seed, impl="threefry2x32"), (num_tasks, tasks.d))
+    with jax.enable_x64(True):
+        normals = jax.random.normal(jax.random.key(seed, impl="threefry2x32"), (num_tasks, tasks.d))
     return tasks.mean + linalg.apply(linalg.sqrt(tasks.cov), np.asarray(normals))
