@@ -95,7 +95,7 @@ def risk_in_frame(
 
 def _draw_in_frame(
     d: int, key_chi2: Key[Array, ""], key_normal: Key[Array, ""], frame: Scaled
-) -> tuple[SummaryDraws, SummaryDraws, SummaryDraws]:
+) -> tuple[SummaryDraws, ...]:
     """The random numbers of the summaries: what a vector of d normals adds to the axes that are there is a length."""
     short, dtype = len(frame.task_mean), frame.task_mean.dtype
     filled = jnp.arange(1, FRAME)
@@ -104,8 +104,7 @@ def _draw_in_frame(
     normal = jax.random.normal(key_normal, (3, short + 1), dtype)
     axis, filled, length = jnp.arange(short), filled[:, None], jnp.sqrt(chi2[3:, None])
     z = jnp.where(axis < filled, normal[:, :short], jnp.where(axis == filled, length, 0.0))
-    context, batch, inference = (SummaryDraws(chi2[i], z[i], normal[i, short]) for i in range(3))
-    return context, batch, inference
+    return tuple(SummaryDraws(chi2[i], partial(z.__getitem__, i), normal[i, short]) for i in range(3))
 
 
 def _is_isotropic(problem: Problem, weights: np.ndarray, procedure: GradientStep) -> bool:

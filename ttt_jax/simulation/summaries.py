@@ -9,6 +9,7 @@ is the independent one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,31 +21,34 @@ from ttt_jax.simulation.scaled import RowLaw, Scaled, draw_task
 
 
 class SummaryDraws(NamedTuple):
-    """The random numbers of a summary: chi2 of as many degrees of freedom as rows, and standard normals."""
+    """The random numbers of a summary: chi2 of as many degrees of freedom as rows, and standard normals.
+
+    Those of the features are many, so they are drawn where they are used.
+    """
 
     chi2: Float[Array, ""]
-    features: Float[Array, " d"]
+    features: Callable[[], Float[Array, " d"]]
     noise: Float[Array, ""]
 
 
-def draw_all(
-    key_chi2: Key[Array, ""], key_normal: Key[Array, ""], scaled: Scaled
-) -> tuple[SummaryDraws, SummaryDraws, SummaryDraws]:
-    """Of the context and the batch of TTT, and of a new context at inference; one call of each kind compiles faster."""
-    d, dtype = len(scaled.task_mean), scaled.task_mean.dtype
+def draw_all(key_chi2: Key[Array, ""], key_normal: Key[Array, ""], scaled: Scaled) -> tuple[SummaryDraws, ...]:
+    """Of the context and the batch of TTT, and of a new context at inference; fewer calls compile faster."""
+    shape, dtype = scaled.task_mean.shape, scaled.task_mean.dtype
     rows = jnp.stack([scaled.n, scaled.k, scaled.n_inference]).astype(dtype)
     chi2 = jax.random.chisquare(key_chi2, rows, dtype=dtype)
-    normal = jax.random.normal(key_normal, (3, d + 1), dtype)
-    context, batch, inference = (SummaryDraws(chi2[i], normal[i, :d], normal[i, d]) for i in range(3))
-    return context, batch, inference
+    key_noise, *keys = jax.random.split(key_normal, 4)
+    noise = jax.random.normal(key_noise, (3,), dtype)
+    return tuple(
+        SummaryDraws(chi2[i], partial(jax.random.normal, key, shape, dtype), noise[i]) for i, key in enumerate(keys)
+    )
 
 
 def summary(draws: SummaryDraws, predictor: Float[Array, " d"], law: RowLaw) -> Float[Array, " d"]:
     """X'(X b + xi), from its mixture law; `predictor` is b."""
-    root, (t, z, noise) = law.root, draws
+    root, t, z = law.root, draws.chi2, draws.features()
     label = linalg.apply(root, predictor)  # y = label'z + noise, of variance tau
     tau = label @ label + law.noise_var
-    y = label @ z + jnp.sqrt(law.noise_var) * noise
+    y = label @ z + jnp.sqrt(law.noise_var) * draws.noise
     inverse_tau = jnp.where(tau > 0, 1 / jnp.where(tau > 0, tau, 1.0), 0.0)
     return linalg.apply(root, jnp.sqrt(t * tau) * z + (t - jnp.sqrt(t * tau) * y * inverse_tau) * label)
 
@@ -56,7 +60,7 @@ def risk_of_step(
     lr: Float[Array, ""],
     left: Float[Array, ...] | None,
     right: Float[Array, ...] | None,
-    draw: Callable[..., tuple[SummaryDraws, SummaryDraws, SummaryDraws]] = draw_all,
+    draw: Callable[..., tuple[SummaryDraws, ...]] = draw_all,
 ) -> Float[Array, ""]:
     """The risk after one gradient step in one experiment, the new query integrated out.
 
@@ -69,7 +73,9 @@ def risk_of_step(
     context, batch, inference = draw(key_chi2, key_normal, scaled)
     u = summary(context, task, scaled.train)
     v = summary(batch, task - linalg.apply(weights, u), scaled.train)
-    u_eval = scaled.summary_scale * jnp.where(scaled.same, u, summary(inference, task, scaled.inference))
+    u_eval = scaled.summary_scale * jax.lax.cond(
+        scaled.same, lambda: u, lambda: summary(inference, task, scaled.inference)
+    )
     overlap = u @ (u_eval if right is None else linalg.apply(right, u_eval))
     v = v if left is None else linalg.apply(left, v)
     predictor = linalg.apply(weights, u_eval) + 2 * lr * overlap * v
