@@ -82,6 +82,15 @@ def test_small_penalties_tend_to_least_squares():
     assert ridge_risk(given, 0.0) == least_squares_risk(given)
 
 
+def test_labels_in_other_units_change_no_digit():
+    given = Problem(3, 4, np.ones(5), noise_var=0.5, evaluation="same")
+    for unit in (2.0**-300, 2.0**300):
+        scaled = replace(given, task=unit * given.task, noise_var=unit**2 * given.noise_var)
+        for risk in (least_squares_risk, ridge_risk):
+            assert risk(scaled) == pytest.approx(unit**2 * risk(given), rel=1e-12)
+    assert ridge_risk(replace(given, noise_var=1e200)) == pytest.approx(1e200)
+
+
 def test_the_pairs_are_those_that_ttt_has_seen():
     fresh = Problem(3, 4, np.ones(2))
     laws = ("fresh", "same", Inference(n=9))

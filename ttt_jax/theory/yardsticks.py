@@ -116,9 +116,8 @@ def ridge_risk(problem: Problem, penalty: float | None = None, pairs: int | None
     if math.isinf(penalty):
         return sq2 + missed * d
     pole = penalty / float(sx)
-    live = eigenvalue_sum(
-        lambda s: (missed * pole**2 + s2 * float(sq / sx) * s) / (s + pole) ** 2, rows=n, d=d, pole=pole
-    )
+    spread = s2 * float(sq / sx) / pole  # with s / pole, so that no square overflows
+    live = eigenvalue_sum(lambda s: (missed + spread * (s / pole)) / (1 + s / pole) ** 2, rows=n, d=d, pole=pole)
     return sq2 + missed * max(d - n, 0) + live
 
 
