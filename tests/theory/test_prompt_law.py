@@ -114,6 +114,15 @@ def test_prob_hurt_grows_from_0_to_1_with_the_step(sizes):
     assert prob_hurt(*sizes, -typical) == 1
 
 
+def test_prob_hurt_of_one_feature_is_an_integral_over_t():
+    """There x ~ chi2(k), whose tail is elementary for k = 2 and 4; t ~ chi2(4)."""
+    t = np.exp(np.arange(-40.0, 5.0, 1e-3))
+    density = t**2 * np.exp(-t / 2)
+    half = 1 / (2 * 0.02 * t**2)
+    for k, tail in ((2, np.exp(-half)), (4, np.exp(-half) * (1 + np.minimum(half, 1e3)))):
+        assert prob_hurt(4, k, 1, 0.02) == pytest.approx(density @ tail / density.sum(), abs=1e-8)
+
+
 def test_prob_hurt_does_not_depend_on_its_grid(monkeypatch):
     given = [(1, 1, 1, 0.1), (1, 1, 2, 0.1), (2, 3, 3, 0.01), (12, 18, 8, 1e-4), (1000, 1000, 1000, 2e-10)]
     coarse = [prob_hurt(*one) for one in given]
