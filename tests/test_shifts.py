@@ -158,7 +158,7 @@ def test_signs_in_one_dimension_have_no_randomness(evaluation):
 def test_leading_order_holds_for_other_laws_of_the_features(name, parameters):
     """The error at d and 2 d, extrapolated to d = infinity, is 0; there is no exact risk to compare with."""
     errors, stderrs = [], []
-    for seed, d in enumerate((24, 48)):
+    for seed, d in enumerate((40, 80)):
         pretraining, problem = make_shift(name, n=d, k=2 * d, d=d, **parameters)
         weights = pretrained_weights(pretraining)
         c = compare(problem, weights, num_tasks=800, seed=seed)

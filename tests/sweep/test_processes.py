@@ -1,5 +1,6 @@
 """Sweeps on several devices and in several processes."""
 
+import os
 import socket
 
 import pytest
@@ -9,9 +10,8 @@ from ttt_jax.cli.main import main
 
 
 def test_eight_devices_give_the_same_bits(undisturbed, tmp_path):
-    process = command(
-        "sweep", undisturbed / "spec.toml", "--out", tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=8"
-    )
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    process = command("sweep", undisturbed / "spec.toml", "--out", tmp_path, XLA_FLAGS=flags)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert table(tmp_path) == table(undisturbed / "out")
