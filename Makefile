@@ -17,7 +17,7 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=10
 	$(BIN)/python -m proofs_check --quick
 
 docs: .venv/installed-docs
