@@ -1,10 +1,13 @@
 """Random tasks: exact averages against each other, against sampling, and against one task at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ttt_jax import GaussianTasks, Problem, asymptotic_risk, exact_risk
 from ttt_jax.theory.paper import lemma_b2, theorem_4_5
+from ttt_jax.theory.task_average import draw_tasks
 
 RNG = np.random.default_rng(0)
 COV = np.array([[1.0, 0.3], [0.3, 0.5]])
@@ -117,3 +120,15 @@ def test_the_error_of_sampled_tasks_does_not_vanish():
         exact_risk(Problem(20, 40, tasks, np.linspace(1, 2, 8)), 1 / 25, num_tasks=100)
     assert exact_risk(Problem(3, 4, np.zeros(2)), 0.1).initial == 0.0
     assert exact_risk(Problem(3, 4, np.ones(2), feature_cov=0.0, noise_var=1e-20), 0.1).initial == 1e-20
+
+
+@pytest.mark.parametrize("num_tasks", [10, 300])
+def test_sampled_tasks_are_averaged_in_float64_one_by_one_and_compiled(num_tasks):
+    problem = Problem(4, 3, GaussianTasks(cov=np.linspace(0.5, 1.5, 6)), np.linspace(0.5, 2, 6), 0.2)
+    curve = exact_risk(problem, 0.05, num_tasks=num_tasks, seed=3)
+    tasks = draw_tasks(problem.task, num_tasks, 3)
+    each = [exact_risk(replace(problem, task=task), 0.05) for task in tasks]
+    for name in ("c1", "c2"):
+        assert getattr(curve, name) == pytest.approx(np.mean([getattr(one, name) for one in each]), rel=1e-12)
+    normals = draw_tasks(GaussianTasks(cov=1.0, d=6), num_tasks, 3)
+    assert np.any(normals != normals.astype(np.float32))
