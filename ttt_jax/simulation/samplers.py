@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatch
+from itertools import groupby
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
@@ -52,7 +54,17 @@ class Joint:
 
     def __call__(self, key: Key[Array, ""], setting: tuple) -> Float[Array, " V"]:
         scaled, start, arguments = setting
-        return jnp.concatenate([draw(key, scaled, start, own) for draw, own in zip(self.draws, arguments, strict=True)])
+        values = []
+        for (draw, *_), group in groupby(zip(self.draws, arguments, strict=True), _kind):
+            stacked = jax.tree.map(lambda *own: jnp.stack(own), *(own for _, own in group))
+            alike = jax.vmap(draw, (None, None, None, 0))  # what does not depend on the arguments is drawn once
+            values.append(alike(key, scaled, start, stacked).reshape(-1))
+        return jnp.concatenate(values)
+
+
+def _kind(part: tuple[Callable, PyTree]) -> tuple:
+    draw, arguments = part
+    return draw, jax.tree.structure(arguments), [jnp.shape(leaf) for leaf in jax.tree.leaves(arguments)]
 
 
 @singledispatch
