@@ -17,16 +17,10 @@ def identities(pairs: Mapping[str, tuple]) -> Verdict:
     """Each pair of expressions is the same rational function."""
     for name, (claimed, derived) in pairs.items():
         difference = sp.sympify(claimed) - derived
-        if _differs_at_a_point(difference) or sp.cancel(difference) != 0:
+        field = sp.QQ.frac_field(*difference.free_symbols)  # a hundred times faster than sp.cancel, which expands
+        if field.from_sympy(difference) != 0:
             return Verdict(False, f"{name} differs")
     return Verdict(True, f"identity: {', '.join(pairs)}")
-
-
-def _differs_at_a_point(difference: sp.Expr) -> bool:
-    """Whether a difference is not 0 at one rational point: at once, where `cancel` may take half a minute."""
-    symbols = sorted(difference.free_symbols, key=str)
-    value = difference.subs({symbol: sp.Rational(7 + 2 * i, 5 + 3 * i) for i, symbol in enumerate(symbols)})
-    return bool(value.is_finite and abs(sp.N(value, 30)) > 1e-20)
 
 
 def same_numbers(pairs: Iterable[tuple], *, tolerance: float = 0) -> Verdict:

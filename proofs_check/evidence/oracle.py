@@ -8,9 +8,11 @@ theorem; the risk is a polynomial in the entries, and its expectation replaces e
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from math import comb, prod
+from math import comb, factorial, prod
+from operator import add
 
 import sympy as sp
 from sympy import QQ
@@ -102,19 +104,26 @@ def risk_coefficients(
 
 def context_moments(task: Vector, feature_cov: Matrix, noise_var, n: int) -> dict[Exponents, object]:
     """E[u^a] for the exponents a of degree <= 6, zeros left out, with u = X'y a sum of n independent rows."""
-    d, b = len(task), [QQ.convert(x) for x in task]
-    sx = _rational(feature_cov)
+    b = tuple(QQ.convert(x) for x in task)
+    return _context_moments(b, tuple(map(tuple, _rational(feature_cov))), QQ.convert(noise_var), n)
+
+
+@lru_cache(None)
+def _context_moments(b: tuple, sx: tuple, s2, n: int) -> dict[Exponents, object]:
+    d = len(b)
     p = [_dot(row, b) for row in sx]
-    joint = [[*row, p_i] for row, p_i in zip(sx, p, strict=True)] + [[*p, _dot(b, p) + QQ.convert(noise_var)]]
+    joint = [[*row, p_i] for row, p_i in zip(sx, p, strict=True)] + [[*p, _dot(b, p) + s2]]
     pairings = _pairings(joint)
     factors = [c for m in range(DEGREE + 1) for c in itertools.combinations_with_replacement(range(d), m)]
-    row = {tuple(map(c.count, range(d))): pairings((*c, *(d,) * len(c))) for c in factors}
     one = (0,) * d
-    rest, power, total = {a: m for a, m in row.items() if a != one}, {one: QQ(1)}, {one: QQ(1)}
-    for j in range(1, DEGREE + 1):  # row^n = sum over j of binomial(n, j) (row - 1)^j, where row - 1 has no degree 0
+    row = {tuple(map(c.count, range(d))): pairings((*c, *(d,) * len(c))) for c in factors}
+    rest = {a: m / _factorial(a) for a, m in row.items() if m and a != one}  # of E exp(t u) for one row, without the 1
+    power, total = {one: QQ(1)}, defaultdict(QQ, {one: QQ(1)})
+    for j in range(1, DEGREE + 1):  # (1 + rest)^n = sum over j of binomial(n, j) rest^j, where rest has no degree 0
         power = _product(power, rest)
-        total = {a: total.get(a, QQ(0)) + comb(n, j) * power.get(a, QQ(0)) for a in total | power}
-    return total
+        for a, coefficient in power.items():
+            total[a] += comb(n, j) * coefficient
+    return {a: coefficient * _factorial(a) for a, coefficient in total.items()}
 
 
 def grouped_coefficients(setting: Setting) -> tuple:
@@ -192,18 +201,18 @@ def _pairings(covariance: Matrix) -> Callable:
     return moment
 
 
-def _product(one: dict, other: dict) -> dict:
-    """The product of two moment generating series: sum over i of binomial(a, i) x_i y_(a-i), to degree 6.
-
-    That of the moments of two independent vectors holds the moments of their sum.
-    """
-    one, other = ({a: m for a, m in moments.items() if m} for moments in (one, other))
-    total: dict = {}
-    for (a, x), (b, y) in itertools.product(one.items(), other.items()):
-        if sum(a) + sum(b) <= DEGREE:
-            exponent = tuple(i + j for i, j in zip(a, b, strict=True))
-            total[exponent] = total.get(exponent, QQ(0)) + prod(map(comb, exponent, a)) * x * y
+def _product(one: Mapping, other: Mapping) -> Mapping:
+    """The product of two power series, {exponents: coefficient}, to degree 6."""
+    up_to = [[(b, y) for b, y in other.items() if sum(b) <= degree] for degree in range(DEGREE + 1)]
+    total = defaultdict(QQ)
+    for a, x in one.items():
+        for b, y in up_to[DEGREE - sum(a)]:
+            total[tuple(map(add, a, b))] += x * y
     return total
+
+
+def _factorial(exponents: Exponents) -> int:
+    return prod(map(factorial, exponents))
 
 
 def _rational(matrix: Matrix) -> list[list]:

@@ -152,6 +152,12 @@ def leading_term(expression: sp.Expr, size: sp.Symbol) -> sp.Expr:
         >>> leading_term((2 * d**3 + 1) / (3 * d**2 + d), d)
         2*d/3
     """
-    parts = [sp.Poly(part, size) for part in sp.fraction(sp.cancel(expression))]
-    numerator, denominator = (part.LC() * size ** max(part.degree(), 0) for part in parts)
-    return numerator / denominator
+    others = expression.free_symbols - {size}
+    field = sp.QQ.frac_field(size, *others)
+    value = field.from_sympy(expression)
+
+    def top(polynomial):
+        highest = polynomial.degree(0)
+        return polynomial.ring.from_dict({e: c for e, c in polynomial.items() if e[0] == highest})
+
+    return field.to_sympy(field.field.new(top(value.numer), top(value.denom)))
