@@ -118,7 +118,8 @@ def _context_moments(b: tuple, sx: tuple, s2, n: int) -> dict[Exponents, object]
     one = (0,) * d
     row = {tuple(map(c.count, range(d))): pairings((*c, *(d,) * len(c))) for c in factors}
     rest = {a: m / _factorial(a) for a, m in row.items() if m and a != one}  # of E exp(t u) for one row, without the 1
-    power, total = {one: QQ(1)}, defaultdict(QQ, {one: QQ(1)})
+    power: Mapping = {one: QQ(1)}
+    total = defaultdict(QQ, power)
     for j in range(1, DEGREE + 1):  # (1 + rest)^n = sum over j of binomial(n, j) rest^j, where rest has no degree 0
         power = _product(power, rest)
         for a, coefficient in power.items():
@@ -204,7 +205,7 @@ def _pairings(covariance: Matrix) -> Callable:
 def _product(one: Mapping, other: Mapping) -> Mapping:
     """The product of two power series, {exponents: coefficient}, to degree 6."""
     up_to = [[(b, y) for b, y in other.items() if sum(b) <= degree] for degree in range(DEGREE + 1)]
-    total = defaultdict(QQ)
+    total: dict = defaultdict(QQ)
     for a, x in one.items():
         for b, y in up_to[DEGREE - sum(a)]:
             total[tuple(map(add, a, b))] += x * y
