@@ -67,7 +67,7 @@ def test_disagreeing_dimensions_name_both_fields():
         Pretraining(n=3, feature_cov=[1.0, 1.0], task_cov=np.eye(3))
     with pytest.raises(ValueError, match="d must be given"):
         Pretraining(n=3)
-    with pytest.raises(ValueError, match="task_cov"):
+    with pytest.raises(ValueError, match=r"^cov must be for 2 features to agree with mean, got 1$"):
         GaussianTasks(mean=[1.0, 1.0], cov=[1.0])
 
 
@@ -123,6 +123,9 @@ def test_traced_weights_and_step_sizes_are_refused():
         (lambda: Inference(n=0), "n must be an integer >= 1, got 0"),
         (lambda: Inference(query_noise_var=-1), "query_noise_var must be a finite number >= 0, got -1"),
         (lambda: Inference(query_feature_cov=[1.0, -1.0]), "query_feature_cov must be positive semi-definite"),
+        (lambda: GaussianTasks(cov=-1, d=2), "^cov must be positive semi-definite, got the eigenvalue -1$"),
+        (lambda: GaussianTasks(cov=[[1.0, 0.5], [0.0, 1.0]]), "^cov must be symmetric, got entries that differ by up to"),
+        (lambda: GaussianTasks(cov=-1), "^d must be given where mean and cov are scalars, got None$"),
         (lambda: Inference(rescale=1), "rescale must be True or False, got 1"),
         (
             lambda: Problem(2, 2, [0.7, -0.4], evaluation=Inference(feature_cov=np.ones(3))),

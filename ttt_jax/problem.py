@@ -52,11 +52,11 @@ class GaussianTasks:
     d: Any = None
 
     def __post_init__(self):
-        mean, cov = finite_array("task mean", self.mean), finite_array("task_cov", self.cov)
-        d = _dimension(self.d, {"task mean": mean, "task_cov": cov})
+        mean, cov = finite_array("mean", self.mean), finite_array("cov", self.cov)
+        d = _dimension(self.d, {"mean": mean, "cov": cov})
         if mean.ndim > 1:
-            raise ValueError(f"task mean must have shape (d,), got {mean.shape}")
-        _set(self, mean=np.broadcast_to(mean, (d,)), cov=covariance("task_cov", cov), d=d)
+            raise ValueError(f"mean must have shape (d,), got {mean.shape}")
+        _set(self, mean=np.broadcast_to(mean, (d,)), cov=covariance("cov", cov), d=d)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +258,7 @@ def require_identity(problem: Problem, formula: str) -> None:
     sx = linalg.simplest(problem.feature_cov)
     off = np.abs(sx - (np.eye(problem.d) if sx.ndim == 2 else 1.0)).max()
     if off:
-        raise NotApplicable(f"feature_cov must be the identity for {formula}, but differs from it by up to {off:.3g}")
+        raise NotApplicable(f"feature_cov must be the identity for {formula}, got entries that differ by up to {off:.3g}")
 
 
 def require_training_law(problem: Problem, formula: str) -> None:
@@ -282,13 +282,13 @@ def _dimension(d: int | None, arrays: dict[str, np.ndarray]) -> int:
     sizes = {} if d is None else {"d": positive_integer("d", d)}
     sizes |= {field: len(array) for field, array in arrays.items() if array.ndim}
     if not sizes:
-        raise ValueError(f"d must be given, since {' and '.join(arrays)} are scalars")
+        raise ValueError(f"d must be given where {' and '.join(arrays)} are scalars, got None")
     (first, size), *others = sizes.items()
     for field, other in others:
         if other != size or not other:
             raise ValueError(f"{field} must be for {size} features to agree with {first}, got {other}")
     if not size:
-        raise ValueError(f"{first} must not be empty")
+        raise ValueError(f"{first} must not be empty, got shape (0,)")
     return size
 
 

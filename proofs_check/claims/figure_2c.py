@@ -39,7 +39,7 @@ def exact(n, k, d, weight, steps):
 def symbolic(c):
     a, g, w, x1, x2, d = sp.symbols("a g w x1 x2 d")
     pairs = {
-        f"limit of {len(steps)} steps": (
+        f"limit of {counted(len(steps), 'step')}": (
             formula(c, a, g, w, steps),
             leading(sp.together(exact(a * d, g * d, d, w / d, steps)), d),
         )

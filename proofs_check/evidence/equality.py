@@ -38,7 +38,7 @@ def same_numbers(pairs: Iterable[tuple], *, tolerance: float = 0) -> Verdict:
         claimed, exact, *where = pairs[errors.index(worst)]
         return Verdict(False, f"{float(claimed):.6g} for {float(exact):.6g}{''.join(f' ({what})' for what in where)}")
     how = "rational equality" if not tolerance else f"largest relative error {float(worst):.0e}"
-    return Verdict(True, f"{how}, {len(errors)} numbers")
+    return Verdict(True, f"{how}, {counted(len(errors), 'number')}")
 
 
 def falls_like_1_over_d(sizes: Sequence[int], errors: Sequence[float]) -> Verdict:

@@ -84,12 +84,12 @@ def covariance(field: str, value: Any) -> np.ndarray:
         tolerance = 1e-9 * np.abs(value).max(initial=0)
         asymmetry = np.abs(value - value.T).max()
         if asymmetry > tolerance:
-            raise ValueError(f"{field} must be symmetric, but differs from its transpose by up to {asymmetry:.3g}")
+            raise ValueError(f"{field} must be symmetric, got entries that differ by up to {asymmetry:.3g}")
         value = (value + value.T) / 2
         smallest = np.linalg.eigvalsh(value)[0]
         smallest = 0.0 if smallest >= -tolerance else smallest
     if smallest < 0:
-        raise ValueError(f"{field} must be positive semi-definite, but has the eigenvalue {smallest:.3g}")
+        raise ValueError(f"{field} must be positive semi-definite, got the eigenvalue {smallest:.3g}")
     return value
 
 

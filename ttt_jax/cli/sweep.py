@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt_jax._internal.command import CommandError, emit, exit_status
+from ttt_jax._internal.plural import counted
 
 EXAMPLES = """examples:
   ttt-jax sweep examples/sweep_small.toml --out out/small
@@ -92,7 +93,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
         if is_leader():
             if arguments.parquet:
                 sweep.write_parquet(rows, arguments.out)
-            emit(f"{arguments.out / sweep.RESULTS}: {len(rows)} cells; {judge(rows)}")
+            emit(f"{arguments.out / sweep.RESULTS}: {counted(len(rows), 'cell')}; {judge(rows)}")
         return 0
 
     status = exit_status("ttt-jax sweep", work)

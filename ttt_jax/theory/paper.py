@@ -280,7 +280,7 @@ def theorem_c4(problem: Problem, weights: ArrayLike) -> RiskCurve:
             )
     smallest = np.linalg.eigvalsh(sx)[0] if sx.ndim == 2 else sx.min()
     if smallest <= 0:
-        raise ValueError(f"feature_cov must be nonsingular for Theorem C.4, but has the eigenvalue {smallest:.3g}")
+        raise ValueError(f"feature_cov must be nonsingular for Theorem C.4, got the eigenvalue {smallest:.3g}")
     root = linalg.sqrt(sx)
     whitened = linalg.apply(root, b)
     w = root @ w @ root if w.ndim == 2 else np.broadcast_to(root * w * root, problem.d)

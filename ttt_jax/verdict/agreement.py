@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
+from ttt_jax._internal.plural import counted
+
 __all__ = ["POWER", "Verdict", "agreement_table", "critical_z", "family_verdict", "judge"]
 
 POWER = NormalDist().inv_cdf(0.95)
@@ -71,19 +73,20 @@ class Verdict:
             lacking = "a standard error that can be trusted" if self.unreliable or self.broken else "a z-score"
             parts = [f"no verdict: no cell has {lacking}"]
         elif self.outside:
-            parts = [f"DISAGREE: |z| > {self.bound:.2f} in {self.outside} of {self.judged} cells"]
+            parts = [f"DISAGREE: |z| > {self.bound:.2f} in {self.outside} of {counted(self.judged, 'cell')}"]
         else:
-            parts = [f"agree: |z| <= {self.bound:.2f} in all {self.judged} cells"]
+            every = "all " * (self.judged > 1)
+            parts = [f"agree: |z| <= {self.bound:.2f} in {every}{counted(self.judged, 'cell')}"]
         if self.judged:
             parts[0] += " (family-wise level 1%)"
         if self.unassessed:
-            parts.append(f"{self.unassessed} of them with standard errors that are not assessed")
+            parts.append(f"the standard error is not assessed in {self.unassessed} of them")
         if self.unreliable:
-            parts.append(f"{self.unreliable} not judged, their tails make the standard error doubtful")
+            parts.append(f"{self.unreliable} not judged: heavy tails make the standard error doubtful")
         if self.broken:
             parts.append(f"{self.broken} with risks that are not finite")
         if self.empty:
-            parts.append(f"{self.empty} without values, their notes say why")
+            parts.append(f"{self.empty} without values: the column note says why")
         return "; ".join(parts)
 
 
@@ -120,7 +123,7 @@ def agreement_table(rows: Sequence[dict[str, object]], verdict: Verdict | str) -
         >>> print(agreement_table([{name: row[name] for name in ("n/d", "exact", "z")}], judge([row])))
         n/d   exact    z
         0.5  0.5123  0.4
-        agree: |z| <= 2.58 in all 1 cells (family-wise level 1%)
+        agree: |z| <= 2.58 in 1 cell (family-wise level 1%)
     """
     header = list(rows[0])
     cells = [header] + [[_short(row[name]) for name in header] for row in rows]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ttt_jax._internal.plural import counted
 from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import Procedure, as_procedure, has_free_lr, with_lr
 from ttt_jax.risk_curve import RiskCurve, RiskPath
@@ -84,7 +85,7 @@ class Comparison:
         if estimate is None:
             return row | {"note": "; ".join(filter(None, notes))}
         if estimate.num_nonfinite:
-            notes.append(f"the risk of {estimate.num_nonfinite} tasks is not finite: no mean")
+            notes.append(f"the risk of {counted(estimate.num_nonfinite, 'task')} is not finite: no mean")
         elif estimate.stderr_reliable is None:
             notes.append("the reliability of the standard error is not assessed")
         elif not estimate.stderr_reliable:
@@ -115,7 +116,7 @@ class Comparison:
             lines.append(f"  not applicable         {self.reason}")
         if self.estimate is not None:
             mean, stderr = _at(self.estimate.mean, -1), _at(self.estimate.stderr, -1)
-            lines.append(f"  Monte Carlo            {mean:.6g} +- {stderr:.2g}  ({self.estimate.num_tasks} tasks)")
+            lines.append(f"  Monte Carlo            {mean:.6g} +- {stderr:.2g}  ({counted(self.estimate.num_tasks, 'task')})")
             if self.z is not None:
                 lines.append(f"  z = (Monte Carlo - exact) / stderr = {self.z:.2f}")
             if self.estimate.stderr_reliable is None:
