@@ -160,7 +160,8 @@ def read_table(path: str, target: str, drop: list[str]) -> tuple[Any, np.ndarray
             )
     X, y = table.drop(columns=[target, *drop]), table[target]
     if len(table) < 10 or not X.shape[1]:
-        raise ValueError(f"{path}: {len(table)} rows and {X.shape[1]} feature columns; at least 10 and 1 are needed")
+        found = f"{counted(len(table), 'row')} and {counted(X.shape[1], 'feature column')}"
+        raise ValueError(f"{path}: {found}; at least 10 and 1 are needed")
     _require_target(target, y)
     for name in X.columns:
         _require_usable(name, X[name])
