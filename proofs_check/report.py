@@ -32,7 +32,8 @@ def line(cells: Sequence[str]) -> str:
 
 def summary(results: Sequence[Result]) -> str:
     count = {ok: sum(result.ok is ok for result in results) for ok in MARKS}
-    return f"{counted(len(results), 'claim')} checked: {count[True]} held, {count[False]} failed, {count[None]} not judged"
+    claims = counted(len(results), "claim")
+    return f"{claims} checked: {count[True]} held, {count[False]} failed, {count[None]} not judged"
 
 
 def conditions(effort: Effort, seconds: float) -> str:

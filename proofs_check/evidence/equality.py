@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sympy as sp
 
 from proofs_check.claim import Verdict
+from ttt_jax._internal.plural import counted
 
 FLOAT64 = 1e-11
 """Relative error allowed to a float64 evaluation of an exact number: a few hundred roundings."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,15 @@ from typing import Any
 
 import jax
 
-__all__ = ["CommandError", "OneLineParser", "emit", "exit_status", "printable", "refuse_overwriting"]
+__all__ = [
+    "CommandError",
+    "OneLineParser",
+    "emit",
+    "exit_status",
+    "make_directory",
+    "printable",
+    "refuse_overwriting",
+]
 
 
 class CommandError(ValueError):
@@ -90,6 +99,18 @@ def printable(text: object) -> str:
         'a?'
     """
     return str(text).encode("utf-8", "replace").decode("utf-8")
+
+
+def make_directory(flag: str, directory: Path) -> None:
+    """Make the directory if it is missing; CommandError unless files can be written there."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        got = f"{printable(directory)!r} ({reason})"
+        raise CommandError(f"{flag} must be a directory that can be written to, got {got}") from None
 
 
 def refuse_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
