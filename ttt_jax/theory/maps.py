@@ -93,7 +93,7 @@ def exact_map(
         task = jnp.zeros(d).at[0].set(np.sqrt(norm2))
         found = np.asarray(_coefficients(task, np.stack([a.ravel() for a in cells], axis=1), evaluation=evaluation))
     if not np.isfinite(found).all():
-        largest = max(float(np.abs(a).max()) for a in (*arrays.values(), norm2))
+        largest = max(norm2, *(float(np.abs(a).max()) for a in arrays.values()))
         raise ValueError(f"the risk overflows float64, with values up to {largest:.3g}: scale them down")
     c0, c1, c2 = found.T.reshape(3, *cells[0].shape)
     return RiskMap(c0, np.maximum(c1, 0.0), c2)  # c1 is a sum of squares: rounding may leave -1e-17
