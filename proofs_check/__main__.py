@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ try:
     from proofs_check.claims import NAMES
     from proofs_check.report import HEADER, WAYS, conditions, line, row, save, summary
     from proofs_check.runner import Result, run_all
+    from ttt_jax._internal.command import CommandError, OneLineParser, make_directory
 except ModuleNotFoundError as error:
     print(f"proofs_check: {error.name} is not installed; pip install '.[proofs]'", file=sys.stderr)
     sys.exit(2)
@@ -57,14 +57,13 @@ def say(*lines: str) -> bool:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m proofs_check",
         description="Check formulas of the package and of the paper three ways.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.usage = "python -m proofs_check [--quick] [--only NAME ...] [--out DIR]"
-    parser.error = lambda message: parser.exit(2, f"proofs_check: {message}\n")  # type: ignore[method-assign,assignment]
     parser.add_argument("--quick", action="store_true", help="fewer simulated tasks; the proofs are the same")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=NAMES, help=f"some of {', '.join(NAMES)}")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write proofs.md and proofs.html to DIR")
@@ -79,12 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
         parse.error(f"--only must be one of {', '.join(NAMES)}, got {unknown[0]}")
     try:
         if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=options.out):
-                pass
+            make_directory("--out", options.out)
         return run(options.only, QUICK if options.quick else FULL, options.out)
-    except OSError as error:
-        parse.error(f"--out must be a directory that can be written: {error}")
+    except (CommandError, OSError) as error:
+        parse.error(str(error))
 
 
 def run(names: Sequence[str], effort: Effort, out: Path | None) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from proofs_check.claim import QUICK, Effort
 from proofs_check.runner import Result
 from ttt_jax._internal.html import html_page, html_table
+from ttt_jax._internal.plural import counted
 
 MARKS = {True: "holds", False: "FAILS", None: "not judged"}
 HEADER = ("claim", "number", "symbolic", "independent", "empirical", "detects", "seconds")
@@ -31,7 +32,8 @@ def line(cells: Sequence[str]) -> str:
 
 def summary(results: Sequence[Result]) -> str:
     count = {ok: sum(result.ok is ok for result in results) for ok in MARKS}
-    return f"{len(results)} claims checked: {count[True]} hold, {count[False]} fail, {count[None]} not judged"
+    claims = counted(len(results), "claim")
+    return f"{claims} checked: {count[True]} held, {count[False]} failed, {count[None]} not judged"
 
 
 def conditions(effort: Effort, seconds: float) -> str:

@@ -61,7 +61,7 @@ def test_simulation_notices_a_coefficient_that_carries_the_whole_claim():
 def test_the_command_writes_its_report(tmp_path, capsys):
     assert main(["--quick", "--only", "proposition_3_1", "lemma_c1", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr()
-    assert "2 claims checked: 2 hold, 0 fail, 0 not judged" in out.out
+    assert "2 claims checked: 2 held, 0 failed, 0 not judged" in out.out
     assert not out.err  # no progress off a terminal
     assert "Proposition 3.1" in (tmp_path / "proofs.md").read_text()
     assert "Proposition 3.1" in (tmp_path / "proofs.html").read_text()
@@ -70,8 +70,8 @@ def test_the_command_writes_its_report(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "status", "word"),
     [
-        ({"coefficients": (2.1, 2)}, 1, "0 hold, 1 fail, 0 not judged"),
-        ({"empirical": lambda c, effort: Verdict(None, "too few tasks")}, 3, "0 hold, 0 fail, 1 not judged"),
+        ({"coefficients": (2.1, 2)}, 1, "1 claim checked: 0 held, 1 failed, 0 not judged"),
+        ({"empirical": lambda c, effort: Verdict(None, "too few tasks")}, 3, "claim checked: 0 held, 0 failed, 1 not"),
     ],
 )
 def test_the_exit_status_tells_a_failure_from_what_was_not_judged(changes, status, word, monkeypatch, capsys):
@@ -89,7 +89,7 @@ def test_the_exit_status_of_a_whole_run(oks, status, monkeypatch, capsys):
     results = [Result("name", "number", "statement", held, held, Verdict(ok, "judged"), 0.0) for ok in oks]
     monkeypatch.setattr("proofs_check.__main__.run_all", lambda names, effort: iter(results))
     assert main([]) == status
-    assert f"{len(oks)} claims checked: {oks.count(True)} hold" in capsys.readouterr().out
+    assert f"{len(oks)} claims checked: {oks.count(True)} held" in capsys.readouterr().out
 
 
 def test_the_report_is_a_page_of_the_documentation():
@@ -159,7 +159,7 @@ def test_a_reader_who_leaves_loses_no_report(tmp_path):
         process.stdout.close()
         assert not process.stderr.read()
     assert process.returncode == 0
-    assert "1 claims checked: 1 hold" in (tmp_path / "proofs.md").read_text()
+    assert "1 claim checked: 1 held" in (tmp_path / "proofs.md").read_text()
 
 
 @pytest.mark.parametrize("flags", ["--fast", "--only theorem_9", f"--out {__file__}", f"--out {__file__}/sub"])
@@ -167,7 +167,9 @@ def test_bad_flags_are_one_line_and_status_2(flags, capsys):
     with pytest.raises(SystemExit) as stop:
         main(flags.split())
     assert stop.value.code == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--out" not in flags or "--out must be a directory that can be written to, got '/" in error
 
 
 def test_every_verdict_says_something():

@@ -175,7 +175,7 @@ def test_risks_that_overflow_are_counted_and_never_averaged(tmp_path):
 def test_a_doubtful_standard_error_is_not_judged():
     rows = [{"z": z, "stderr_reliable": z < 50, "num_nonfinite": 0} for z in (0.3, 99.0)]
     line = str(judge(rows))
-    assert line.startswith("agree: |z| <= 2.58 in all 1 cells (family-wise level 1%); 1 not judged")
+    assert line.startswith("agree: |z| <= 2.58 in 1 cell (family-wise level 1%); 1 not judged")
 
 
 def test_a_cell_without_values_says_why_and_stops_nothing(tmp_path):
@@ -185,7 +185,7 @@ def test_a_cell_without_values_says_why_and_stops_nothing(tmp_path):
     for row in rows[1::3]:
         assert "overflows float64" in row["note"]
         assert row["exact"] is row["lr"] is row["z"] is None
-    assert "2 without values, their notes say why" in str(judge(rows))
+    assert "2 without values: the column note says why" in str(judge(rows))
     assert main(["report", str(tmp_path / "out")]) == 0
     assert rows == run_sweep(tmp_path / "spec.toml", tmp_path / "out", resume=True, progress=False)
 

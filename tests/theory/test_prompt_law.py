@@ -172,5 +172,5 @@ def test_what_is_not_known_is_refused():
         known_law(Folds(2, 0.1), Problem(3, 3, [1.0]), np.array(0.0))
     with pytest.raises(ValueError, match="n must be positive, got 0"):
         prob_hurt(0, 1, 1, 0.1)
-    with pytest.raises(ValueError, match="d - 1 must be a finite number >= 0, got -1"):
+    with pytest.raises(ValueError, match="d must be a number >= 1, got 0"):
         prob_hurt(1, 1, 0, 0.1)

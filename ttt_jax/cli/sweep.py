@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from ttt_jax._internal.command import CommandError, emit, exit_status
+from ttt_jax._internal.plural import counted
 
 EXAMPLES = """examples:
   ttt-jax sweep examples/sweep_small.toml --out out/small
   ttt-jax sweep examples/sweep_small.toml --out out/small --resume
   srun --ntasks=4 ttt-jax sweep grid.toml --out out/grid --resume --distributed
   ttt-jax sweep grid.toml --out out/grid --coordinator 10.0.0.1:1234 --num-processes 2 --process-id 0
+
+exit status:
+  0    every cell is finished
+  1    no cell has values, or another process has died
+  2    bad input
+  130  interrupted
 """
 
 
@@ -89,11 +96,12 @@ def run_sweep(arguments: argparse.Namespace) -> int:
             message = f"{str(error) or 'interrupted'}; resume with: {command}"
             print(f"ttt-jax sweep: {message}", file=sys.stderr, flush=True)
             return 130 if isinstance(error, KeyboardInterrupt) else 1
+        verdict = judge(rows)
         if is_leader():
             if arguments.parquet:
                 sweep.write_parquet(rows, arguments.out)
-            emit(f"{arguments.out / sweep.RESULTS}: {len(rows)} cells; {judge(rows)}")
-        return 0
+            emit(f"{arguments.out / sweep.RESULTS}: {counted(len(rows), 'cell')}; {verdict}")
+        return 1 if verdict.empty == len(rows) else 0
 
     status = exit_status("ttt-jax sweep", work)
     if status and (several or status == 130):

@@ -26,12 +26,13 @@ from ttt_jax._internal.validate import (
     seed_integer,
 )
 from ttt_jax.problem import EVALUATIONS, Inference, Problem
-from ttt_jax.procedures import PROCEDURES, Procedure, make_procedure
+from ttt_jax.procedures import PROCEDURES, Procedure, has_free_lr, make_procedure
 from ttt_jax.shifts import SHIFTS, make_shift
 from ttt_jax.simulation.blocks import MAX_BLOCK_SIZE, MAX_ROWS
 from ttt_jax.simulation.estimate import SAMPLERS, Run, make_run
 from ttt_jax.simulation.samplers import summaries
 from ttt_jax.theory.pretrained import pretrained_weights
+from ttt_jax.theory.risk import exact, leading_order
 
 INITS = ("pretrained", "zero")
 LR_RULES = ("optimal", "asymptotic")
@@ -268,7 +269,8 @@ def _cells(axes: dict[str, list], seed: int, try_cells: bool) -> Iterator[Cell]:
             seed=int(np.random.SeedSequence([seed, index]).generate_state(1)[0]),
         )
         sizes = (d,) if cell.procedure["name"] == "step" else (d, n, k)  # a problem of every n and k takes long
-        laws = cell.shift, parameters, cell.evaluation, cell.procedure, cell.sampler, cell.lr == "optimal"
+        rule = cell.lr if isinstance(cell.lr, str) else "given"
+        laws = cell.shift, parameters, cell.evaluation, cell.procedure, cell.sampler, rule
         kind = json.dumps([*laws, *sizes], default=str)
         if try_cells and kind not in tried:
             tried.add(kind)
@@ -292,8 +294,17 @@ def _try(cell: Cell) -> None:
         procedure.check(problem)
     except ValueError as error:
         raise ValueError(f"grid.procedure: {error}") from None
-    if cell.sampler == "law" and summaries.dispatch(type(procedure)) is summaries.dispatch(Procedure):
+    exactly = cell.lr == "optimal" and problem.feature_law == "gaussian" and _knows(exact, procedure)
+    if has_free_lr(procedure) and not exactly and not _knows(leading_order, procedure):
+        known, name = f"formula gives the {cell.lr} one", cell.procedure["name"]
+        raise ValueError(f"grid.lr must be a number where no {known} of {name!r}, got {cell.lr!r}")
+    if cell.sampler == "law" and not _knows(summaries, procedure):
         raise ValueError(f"grid.sampler must be 'data' for the procedure {cell.procedure['name']!r}, got 'law'")
+
+
+def _knows(registry: Any, procedure: Procedure) -> bool:
+    """Whether a function is registered for the type of the procedure."""
+    return registry.dispatch(type(procedure)) is not registry.dispatch(Procedure)
 
 
 def _rows(ratio: str, at: dict) -> int:

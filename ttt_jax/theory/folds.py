@@ -26,7 +26,7 @@ import numpy as np
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import choice, weights_array
 from ttt_jax.problem import GaussianTasks, Inference, NotApplicable, Problem, require_gaussian
-from ttt_jax.procedures import Folds, GradientStep
+from ttt_jax.procedures import Folds, GradientStep, procedure_for
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.exact import one_step
 from ttt_jax.theory.inference import at_inference
@@ -78,7 +78,7 @@ def folds_curve(
     Reference: this project; the question is left open by Gozeten et al. (ICML 2025).
     """
     choice("context", context, CONTEXTS)
-    Folds(folds).check(problem)
+    procedure_for(problem, Folds(folds))
     require_gaussian(problem, "the exact risk of K folds")
     weights, total = weights_array(weights, problem.d), problem.n + problem.k
     if isinstance(problem.task, GaussianTasks):

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ttt_jax._internal import linalg
-from ttt_jax._internal.validate import non_negative, positive_numbers
+from ttt_jax._internal.validate import finite_number, positive_numbers, shown, vector, weights_array
 from ttt_jax.problem import GaussianTasks, NotApplicable, Problem
 from ttt_jax.procedures import GradientStep, Procedure
 from ttt_jax.theory.inference import AtInference, at_inference
@@ -126,9 +126,8 @@ def prob_hurt(n: float, k: float, d: float, rate: float) -> float:
 
     Reference: this project.
     """
-    positive_numbers(n=n, k=k)
-    non_negative("d - 1", d - 1)
-    if rate <= 0:
+    _require_sizes(n, k, d)
+    if finite_number("rate", rate) <= 0:
         return float(rate < 0)
     (t, t_weight), (s, s_weight) = _chi2_grid(n, GRID), _chi2_grid(d - 1, GRID)
     x, below = _chi2_table(k + d - 1)
@@ -150,12 +149,21 @@ def four_chi_squares(n: float, k: float, d: float, weight: float, rate: float) -
         >>> len(risks), round(float(np.mean(risks)), 4)
         (131072, 0.3306)
     """
+    _require_sizes(n, k, d)
+    finite_number("weight", weight)
+    finite_number("rate", rate)
     golden = 1.1673039782614187  # the root of x^5 = x + 1
     shares = (0.5 + np.outer(np.arange(1, NUM_POINTS + 1), golden ** -np.arange(1.0, 5))) % 1
     tables = map(_chi2_table, (n, d - 1, k, d - 1))
     t, s, q, m = (np.interp(share, below, x) for share, (x, below) in zip(shares.T, tables, strict=True))
     theta = 2 * rate * t * (t + s)
     return ((1 - weight * t) ** 2 + weight**2 * t * s) * ((1 - theta * q) ** 2 + theta**2 * q * m)
+
+
+def _require_sizes(n: Any, k: Any, d: Any) -> None:
+    positive_numbers(n=n, k=k)
+    if finite_number("d", d) < 1:
+        raise ValueError(f"d must be a number >= 1, got {shown(d)}")
 
 
 def same_context_moments(
@@ -177,10 +185,13 @@ def same_context_moments(
         >>> round(mean, 4), round(var, 4)
         (0.3306, 0.0282)
     """
+    positive_numbers(n=n, k=k)
+    finite_number("rate", rate)
+    task = vector("task", task)
     norm, rest = math.sqrt(task @ task), len(task) - 1
     if not norm:
         return 0.0, 0.0
-    e, w = task / norm, linalg.dense(weights, len(task))
+    e, w = task / norm, linalg.dense(weights_array(weights, len(task)), len(task))
     across = w - np.outer(w @ e, e)  # W (I - e e')
     form = across.T @ across
     trace, trace2 = np.trace(form), np.sum(form**2)

@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from ttt_jax._internal.validate import non_negative, positive_integer, step_size_array
+from ttt_jax._internal.validate import integer_from, non_negative, positive_integer, step_size_array
 from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import GradientSteps
 from ttt_jax.risk_curve import RiskPath
@@ -58,6 +58,7 @@ def wishart_moments(rows: int, d: int, order: int) -> tuple[int, ...]:
 
     Reference: this project; the bidiagonal form is Golub and Kahan's, its law Silverstein's (1985).
     """
+    rows, d, order = positive_integer("rows", rows), positive_integer("d", d), integer_from(0, "order", order)
     freedom = [nu for i in range(order) for nu in (rows - i, d - 1 - i)][:order]
     above: dict[tuple[int, int], int] = {}  # of (m_j, m_j + m_(j+1) + ...)
     for j in reversed(range(freedom.index(0) if 0 in freedom else order)):
@@ -185,7 +186,8 @@ def _square(polynomial: list[int]) -> list[int]:
 def exact_steps(procedure: GradientSteps, problem: Problem, weights: np.ndarray, num_tasks: int, seed: int) -> RiskPath:
     """The exact risk after each step, on one batch or each on a new context."""
     if procedure.new_context:
-        return RiskPath(new_context_risk(problem, weights, procedure.step_sizes))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return RiskPath(new_context_risk(problem, weights, procedure.step_sizes))
     return RiskPath(one_batch(problem, weights, procedure.num_steps).risks(procedure.step_sizes))
 
 
