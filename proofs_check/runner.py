@@ -66,7 +66,7 @@ class Mutated(NamedTuple):
 
 
 def mutate(module_name: str, effort: Effort) -> list[Mutated]:
-    """Each coefficient of one claim in turn. Simulation is left out: the smallest error that it sees is in the table."""
+    """Each coefficient of one claim in turn, without simulation: what that would notice is in the table of claims."""
     claim: Claim = importlib.import_module(f"proofs_check.claims.{module_name}").CLAIM
     found = []
     for i, value in enumerate(claim.coefficients):

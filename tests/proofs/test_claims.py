@@ -170,7 +170,9 @@ def test_a_reader_who_leaves_loses_no_report(tmp_path):
     assert "1 claims checked: 1 hold" in (tmp_path / "proofs.md").read_text()
 
 
-@pytest.mark.parametrize("flags", ["--fast", "--only theorem_9", "--mutate --out x", f"--out {__file__}", f"--out {__file__}/sub"])
+@pytest.mark.parametrize(
+    "flags", ["--fast", "--only theorem_9", "--mutate --out x", f"--out {__file__}", f"--out {__file__}/sub"]
+)
 def test_bad_flags_are_one_line_and_status_2(flags, capsys):
     with pytest.raises(SystemExit) as stop:
         main(flags.split())
