@@ -217,7 +217,9 @@ def test_what_it_does_not_know_is_refused():
     problem, procedure = Problem(5, 9, np.ones(4)), GradientSteps([1e-4, 1e-4])
     for changes, message in (
         ({"feature_cov": [2.0, 1.0, 1.0, 1.0]}, "feature_cov must be a multiple of the identity"),
-        ({"evaluation": Inference(query_feature_cov=[2.0, 1.0, 1.0, 1.0])}, "query_feature_cov must be a multiple"),
+        ({"feature_cov": [2.0, 1.0, 1.0, 1.0], "evaluation": Inference(feature_cov=1.0)}, "^feature_cov must be a mul"),
+        ({"evaluation": Inference(feature_cov=[2.0, 1.0, 1.0, 1.0])}, "^evaluation.feature_cov must be a multiple"),
+        ({"evaluation": Inference(query_feature_cov=[2.0, 1.0, 1.0, 1.0])}, "evaluation.query_feature_cov must be"),
         ({"feature_law": "rademacher"}, "needs Gaussian features"),
     ):
         with pytest.raises(NotApplicable, match=message):

@@ -225,21 +225,27 @@ def one_batch(problem: Problem, weights: ArrayLike, steps: int) -> Schedules:
     order = 2 * positive_integer("steps", steps)
     require_gaussian(problem, "the exact risk of several steps on one batch")
     w, task = weights_array(weights, problem.d), problem.task
-    given = ("feature_cov", problem.feature_cov), *at_inference(problem)._asdict().items()
-    covariances = {name: linalg.simplest(np.asarray(cov)) for name, cov in given if name.endswith("feature_cov")}
-    if dense := [name for name, cov in covariances.items() if cov.ndim]:
-        raise NotApplicable(f"{dense[0]} must be a multiple of the identity for the exact risk of several steps")
+    law: Any = at_inference(problem)
+    covariances = {
+        "feature_cov": problem.feature_cov,
+        "evaluation.feature_cov": law.feature_cov,
+        "evaluation.query_feature_cov": law.query_feature_cov,
+    }
+    for name, cov in covariances.items():
+        if linalg.simplest(np.asarray(cov)).ndim:
+            raise NotApplicable(f"{name} must be a multiple of the identity for the exact risk of several steps")
     z = Fraction(float(np.sum(np.broadcast_to(w, problem.d) ** 2 if w.ndim < 2 else w**2)))
     e = wishart_moments(problem.k, problem.d, order)
     if not isinstance(task, GaussianTasks):
         wb = linalg.apply(w, task)
-        return _of_task(problem, e, *(Fraction(float(number)) for number in (task @ task, task @ wb, wb @ wb)), z)
+        norm2, x, y = (Fraction(float(number)) for number in (task @ task, task @ wb, wb @ wb))
+        return _of_task(problem, e, norm2, x, y, z)
     points = range(1, order + 3)  # the risk is of degree 2 T + 1 in B = |b|^2, and linear in b'Wb and |Wb|^2
     chances = task_moments(task, (w, linalg.simplest(w.T @ w if w.ndim == 2 else w**2)), order + 1)
-    parts = []
-    for norm2, polynomial in zip(points, _lagrange(points), strict=True):
+    parts: list[tuple[Fraction, Schedules]] = []
+    for point, polynomial in zip(points, _lagrange(points), strict=True):
         mean, x, y = (sum((a * m for a, m in zip(polynomial, of, strict=True)), Fraction()) for of in chances)
-        at = [_of_task(problem, e, Fraction(norm2), Fraction(i), Fraction(j), z) for i, j in ((0, 0), (1, 0), (0, 1))]
+        at = [_of_task(problem, e, Fraction(point), Fraction(i), Fraction(j), z) for i, j in ((0, 0), (1, 0), (0, 1))]
         parts += zip((mean - x - y, x, y), at, strict=True)
 
     def average(values) -> Fraction:
