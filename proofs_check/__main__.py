@@ -1,7 +1,8 @@
 """Check every claim, print the table, and say by the exit status how it ended.
 
 0: every claim holds. 1: a claim fails. 2: bad input, or the report cannot be written. 3: no claim fails, but something
-was not judged. 130: interrupted.
+was not judged. 130: interrupted. With --mutate: 0 if every wrong coefficient is noticed by algebra and by
+rational arithmetic, else 1.
 """
 
 from __future__ import annotations
@@ -22,8 +23,19 @@ try:
 
     from proofs_check.claim import FULL, QUICK, Effort
     from proofs_check.claims import NAMES
-    from proofs_check.report import HEADER, WAYS, conditions, line, row, save, summary
-    from proofs_check.runner import Result, run_all
+    from proofs_check.report import (
+        HEADER,
+        MUTATED,
+        MUTATED_WIDTHS,
+        WAYS,
+        conditions,
+        line,
+        mutated_row,
+        row,
+        save,
+        summary,
+    )
+    from proofs_check.runner import Mutated, Result, mutate, run_all
     from ttt_jax._internal.command import CommandError, OneLineParser, make_directory
 except ModuleNotFoundError as error:
     print(f"proofs_check: {error.name} is not installed; pip install '.[proofs]'", file=sys.stderr)
@@ -33,6 +45,7 @@ EXAMPLES = """examples:
   python -m proofs_check --quick
   python -m proofs_check --out out/proofs
   python -m proofs_check --only theorem_4_5 exact_risk
+  python -m proofs_check --mutate --only k_fold_exact
 
 exit status:
   0  every claim holds
@@ -63,9 +76,12 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.usage = "python -m proofs_check [--quick] [--only NAME ...] [--out DIR]"
+    parser.usage = "python -m proofs_check [--quick] [--only NAME ...] [--out DIR | --mutate]"
     parser.add_argument("--quick", action="store_true", help="fewer simulated tasks; the proofs are the same")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=NAMES, help=f"some of {', '.join(NAMES)}")
+    parser.add_argument(
+        "--mutate", action="store_true", help="change each coefficient by 5%% instead: is every one noticed?"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write proofs.md and proofs.html to DIR")
     return parser
 
@@ -76,6 +92,10 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in options.only if name not in NAMES]
     if unknown:
         parse.error(f"--only must be one of {', '.join(NAMES)}, got {unknown[0]}")
+    if options.mutate:
+        if options.out:
+            parse.error("--out must not be given with --mutate, which writes no report")
+        return mutate_all(options.only)
     try:
         if options.out:
             make_directory("--out", options.out)
@@ -105,6 +125,18 @@ def run(names: Sequence[str], effort: Effort, out: Path | None) -> int:
         say(summary(results), *([f"wrote {out / 'proofs.md'}, {out / 'proofs.html'}"] if out else []))
     verdicts = [result.ok for result in results]
     return 1 if False in verdicts else 3 if None in verdicts else 0
+
+
+def mutate_all(names: Sequence[str]) -> int:
+    """Print a line for every coefficient of every claim."""
+    say(line(MUTATED, MUTATED_WIDTHS))
+    found: list[Mutated] = []
+    for of_claim in run_all(names, QUICK, mutate):
+        found += of_claim
+        say(*(line(mutated_row(one), MUTATED_WIDTHS) for one in of_claim))
+    noticed = sum(one.noticed for one in found)
+    say(f"{len(found)} coefficients changed by 5%: {noticed} noticed both ways, {len(found) - noticed} not")
+    return 0 if noticed == len(found) else 1
 
 
 if __name__ == "__main__":

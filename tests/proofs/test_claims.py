@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import sympy as sp
 
 from proofs_check.__main__ import main
 from proofs_check.claim import FULL, QUICK, Effort, Verdict, both
@@ -23,10 +22,6 @@ from proofs_check.runner import Result, run
 ROOT = Path(__file__).parents[2]
 CLAIMS = {name: importlib.import_module(f"proofs_check.claims.{name}").CLAIM for name in NAMES}
 COEFFICIENTS = [(name, i) for name, claim in CLAIMS.items() for i in range(len(claim.coefficients))]
-
-
-def changed(coefficients: tuple, i: int) -> list:
-    return [c * (sp.Rational(21, 20) if j == i else 1) for j, c in enumerate(coefficients)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,7 +36,7 @@ def test_the_claim_holds(name):
 @pytest.mark.parametrize(("name", "i"), COEFFICIENTS)
 def test_a_coefficient_off_by_five_percent_is_noticed(name, i):
     claim = CLAIMS[name]
-    wrong = changed(claim.coefficients, i)
+    wrong = claim.with_wrong(i)
     assert claim.symbolic(wrong).ok is False
     assert claim.independent(wrong).ok is False
 
@@ -55,7 +50,7 @@ def test_simulation_notices_a_coefficient_that_carries_the_whole_claim():
     ):
         claim = CLAIMS[name]
         assert claim.empirical(claim.coefficients, effort).ok
-        assert claim.empirical(changed(claim.coefficients, i), effort).ok is False
+        assert claim.empirical(claim.with_wrong(i), effort).ok is False
 
 
 def test_the_command_writes_its_report(tmp_path, capsys):
@@ -65,6 +60,19 @@ def test_the_command_writes_its_report(tmp_path, capsys):
     assert not out.err  # no progress off a terminal
     assert "Proposition 3.1" in (tmp_path / "proofs.md").read_text()
     assert "Proposition 3.1" in (tmp_path / "proofs.html").read_text()
+
+
+def test_the_command_prints_what_each_coefficient_off_by_five_percent_does(monkeypatch, capsys):
+    assert main(["--mutate", "--only", "lemma_c1", "scaling"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    count = sum(len(CLAIMS[name].coefficients) for name in ("lemma_c1", "scaling"))
+    assert [line.count(" noticed") for line in lines[1:-1]] == [2] * count
+    assert lines[-1] == f"{count} coefficients changed by 5%: {count} noticed both ways, 0 not"
+    module = importlib.import_module("proofs_check.claims.lemma_c1")
+    blind = replace(module.CLAIM, independent=lambda c: Verdict(True, "all is well"))
+    monkeypatch.setattr(module, "CLAIM", blind)
+    assert main(["--mutate", "--only", "lemma_c1"]) == 1
+    assert "noticed     NOT NOTICED" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -162,7 +170,9 @@ def test_a_reader_who_leaves_loses_no_report(tmp_path):
     assert "1 claim checked: 1 held" in (tmp_path / "proofs.md").read_text()
 
 
-@pytest.mark.parametrize("flags", ["--fast", "--only theorem_9", f"--out {__file__}", f"--out {__file__}/sub"])
+@pytest.mark.parametrize(
+    "flags", ["--fast", "--only theorem_9", "--mutate --out x", f"--out {__file__}", f"--out {__file__}/sub"]
+)
 def test_bad_flags_are_one_line_and_status_2(flags, capsys):
     with pytest.raises(SystemExit) as stop:
         main(flags.split())
