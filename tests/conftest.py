@@ -25,7 +25,7 @@ jax.config.update(
 
 
 @pytest.fixture(scope="module")
-def _code_that_runs_once():
+def quick_compilation():
     """For tests that compile much and compute little: level 0, at which code is compiled in half the time."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
