@@ -179,7 +179,8 @@ def test_bad_flags_are_one_line_and_status_2(flags, capsys):
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "--out" not in flags or "--out must be a directory that can be written to, got '/" in error
+    if flags.startswith("--out"):
+        assert "--out must be a directory that can be written to, got '/" in error
 
 
 def test_every_verdict_says_something():

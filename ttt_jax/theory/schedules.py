@@ -44,7 +44,7 @@ from ttt_jax.procedures import GradientSteps
 from ttt_jax.risk_curve import RiskPath
 from ttt_jax.theory.inference import at_inference
 from ttt_jax.theory.risk import exact
-from ttt_jax.theory.several_steps import new_context_risk
+from ttt_jax.theory.several_steps import new_context_risk, quadratic_forms
 from ttt_jax.theory.task_average import task_moments
 
 __all__ = ["Schedules", "looped_attention", "one_batch", "wishart_moments"]
@@ -242,11 +242,10 @@ def one_batch(problem: Problem, weights: ArrayLike, steps: int) -> Schedules:
     for name, cov in covariances.items():
         if linalg.simplest(np.asarray(cov)).ndim:
             raise NotApplicable(f"{name} must be a multiple of the identity for the exact risk of several steps")
-    z = Fraction(float(np.sum(np.broadcast_to(w, problem.d) ** 2 if w.ndim < 2 else w**2)))
+    vector = task.mean if isinstance(task, GaussianTasks) else task
+    norm2, x, y, z = map(Fraction, quadratic_forms(vector, w))
     e = wishart_moments(problem.k, problem.d, order)
     if not isinstance(task, GaussianTasks):
-        wb = linalg.apply(w, task)
-        norm2, x, y = (Fraction(float(number)) for number in (task @ task, task @ wb, wb @ wb))
         return _of_task(problem, e, norm2, x, y, z)
     points = range(1, order + 3)  # the risk is of degree 2 T + 1 in B = |b|^2, and linear in b'Wb and |Wb|^2
     chances = task_moments(task, (w, linalg.simplest(w.T @ w if w.ndim == 2 else w**2)), order + 1)

@@ -282,10 +282,14 @@ def isotropic(problem: Any, weights: ArrayLike) -> tuple[float, float, float, fl
     if isinstance(problem.task, GaussianTasks):
         raise NotApplicable("task must be one vector for the theory of several steps, got GaussianTasks")
     require_identity(problem, "the theory of several steps")
-    b, w = problem.task, weights_array(weights, problem.d)
+    return quadratic_forms(problem.task, weights_array(weights, problem.d))
+
+
+def quadratic_forms(b: Float[np.ndarray, " d"], w: Float[np.ndarray, ...]) -> tuple[float, float, float, float]:
+    """B = |b|^2, b'W b, |W b|^2 and |W|_F^2; ValueError where they overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
         wb = linalg.apply(w, b)
-        frobenius2 = np.sum(np.broadcast_to(w, problem.d) ** 2 if w.ndim < 2 else w**2)
+        frobenius2 = np.sum(np.broadcast_to(w, len(b)) ** 2 if w.ndim < 2 else w**2)
         numbers = float(b @ b), float(b @ wb), float(wb @ wb), float(frobenius2)
     if not np.isfinite(numbers).all():
         largest = max(np.abs(b).max(), np.abs(w).max())
