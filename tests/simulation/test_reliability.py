@@ -29,6 +29,15 @@ def test_heavy_and_light_tails():
     assert share(few, "same", lr_factor=0.0, num_tasks=100_000) < 0.1  # without a step the tails are those of r'Sx r
 
 
+@pytest.mark.parametrize("task", [np.ones(9) / 3, GaussianTasks(np.ones(9) / 6, 0.05)], ids=["fixed", "random"])
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+def test_in_a_frame_the_share_is_the_same(task, evaluation, monkeypatch):
+    problem = Problem(8, 12, task, noise_var=0.2)
+    framed = share(problem, evaluation, num_tasks=200, lr_factor=0.5)
+    monkeypatch.setattr(tails, "in_frame", lambda *_: None)
+    assert framed == pytest.approx(share(problem, evaluation, num_tasks=200, lr_factor=0.5), rel=0.2)
+
+
 def test_longer_runs_see_more():
     problem = Problem(5, 5, np.ones(5))
     shares = [share(problem, "same", num_tasks) for num_tasks in (10, 1000, 10**5, 10**9)]
@@ -96,7 +105,7 @@ def test_too_heavy_tails_have_no_variance(evaluation, least):
 
 def test_memory_does_not_grow_with_d(monkeypatch):
     """512 draws are made in parts: the same kind of share, from no more normals at once than a part has."""
-    problem = Problem(20, 20, np.ones(16) / 4)
+    problem = Problem(20, 20, np.ones(16) / 4, feature_cov=np.linspace(0.9, 1.1, 16))
     whole = share(problem, "same")
     monkeypatch.setattr("ttt_jax.simulation.reliability.MAX_NORMALS", 16 * 1000)
     monkeypatch.setattr("ttt_jax.simulation.reliability.MIN_DRAWS", 2**14)
