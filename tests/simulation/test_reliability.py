@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from tests.simulation.draws import draws
 from ttt_jax import GaussianTasks, GradientStep, Inference, Problem, estimate_risk, exact_risk
 from ttt_jax.simulation import reliability as tails
-from ttt_jax.simulation.reliability import unseen_variance
+from ttt_jax.simulation.reliability import tails_are_seen, unseen_variance
 
 
 def share(problem, evaluation, num_tasks=20_000, lr_factor=1.0, weights=None):
@@ -81,6 +82,18 @@ def test_flag_follows_the_tails():
         lr = exact_risk(problem, weights).optimal_lr
         found = estimate_risk(problem, weights, lr, num_tasks=4000, sampler="law")
         assert found.stderr_reliable is reliable
+
+
+def test_few_draws_decide_as_all_do():
+    """At sizes from 2 to 60, in the frame and not, from far below the bound to far above it."""
+    rng = np.random.default_rng(3)
+    for i in range(12):
+        n, k, d = np.exp(rng.uniform(math.log(2), math.log(60), 3)).astype(int)
+        problem = Problem(n, k, np.ones(d), np.linspace(1, 1 + i % 3, d), 0.3 * d, evaluation=("fresh", "same")[i % 2])
+        weights, num_tasks = np.asarray(1 / (n + d + 1)), int(10 ** rng.uniform(2.5, 6))
+        step = GradientStep(exact_risk(problem, weights).optimal_lr)
+        share = unseen_variance(problem, weights, step, num_tasks)
+        assert tails_are_seen(problem, weights, step, num_tasks, 0.1) is (share <= 0.1)
 
 
 def test_coverage_where_the_flag_says_reliable():

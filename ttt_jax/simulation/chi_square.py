@@ -30,7 +30,8 @@ class ChiSquare(NamedTuple):
     """The law chi2(degrees), as a function of a standard normal.
 
     Example:
-        >>> ChiSquare.of(3)(jnp.array([-1.0, 0.0, 1.0])).round(4).tolist()
+        >>> [f"{x:.3f}" for x in ChiSquare.of(3)(jnp.array([-1.0, 0.0, 1.0]))]
+        ['0.834', '2.366', '5.186']
     """
 
     degrees: Float[Any, ""]

@@ -35,7 +35,7 @@ from ttt_jax.simulation import samplers
 from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.simulation.blocks import checked_block_size, require_countable, simulate_blocks
 from ttt_jax.simulation.frame import in_frame
-from ttt_jax.simulation.reliability import unseen_variance
+from ttt_jax.simulation.reliability import tails_are_seen
 from ttt_jax.simulation.samplers import Joint, Sampler
 from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_problem
 
@@ -364,7 +364,7 @@ class Run:
             return False
         if self.weights is None or not isinstance(procedure, GradientStep):
             return None
-        return unseen_variance(self.problem, self.weights, procedure, tally.num_tasks) <= MAX_UNSEEN_VARIANCE
+        return tails_are_seen(self.problem, self.weights, procedure, tally.num_tasks, MAX_UNSEEN_VARIANCE)
 
 
 def make_run(
