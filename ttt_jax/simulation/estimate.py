@@ -417,12 +417,12 @@ def make_run(
                 form = as_rows
                 drawn, begin, steps = in_frame(problem, weights, procedures) or (problem, weights, procedures)
                 parts = [samplers.summaries(step, drawn, units, problem.d) for step in steps]
-            begin = jnp.asarray(units.m * form(begin, drawn.d), dtype)
+            begin = np.asarray(units.m * form(begin, drawn.d), dtype)
             stepped = max(part.num_stepped for part in parts)
         arguments = jax.tree.map(
-            lambda a: jnp.asarray(a, jnp.int32 if isinstance(a, int) else dtype), tuple(p.arguments for p in parts)
+            lambda a: np.asarray(a, np.int32 if isinstance(a, int) else dtype), tuple(p.arguments for p in parts)
         )
-        setting = scale_problem(drawn, units, dtype), begin, arguments
+        setting = scale_problem(drawn, units, dtype), *jax.device_put((begin, arguments))
     rows = max(part.num_rows for part in parts)
     block_size = checked_block_size(block_size, drawn.d, num_tasks, rows, stepped)
     return Run(problem, procedures, weights, setting, tuple(parts), num_tasks, seed, sampler, x64, block_size, target)
