@@ -20,8 +20,8 @@ import numpy as np
 from ttt_jax._internal.validate import (
     choice,
     finite_number,
+    integer_from,
     non_negative,
-    positive_integer,
     positive_number,
     seed_integer,
 )
@@ -193,8 +193,7 @@ def make_spec(data: dict, *, try_cells: bool = True) -> Spec:
     if not isinstance(x64, bool):
         raise ValueError(f"sweep.x64 must be true or false, got {x64!r}")
     seed = seed_integer(sweep.get("seed", 0))
-    theory_only = target is None and sweep[length] == 0 and not isinstance(sweep[length], bool)
-    num_tasks = 0 if theory_only else _size(f"sweep.{length}", sweep[length], MAX_TASKS)
+    num_tasks = _size(f"sweep.{length}", sweep[length], MAX_TASKS, smallest=0 if target is None else 1)
     block_size = _size("sweep.block_size", sweep["block_size"], MAX_BLOCK_SIZE) if "block_size" in sweep else None
     if target is not None and not 0 < finite_number("sweep.target_relative_stderr", target) < 1:
         raise ValueError(f"sweep.target_relative_stderr must be between 0 and 1, got {target}")
@@ -314,8 +313,8 @@ def _rows(ratio: str, at: dict) -> int:
     return rows
 
 
-def _size(key: str, value: Any, largest: int = MAX_ROWS) -> int:
-    if positive_integer(key, value) > largest:
+def _size(key: str, value: Any, largest: int = MAX_ROWS, smallest: int = 1) -> int:
+    if integer_from(smallest, key, value) > largest:
         raise ValueError(f"{key} must be at most {largest}, got {value}")
     return value
 
