@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -226,7 +227,7 @@ class Problem:
         """Number of features."""
         return self.task.d if isinstance(self.task, GaussianTasks) else len(self.task)
 
-    @property
+    @cached_property
     def inference(self) -> Inference:
         """The law at inference with every field filled in.
 
@@ -282,7 +283,8 @@ def mean_square(problem: Problem) -> float:
     """E[b'b], the mean squared length of the task vector."""
     task = problem.task
     if isinstance(task, GaussianTasks):
-        return float(task.mean @ task.mean + np.trace(linalg.dense(task.cov, problem.d)))
+        variances = np.diag(task.cov) if task.cov.ndim == 2 else np.broadcast_to(task.cov, (problem.d,))
+        return float(task.mean @ task.mean + variances.sum())
     return float(task @ task)
 
 

@@ -102,7 +102,7 @@ def test_zero_start_and_ratios():
         ({}, {"n": 10**23}, "grid.n must be at most 2147483639, got 1"),
         ({}, {"d": 10**10}, "grid.d must be at most 2147483639, got 1"),
         ({}, {"n": list(range(1, 2000)), "k": list(range(1, 2000))}, "grid must have at most 1000000 cells, got 4e+06"),
-        ({"num_tasks": 0}, {}, "sweep.num_tasks must be an integer >= 1, got 0"),
+        ({"num_tasks": -1}, {}, "sweep.num_tasks must be an integer >= 0, got -1"),
         ({"seed": -1}, {}, "seed must be an integer >= 0, got -1"),
         ({"x64": "yes"}, {}, "sweep.x64 must be true or false, got 'yes'"),
         ({"tasks": 3}, {}, "sweep.tasks is not a key; the keys are seed, num_tasks,"),

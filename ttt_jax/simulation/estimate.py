@@ -34,7 +34,8 @@ from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import samplers
 from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.simulation.blocks import checked_block_size, require_countable, simulate_blocks
-from ttt_jax.simulation.reliability import unseen_variance
+from ttt_jax.simulation.frame import in_frame
+from ttt_jax.simulation.reliability import tails_are_seen
 from ttt_jax.simulation.samplers import Joint, Sampler
 from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_problem
 
@@ -363,7 +364,7 @@ class Run:
             return False
         if self.weights is None or not isinstance(procedure, GradientStep):
             return None
-        return unseen_variance(self.problem, self.weights, procedure, tally.num_tasks) <= MAX_UNSEEN_VARIANCE
+        return tails_are_seen(self.problem, self.weights, procedure, tally.num_tasks, MAX_UNSEEN_VARIANCE)
 
 
 def make_run(
@@ -397,7 +398,7 @@ def make_run(
         why = "a model" if is_model else f"the feature_law {problem.feature_law!r}"
         raise ValueError(f"sampler must be 'data' for {why}, got 'law'")
     dtype = jnp.float64 if x64 else jnp.float32
-    weights = None
+    weights, drawn = None, problem
     with jax.enable_x64(x64), np.errstate(over="ignore"):
         if is_model:
             model, params = _model(start)
@@ -409,17 +410,21 @@ def make_run(
             stepped = max(part.num_stepped for part in parts) * size
         else:
             weights, units = weights_array(start, problem.d), safe_units(problem)
-            known = samplers.rows if sampler == "data" else samplers.summaries
-            parts = [known(procedure, problem, units) for procedure in procedures]
-            form = linalg.dense if sampler == "data" else as_rows
-            begin = jnp.asarray(units.m * form(weights, problem.d), dtype)
+            begin, form = weights, linalg.dense
+            if sampler == "data":
+                parts = [samplers.rows(procedure, problem, units) for procedure in procedures]
+            else:
+                form = as_rows
+                drawn, begin, steps = in_frame(problem, weights, procedures) or (problem, weights, procedures)
+                parts = [samplers.summaries(step, drawn, units, problem.d) for step in steps]
+            begin = np.asarray(units.m * form(begin, drawn.d), dtype)
             stepped = max(part.num_stepped for part in parts)
         arguments = jax.tree.map(
-            lambda a: jnp.asarray(a, jnp.int32 if isinstance(a, int) else dtype), tuple(p.arguments for p in parts)
+            lambda a: np.asarray(a, np.int32 if isinstance(a, int) else dtype), tuple(p.arguments for p in parts)
         )
-        setting = scale_problem(problem, units, dtype), begin, arguments
+        setting = scale_problem(drawn, units, dtype), *jax.device_put((begin, arguments))
     rows = max(part.num_rows for part in parts)
-    block_size = checked_block_size(block_size, problem.d, num_tasks, rows, stepped)
+    block_size = checked_block_size(block_size, drawn.d, num_tasks, rows, stepped)
     return Run(problem, procedures, weights, setting, tuple(parts), num_tasks, seed, sampler, x64, block_size, target)
 
 

@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from functools import lru_cache, partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ import numpy as np
 from ttt_jax._internal.validate import (
     choice,
     finite_number,
+    integer_from,
     non_negative,
-    positive_integer,
     positive_number,
     seed_integer,
 )
@@ -62,6 +62,7 @@ class Cell:
     sampler: str
     seed: int
 
+    @lru_cache(1)  # noqa: B019 (of the last cell alone, whose theory, tasks and yardsticks ask for it)
     def problem(self) -> tuple[Problem, np.ndarray]:
         """The test problem and the weights before the step."""
         pretraining, problem = make_shift(
@@ -82,7 +83,7 @@ class Spec:
 
     Args:
         seed: every cell's seed is derived from it and from the cell's place in the grid.
-        num_tasks: tasks per cell; the most, if there is a target.
+        num_tasks: tasks per cell; the most, if there is a target; 0 for theory alone.
         target_relative_stderr: when a cell may stop, see `estimate_risk`; None for never.
         x64: simulate in float64.
         block_size: tasks per block, None for the default of the cell's size.
@@ -97,6 +98,14 @@ class Spec:
     block_size: int | None
     axes: dict[str, list]
     cells: tuple[Cell, ...]
+
+    def cells_of(self, shard: Sequence[int] | None) -> tuple[Cell, ...]:
+        """The cells i, i + N, i + 2 N, ... of the shard (i, N), which last about equally long; all of them for None."""
+        if shard is None:
+            return self.cells
+        if shard[1] > len(self.cells):
+            raise ValueError(f"--shard must be of at most {len(self.cells)}, one per cell, got {shard[0]}/{shard[1]}")
+        return self.cells[shard[0] :: shard[1]]
 
     def run(
         self, cell: Cell, problem: Problem, weights: np.ndarray, procedure: Procedure, block_size: int | None
@@ -185,7 +194,7 @@ def make_spec(data: dict, *, try_cells: bool = True) -> Spec:
     if not isinstance(x64, bool):
         raise ValueError(f"sweep.x64 must be true or false, got {x64!r}")
     seed = seed_integer(sweep.get("seed", 0))
-    num_tasks = _size(f"sweep.{length}", sweep[length], MAX_TASKS)
+    num_tasks = _size(f"sweep.{length}", sweep[length], MAX_TASKS, smallest=0 if target is None else 1)
     block_size = _size("sweep.block_size", sweep["block_size"], MAX_BLOCK_SIZE) if "block_size" in sweep else None
     if target is not None and not 0 < finite_number("sweep.target_relative_stderr", target) < 1:
         raise ValueError(f"sweep.target_relative_stderr must be between 0 and 1, got {target}")
@@ -315,8 +324,8 @@ def _rows(ratio: str, at: dict) -> int:
     return rows
 
 
-def _size(key: str, value: Any, largest: int = MAX_ROWS) -> int:
-    if positive_integer(key, value) > largest:
+def _size(key: str, value: Any, largest: int = MAX_ROWS, smallest: int = 1) -> int:
+    if integer_from(smallest, key, value) > largest:
         raise ValueError(f"{key} must be at most {largest}, got {value}")
     return value
 
