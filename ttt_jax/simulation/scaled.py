@@ -90,11 +90,12 @@ def safe_units(problem: Problem) -> Units:
 
 def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
     """The problem as arrays of the given precision, in the given units."""
+    array: Any = np.asarray  # JAX arrays, all at once, in the end
     m, risk = units
     d, unit = problem.d, math.sqrt(m / risk)
     task, task_root = problem.task, None
     if isinstance(task, GaussianTasks):
-        task_root = np.asarray(unit * as_rows(linalg.sqrt(task.cov), d), dtype)
+        task_root = array(unit * as_rows(linalg.sqrt(task.cov), d), dtype)
         task = task.mean
     law: Any = problem.inference
     covs = [problem.feature_cov, problem.feature_cov if law.context == "same" else law.feature_cov]
@@ -103,24 +104,23 @@ def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
         roots[:2] = [linalg.dense(root, d) for root in roots[:2]]
     noises = [problem.noise_var, problem.noise_var if law.context == "same" else law.noise_var, law.query_noise_var]
     train, inference, query = (
-        RowLaw(np.asarray(root, dtype), np.asarray(noise / risk, dtype))
-        for root, noise in zip(roots, noises, strict=True)
+        RowLaw(array(root, dtype), array(noise / risk, dtype)) for root, noise in zip(roots, noises, strict=True)
     )
     n_inference = law.n if law.context == "fresh" else problem.n
     scaled = Scaled(
-        n=np.int32(problem.n),
-        k=np.int32(problem.k),
+        n=array(problem.n, np.int32),
+        k=array(problem.k, np.int32),
         train=train,
-        task_mean=np.asarray(unit * task, dtype),
+        task_mean=array(unit * task, dtype),
         task_root=task_root,
         features=_features(problem, dtype),
-        same=np.asarray(law.context == "same"),
-        n_inference=np.int32(n_inference),
+        same=array(law.context == "same"),
+        n_inference=array(n_inference, np.int32),
         inference=inference,
         query=query,
-        summary_scale=np.asarray(problem.n / n_inference if law.rescale else 1.0, dtype),
+        summary_scale=array(problem.n / n_inference if law.rescale else 1.0, dtype),
     )
-    return jax.device_put(scaled)  # all fields at once: one by one takes milliseconds
+    return jax.device_put(scaled)  # one by one takes milliseconds
 
 
 def as_rows(matrix: np.ndarray, d: int) -> np.ndarray:
