@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from ttt_jax._internal import linalg
+from ttt_jax._internal.plural import counted
 from ttt_jax._internal.progress import Progress
 from ttt_jax._internal.validate import (
     STARTS,
@@ -29,7 +30,7 @@ from ttt_jax._internal.validate import (
     weights_array,
 )
 from ttt_jax.problem import NotApplicable, Problem
-from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr
+from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr, procedure_for
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import samplers
 from ttt_jax.simulation.accumulate import Tally
@@ -101,7 +102,7 @@ class Estimate:
         if self.stderr_reliable:
             return None
         if self.num_nonfinite:
-            return f"the risk of {self.num_nonfinite} tasks overflowed"
+            return f"the risk of {counted(self.num_nonfinite, 'task')} overflowed"
         if self.num_tasks == 1:
             return "one task has no standard error"
         if self.stderr_reliable is None:
@@ -381,6 +382,7 @@ def make_run(
     num_queries: int = 64,
 ) -> Run:
     """The run of `estimate_risk` with these arguments, all of them checked."""
+    procedures = tuple(procedure_for(problem, one) for one in procedures)
     positive_integer("num_tasks", num_tasks)
     choice("sampler", sampler, SAMPLERS)
     target = target_relative_stderr
@@ -391,8 +393,6 @@ def make_run(
     law = problem.inference
     counts = {"n": problem.n, "k": problem.k, "evaluation.n": law.n or 1}
     require_countable(**counts, held_out=max(getattr(p, "held_out", 0) for p in procedures))
-    for procedure in procedures:
-        procedure.check(problem)
     is_model = isinstance(start, tuple)
     if sampler == "law" and (is_model or problem.feature_law != "gaussian"):
         why = "a model" if is_model else f"the feature_law {problem.feature_law!r}"
@@ -430,7 +430,7 @@ def make_run(
 
 def _model(start: tuple) -> tuple[Any, PyTree]:
     if len(start) != 2 or not callable(start[0]):
-        raise ValueError(STARTS)
+        raise ValueError(f"{STARTS}, got {start!r}")
     return start
 
 
@@ -440,6 +440,6 @@ def _finish(run: Run, progress: bool) -> Tally:
         for tally in run.tallies():
             bar.advance(tally.num_tasks - bar.done)
     if tally.num_nonfinite:
-        message = f"the risk of {tally.num_nonfinite} of {tally.num_tasks} tasks is not finite"
+        message = f"the risk of {tally.num_nonfinite} of {counted(tally.num_tasks, 'task')} is not finite"
         warnings.warn(f"{message}: try a smaller lr, or x64", stacklevel=3)
     return tally
