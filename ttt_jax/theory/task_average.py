@@ -127,8 +127,13 @@ def squared_norm_quadrature(tasks: GaussianTasks) -> Quadrature:
         >>> [round(float(probabilities @ (nodes**2).sum(1) ** m), 9) for m in (1, 2, 3)]            # 2, 2 4, 2 4 6
         [2.0, 8.0, 48.0]
     """
-    values, vectors = np.linalg.eigh(linalg.dense(tasks.cov, tasks.d))
-    values, shift2 = np.clip(values, 0, None), (vectors.T @ tasks.mean) ** 2
+    cov, shift = linalg.simplest(tasks.cov), tasks.mean
+    if cov.ndim == 2:
+        values, vectors = np.linalg.eigh(cov)
+        shift = vectors.T @ shift
+    else:
+        values = np.broadcast_to(cov, tasks.d)
+    values, shift2 = np.clip(values, 0, None), shift**2
     mean = np.sum(values + shift2)
     variance = 2 * np.sum(values * (values + 2 * shift2))
     third = 8 * np.sum(values**2 * (values + 3 * shift2))  # cumulants of a Gaussian's quadratic form
