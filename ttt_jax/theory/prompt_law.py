@@ -112,7 +112,7 @@ def prob_hurt(n: float, k: float, d: float, rate: float) -> float:
         P(rate t (t + s) x > 1),    t ~ chi2(n),  s ~ chi2(d-1),  x ~ chi2(k+d-1),    rate = lr B c^3
 
     It is for Sx = c I, no noise and the context of TTT at inference. Of t and x the one with more degrees of freedom is
-    summed over a grid, as s is, and the other has its exact tail: about twelve digits.
+    summed over a grid, as s is, and the other has its exact tail: about twelve digits of any probability above 1e-16.
 
     Args:
         n, k, d: the sizes, d >= 1; any positive reals.

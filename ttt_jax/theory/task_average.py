@@ -169,7 +169,7 @@ def hermite_quadrature(tasks: GaussianTasks, max_tasks: int) -> Quadrature | Non
 def task_moments(tasks: GaussianTasks, forms: Sequence[Float[np.ndarray, ...]], order: int) -> list[list[Fraction]]:
     """E |b|^2j, and then E[b'A b |b|^2j] for every form A, j = 0, ..., order, as rational numbers.
 
-    By the joint cumulants of b'A b and i times |b|^2, with A made symmetric, m the mean and Sb the covariance,
+    By the joint cumulants of b'A b and i times |b|^2, with m the mean and Sb the covariance,
 
         2^i i! [tr(A Sb^(i+1)) + sum_(a = 0..i) m'Sb^a A Sb^(i-a) m].
 
@@ -189,7 +189,7 @@ def task_moments(tasks: GaussianTasks, forms: Sequence[Float[np.ndarray, ...]], 
     powers = [values**i for i in range(order + 2)]
 
     def cumulants(form: np.ndarray) -> list[Fraction]:
-        a, form_unit = _integers(np.broadcast_to(form, tasks.d) if form.ndim < 2 else (form + form.T) / 2)
+        a, form_unit = _integers(np.broadcast_to(form, tasks.d) if form.ndim < 2 else form)
         diagonal = a if a.ndim == 1 else a.diagonal()
         images = [linalg.apply(a, power * mean) for power in powers[:-1]]
         found = []
