@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import Any, NamedTuple
 
 from proofs_check.claim import Claim, Effort, Verdict
@@ -83,9 +83,10 @@ def run_all(names: Sequence[str], effort: Effort, do: Callable[[str, Effort], An
         yield from (do(name, effort) for name in names)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=stop_with_parent) as pool:
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the parent alone
+        resource_tracker.ensure_running()  # it unblocks the signal when it starts
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for the parent alone
         try:
             results = pool.map(do, names, repeat(effort), chunksize=NEIGHBOURS)
         finally:
-            signal.signal(signal.SIGINT, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield from results
