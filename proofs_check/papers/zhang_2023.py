@@ -142,7 +142,7 @@ BENT = Statement(
     (1, 1, 1, 2, 1),
     bent_exact,
     bent_simulated,
-    "nowhere; at the edge of the features: it needs x ~ N(0, Lambda)",
+    "nowhere, whatever the labels; the features must be N(0, Lambda)",
 )
 
 
