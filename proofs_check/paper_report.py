@@ -78,7 +78,9 @@ def markdown(results: Sequence[PaperResult], made: str) -> str:
         page += ["", f"## {paper.name}", "", f"Read: {paper.read}.", "", f"Conventions: {paper.convention}."]
         for finding in result.findings:
             page += ["", f"### {finding.statement.number}", "", "```text", finding.statement.text, "```", ""]
-            page += [f"- {words}" for words in (*evidence(finding), finding.statement.at_finite_size)]
+            page += [
+                f"- {words}" for words in (*evidence(finding), f"where it stops: {finding.statement.at_finite_size}")
+            ]
     return "\n".join(page) + "\n"
 
 
