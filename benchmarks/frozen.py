@@ -285,7 +285,7 @@ lr = ["optimal", 1e-4]
 evaluation = ["fresh", "same"]
 shift = ["none", "features"]
 """
-RUN_COLUMNS = ("versions", "device", "seconds")
+RUN_COLUMNS = ("versions", "device")
 """Columns of results.csv that say how a sweep was run, not what came out."""
 
 

@@ -5,6 +5,8 @@
 
 One task is one experiment: a context of n pairs, one gradient step on k queries, a fresh context of n pairs, the risk.
 Peers: NumPy with the gradient written out, and torch.func (vmap of grad), each at the best of several batch sizes.
+"law path" has features of unequal variances; where every matrix is a multiple of the identity, as in the other paths,
+"in a frame" takes its place, with O(1) random numbers per task.
 Floors: the random numbers of the path alone, drawn in the same blocks by the same engine. Every contender takes its
 turn in every round, and its best round counts. On an accelerator the sizes are d = 64, 256, 1024, and a second floor
 is the memory traffic of the stepped weights at the measured bandwidth.
@@ -19,6 +21,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -53,14 +56,19 @@ def data_floor(key, setting):
 
 def law_floor(key, setting):
     """The normals and chi-squares of the law path, added up."""
-    scaled = setting[0]
-    d, dtype = len(scaled.task_mean), scaled.task_mean.dtype
-    total = jnp.zeros((), dtype)
-    for rows, own in zip((scaled.n, scaled.k, scaled.n), jax.random.split(key, 3), strict=True):
-        key_t, key_z, key_noise = jax.random.split(own, 3)
-        total += jax.random.chisquare(key_t, rows.astype(dtype), dtype=dtype)
-        total += jax.random.normal(key_z, (d,), dtype).sum() + jax.random.normal(key_noise, (), dtype)
-    return total
+    scaled, _, ((*_, rows),) = setting
+    shape, dtype = scaled.task_mean.shape, scaled.task_mean.dtype
+    _, key_rows, *keys = jax.random.split(key, 5)
+    chi2 = (law(z) for law, z in zip(rows, jax.random.normal(key_rows, (3,), dtype), strict=True))
+    return sum(chi2) + sum(jax.random.normal(own, shape, dtype).sum() for own in keys)
+
+
+def frame_floor(key, setting):
+    """Those of the law path in a frame, added up."""
+    _, weight, ((_, law),) = setting
+    laws = [one for pair in law.summaries for one in pair]
+    numbers = list(jax.random.normal(key, (sum(range(3, 3 + len(law.summaries))),), weight.dtype))
+    return sum(law(z) for law, z in zip(laws, numbers, strict=False)) + sum(numbers[len(laws) :])
 
 
 class Contender(NamedTuple):
@@ -167,11 +175,14 @@ def measure(contenders: dict[str, Contender]) -> dict[str, float]:
 def contenders_at(d: int, n: int, k: int, peers: bool) -> dict[str, Contender]:
     problem, weight = Problem(n, k, np.ones(d) / math.sqrt(d)), 1 / (n + d + 1)
     lr = exact_risk(problem, weight).optimal_lr
+    uneven = replace(problem, feature_cov=np.linspace(0.5, 1.5, d))
     runs = {
         "data path": engine(problem, weight, lr, "data"),
         "its normals": engine(problem, weight, lr, "data", data_floor),
-        "law path": engine(problem, weight, lr, "law"),
-        "its random numbers": engine(problem, weight, lr, "law", law_floor),
+        "law path": engine(uneven, weight, lr, "law"),
+        "its random numbers": engine(uneven, weight, lr, "law", law_floor),
+        "in a frame": engine(problem, weight, lr, "law"),
+        "its few numbers": engine(problem, weight, lr, "law", frame_floor),
         "exact formula": exact(problem, weight),
     }
     if peers:
@@ -212,6 +223,7 @@ def main() -> None:
         ratios = {
             "data path / its normals": seconds["data path"] / seconds["its normals"],
             "law path / its random numbers": seconds["law path"] / seconds["its random numbers"],
+            "in a frame / its few numbers": seconds["in a frame"] / seconds["its few numbers"],
         }
         for peer in ("NumPy", "torch"):
             if name := best_of(seconds, peer):

@@ -6,7 +6,6 @@ import argparse
 import base64
 import importlib
 import io
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,9 +14,8 @@ from pathlib import Path
 
 try:
     from experiments.figure import Result
-    from ttt_jax._internal.command import OneLineParser, emit, exit_status
+    from ttt_jax._internal.command import CommandError, OneLineParser, emit, exit_status, make_directory
     from ttt_jax._internal.html import html_page, html_table
-    from ttt_jax._internal.validate import seed_integer
 except KeyboardInterrupt:  # the imports are most of the first second
     print("python -m experiments: interrupted", file=sys.stderr)
     sys.exit(130)
@@ -72,14 +70,12 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in arguments.names if name not in (*NAMES, "all")]
     if unknown:
         parser.error(f"NAME must be all or one of {', '.join(NAMES)}, or fig3a alone, got {unknown[0]!r}")
+    if not 0 <= arguments.seed <= MOST_SEED:
+        parser.error(f"--seed must be an integer from 0 to {MOST_SEED}, got {arguments.seed}")
     try:
-        if seed_integer(arguments.seed) > MOST_SEED:
-            raise ValueError(f"must be at most {MOST_SEED}, got {arguments.seed}")
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        if not os.access(arguments.out, os.W_OK):
-            raise PermissionError(f"{arguments.out} is not writable")
-    except (ValueError, OSError) as error:
-        parser.error(f"--{'seed' if isinstance(error, ValueError) else 'out'}: {error}")
+        make_directory("--out", arguments.out)
+    except CommandError as error:
+        parser.error(str(error))
     names = NAMES if "all" in arguments.names else tuple(dict.fromkeys(arguments.names))
     return exit_status(parser.prog, lambda: run_all(names, arguments))
 

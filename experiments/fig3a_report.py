@@ -22,6 +22,7 @@ from scipy.stats import t as student
 from scipy.stats import wilcoxon
 
 from ttt_jax._internal.command import OneLineParser
+from ttt_jax._internal.plural import counted
 from ttt_jax.plotting import COLOURS
 
 RECORD = Path(__file__).parent / "results" / "fig3a" / "fig3a.csv"
@@ -168,7 +169,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     excluded = left_out({row["table"] for row in rows})
     real = without(rows, excluded)
     tables = sorted({row["table"] for row in real})
-    lines = [f"{len(tables)} tables, {len({r['seed'] for r in rows})} seeds: {', '.join(tables)}"]
+    lines = [f"{counted(len(tables), 'table')}, {counted(len({r['seed'] for r in rows}), 'seed')}: {', '.join(tables)}"]
     if excluded:
         lines.append("left out: " + ", ".join(f"{name} ({reason})" for name, reason in excluded.items()))
     lines += ["", *_accuracies(real), "", *_gains(rows, real), "", *_reductions(real)]

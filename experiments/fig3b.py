@@ -8,7 +8,7 @@ grid with the smallest mean loss on other tasks. Losses are in units of E|b|^2, 
 each task.
 
 The preset paper has the size of the in-context-learning literature and is for an accelerator: it may be stopped at any
-time and goes on where it was, from the checkpoints and finished cells in .fig3b-* of the working directory.
+time and resumes from the checkpoints and finished cells in .fig3b-* of the working directory.
 """
 
 from __future__ import annotations

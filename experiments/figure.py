@@ -99,8 +99,8 @@ class Result:
 def run_cells(cells: Sequence[Point], *, normals: float, seed: int, title: str) -> list[dict[str, Any]]:
     """Simulate every cell on the data path with about `normals` Gaussian numbers each, 1,000 to 20,000 tasks.
 
-    A run of more than a minute keeps its finished cells in .TITLE-*.json of the working directory. The same run goes on
-    from them; with other cells, code or versions it does not.
+    A run of more than a minute keeps its finished cells in .TITLE-*.json of the working directory. The same run resumes
+    from them; with other cells, code or versions it starts anew.
     """
     file = Path(f".{title}-{_digest(cells, normals, seed)}.json")
     rows: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []

@@ -1,7 +1,8 @@
 """Check every claim, or every statement of other papers, print the table, and say by the exit status how it ended.
 
 0: every claim holds; of papers, every verdict is the recorded one. 1: a claim fails, a verdict is another one. 2: bad
-input, or the report cannot be written. 3: nothing fails, but something was not judged. 130: interrupted.
+input, or the report cannot be written. 3: nothing fails, but something was not judged. 130: interrupted. With --mutate:
+0 if every wrong coefficient is noticed by algebra and by rational arithmetic, else 1.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +24,8 @@ try:
 
     from proofs_check import claims, paper_report, papers, report
     from proofs_check.claim import FULL, QUICK, Effort
-    from proofs_check.runner import run, run_all, run_paper
+    from proofs_check.runner import Mutated, mutate, run, run_all, run_paper
+    from ttt_jax._internal.command import CommandError, OneLineParser, make_directory
 except ModuleNotFoundError as error:
     print(f"proofs_check: {error.name} is not installed; pip install '.[proofs]'", file=sys.stderr)
     sys.exit(2)
@@ -34,6 +35,7 @@ EXAMPLES = """examples:
   python -m proofs_check --out out/proofs
   python -m proofs_check --only theorem_4_5 exact_risk
   python -m proofs_check papers --quick
+  python -m proofs_check --mutate --only k_fold_exact
 
 exit status:
   0  every claim holds; of papers, every verdict is the recorded one
@@ -69,14 +71,13 @@ def say(*lines: str) -> bool:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m proofs_check",
         description="Check formulas of the package and of the paper three ways, or statements of other papers.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.usage = "python -m proofs_check [papers] [--quick] [--only NAME ...] [--out DIR]"
-    parser.error = lambda message: parser.exit(2, f"proofs_check: {message}\n")  # type: ignore[method-assign,assignment]
+    parser.usage = "python -m proofs_check [papers] [--quick] [--only NAME ...] [--out DIR | --mutate]"
     parser.add_argument(
         "what", nargs="?", choices=TRIALS, default="claims", help="the project's claims, or other papers"
     )
@@ -86,6 +87,9 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="NAME",
         help=f"some of {', '.join(claims.NAMES)}; of papers: {', '.join(papers.NAMES)}",
+    )
+    parser.add_argument(
+        "--mutate", action="store_true", help="change each coefficient by 5%% instead: is every one noticed?"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write proofs.md and proofs.html, or papers.*, to DIR")
     return parser
@@ -99,14 +103,16 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in only if name not in trial.names]
     if unknown:
         parse.error(f"--only must be one of {', '.join(trial.names)}, got {unknown[0]}")
+    if options.mutate:
+        if options.out or options.what != "claims":
+            parse.error("--mutate must not be given with --out or papers: it changes claims and writes no report")
+        return mutate_all(only)
     try:
         if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=options.out):
-                pass
+            make_directory("--out", options.out)
         return check(trial, only, QUICK if options.quick else FULL, options.out)
-    except OSError as error:
-        parse.error(f"--out must be a directory that can be written: {error}")
+    except (CommandError, OSError) as error:
+        parse.error(str(error))
 
 
 def check(trial: Trial, names: Sequence[str], effort: Effort, out: Path | None) -> int:
@@ -128,6 +134,18 @@ def check(trial: Trial, names: Sequence[str], effort: Effort, out: Path | None) 
         say(trial.report.summary(results), *([f"wrote {', '.join(map(str, written))}"] if written else []))
     verdicts = [result.ok for result in results]
     return 1 if False in verdicts else 3 if None in verdicts else 0
+
+
+def mutate_all(names: Sequence[str]) -> int:
+    """Print a line for every coefficient of every claim."""
+    say(report.line(report.MUTATED, report.MUTATED_WIDTHS))
+    found: list[Mutated] = []
+    for of_claim in run_all(names, QUICK, mutate):
+        found += of_claim
+        say(*(report.line(report.mutated_row(one), report.MUTATED_WIDTHS) for one in of_claim))
+    noticed = sum(one.noticed for one in found)
+    say(f"{len(found)} coefficients changed by 5%: {noticed} noticed both ways, {len(found) - noticed} not")
+    return 0 if noticed == len(found) else 1
 
 
 if __name__ == "__main__":

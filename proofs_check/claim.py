@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sympy import Rational
+
 Coefficients = Sequence[Any]
 
 
@@ -58,6 +60,10 @@ class Claim:
     symbolic: Callable[[Coefficients], Verdict]
     independent: Callable[[Coefficients], Verdict]
     empirical: Callable[[Coefficients, Effort], Verdict]
+
+    def with_wrong(self, i: int) -> list[Any]:
+        """The coefficients, the i-th changed by 5%."""
+        return [c * Rational(21, 20) if j == i else c for j, c in enumerate(self.coefficients)]
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,24 @@ from datetime import date
 from pathlib import Path
 
 from proofs_check.claim import QUICK, Effort
-from proofs_check.runner import Result
+from proofs_check.runner import Mutated, Result
 from ttt_jax._internal.html import html_page, html_table
+from ttt_jax._internal.plural import counted
 
 MARKS = {True: "holds", False: "FAILS", None: "not judged"}
 HEADER = ("claim", "number", "symbolic", "independent", "empirical", "detects", "seconds")
 WIDTHS = 39, 31, 11, 12, 11, 8, 7
+MUTATED_WIDTHS = 39, 31, 20, 11, 11
 WAYS = HEADER[2:5]
 DETECTS = "detects: the smallest relative error of a claim that its simulation would have noticed with probability 95%."
+
+
+MUTATED = ("claim", "number", "coefficient + 5%", "symbolic", "independent")
+
+
+def mutated_row(mutated: Mutated) -> tuple[str, ...]:
+    ways = ("noticed" if ok is False else "NOT NOTICED" for ok in (mutated.symbolic, mutated.independent))
+    return (mutated.name, mutated.number, mutated.coefficient, *ways)
 
 
 def row(result: Result) -> tuple[str, ...]:
@@ -25,8 +35,8 @@ def row(result: Result) -> tuple[str, ...]:
     return (result.name, result.number, *(MARKS[v.ok] for v in result.verdicts), power, f"{result.seconds:.1f}")
 
 
-def line(cells: Sequence[str]) -> str:
-    return " ".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
+def line(cells: Sequence[str], widths: Sequence[int] = WIDTHS) -> str:
+    return " ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def header() -> str:
@@ -40,7 +50,8 @@ def lines(result: Result) -> list[str]:
 
 def summary(results: Sequence[Result]) -> str:
     count = {ok: sum(result.ok is ok for result in results) for ok in MARKS}
-    return f"{len(results)} claims checked: {count[True]} hold, {count[False]} fail, {count[None]} not judged"
+    claims = counted(len(results), "claim")
+    return f"{claims} checked: {count[True]} held, {count[False]} failed, {count[None]} not judged"
 
 
 def conditions(effort: Effort, seconds: float) -> str:

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, NamedTuple
 
 from proofs_check.claim import Claim, Effort, Paper, Statement, Verdict
 from proofs_check.processes import stop_with_parent
@@ -91,16 +91,41 @@ def run_paper(module_name: str, effort: Effort) -> PaperResult:
     return PaperResult(paper, findings, time.perf_counter() - started)
 
 
-def run_all(names: Sequence[str], effort: Effort, run: Callable[[str, Effort], Any] = run) -> Iterator[Any]:
+class Mutated(NamedTuple):
+    """What the two exact ways say of a claim with one coefficient changed by 5%."""
+
+    name: str
+    number: str
+    coefficient: str
+    symbolic: bool | None
+    independent: bool | None
+
+    @property
+    def noticed(self) -> bool:
+        return self.symbolic is False and self.independent is False
+
+
+def mutate(module_name: str, effort: Effort) -> list[Mutated]:
+    """Each coefficient of one claim in turn, without simulation: what that would notice is in the table of claims."""
+    claim: Claim = importlib.import_module(f"proofs_check.claims.{module_name}").CLAIM
+    found = []
+    for i, value in enumerate(claim.coefficients):
+        wrong = claim.with_wrong(i)
+        which = f"{i + 1} of {len(claim.coefficients)}, {value}"
+        found.append(Mutated(claim.name, claim.number, which, claim.symbolic(wrong).ok, claim.independent(wrong).ok))
+    return found
+
+
+def run_all(names: Sequence[str], effort: Effort, do: Callable[[str, Effort], Any] = run) -> Iterator[Any]:
     """The modules in order; many of them by several processes, a few neighbours at a time, which share simulations."""
     workers = min(os.cpu_count() or 1, len(names) // NEIGHBOURS)
     if workers < 2:
-        yield from (run(name, effort) for name in names)
+        yield from (do(name, effort) for name in names)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=stop_with_parent) as pool:
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the parent alone
         try:
-            results = pool.map(run, names, repeat(effort), chunksize=NEIGHBOURS)
+            results = pool.map(do, names, repeat(effort), chunksize=NEIGHBOURS)
         finally:
             signal.signal(signal.SIGINT, handler)
         yield from results

@@ -210,9 +210,13 @@ def test_sample_sizes_follow_the_budget():
     [
         (["fig9"], "NAME must be all or one of fig1a, fig1b, "),
         (["fig1a", "--preset", "huge"], "--preset must be one of quick, paper, got 'huge'"),
-        (["fig1a", "--seed", "-1"], "--seed: seed must be an integer >= 0"),
-        (["fig1a", "--seed", "4294967295"], "--seed: must be at most 1000000, got 4294967295"),
-        (["fig1a", "--out", "file/inside"], "--out:"),
+        (["fig1a", "--seed", "-1"], "--seed must be an integer from 0 to 1000000, got -1"),
+        (["fig1a", "--seed", "4294967295"], "--seed must be an integer from 0 to 1000000, got 4294967295"),
+        (["fig1a", "--out", "file"], "--out must be a directory that can be written to, got 'file' (File exists)"),
+        (
+            ["fig1a", "--out", "file/inside"],
+            "--out must be a directory that can be written to, got 'file/inside'",
+        ),
         ([], "the following arguments are required: NAME"),
     ],
 )

@@ -7,8 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttt_jax import GaussianTasks, Inference, Pretraining, Problem, exact_risk
+from ttt_jax import (
+    GaussianTasks,
+    Inference,
+    Pretraining,
+    Problem,
+    asymptotic_risk,
+    compare,
+    exact_risk,
+    risk_law,
+    yardsticks,
+)
 from ttt_jax._internal.validate import step_size_array
+from ttt_jax.theory import decisions, paper, several_steps
+from ttt_jax.theory import yardsticks as yardstick_theory
+from ttt_jax.theory.finite_pretraining import finite_pretraining_risk
+from ttt_jax.theory.folds import folds_curve
+from ttt_jax.theory.schedules import one_batch
 
 GOOD = {"n": 4, "k": 3, "task": [1.0, 2.0], "feature_cov": 1.0, "noise_var": 0.0}
 
@@ -67,7 +82,7 @@ def test_disagreeing_dimensions_name_both_fields():
         Pretraining(n=3, feature_cov=[1.0, 1.0], task_cov=np.eye(3))
     with pytest.raises(ValueError, match="d must be given"):
         Pretraining(n=3)
-    with pytest.raises(ValueError, match="task_cov"):
+    with pytest.raises(ValueError, match=r"^cov must be for 2 features to agree with mean, got 1$"):
         GaussianTasks(mean=[1.0, 1.0], cov=[1.0])
 
 
@@ -114,6 +129,46 @@ def test_traced_weights_and_step_sizes_are_refused():
 
 
 @pytest.mark.parametrize(
+    "ask",
+    [
+        lambda problem: exact_risk(problem, 0.0),
+        lambda problem: asymptotic_risk(problem, 0.0),
+        lambda problem: compare(problem, 0.0),
+        lambda problem: risk_law(problem, 0.0),
+        lambda problem: yardsticks(problem),
+        yardstick_theory.labelled_pairs,
+        yardstick_theory.least_squares_risk,
+        yardstick_theory.ridge_penalty,
+        lambda problem: yardstick_theory.ridge_risk(problem, 1.0),
+        lambda problem: decisions.alignment(problem, 0.0),
+        decisions.warm_or_cold,
+        lambda problem: decisions.best_context(problem, max_n=2),
+        decisions.best_split,
+        decisions.best_scale,
+        lambda problem: decisions.sample_complexity(problem, 0.5, max_n=2),
+        lambda problem: finite_pretraining_risk(problem, 3),
+        lambda problem: folds_curve(problem, 0.0, 2),
+        lambda problem: one_batch(problem, 0.0, 1),
+        lambda problem: several_steps.one_batch_risk(problem, 0.0, [0.1]),
+        lambda problem: several_steps.best_steps_risk(problem, 0.0, 1),
+        lambda problem: several_steps.best_step_sizes(problem, 1),
+        lambda problem: several_steps.new_context_risk(problem, 0.0, [0.1]),
+        lambda problem: several_steps.new_context_risk_leading(problem, 0.0, [0.1]),
+        lambda problem: paper.lemma_b2(problem, 0.0),
+        lambda problem: paper.misalignment(problem, 0.0),
+        lambda problem: paper.proposition_5_2_risk(problem, 0.0),
+        lambda problem: paper.theorem_5_3(problem, 0.0),
+        lambda problem: paper.theorem_c4(problem, 0.0),
+        lambda problem: paper.corollary_5_4_switch(problem, 0.0),
+    ],
+)
+def test_what_is_asked_of_something_else_than_a_problem(ask):
+    for value, said in (("p", "'p'"), (None, "None"), (Pretraining(n=2, d=2), "Pretraining")):
+        with pytest.raises(ValueError, match=f"^problem must be a Problem, got {said}"):
+            ask(value)
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Inference("old"), "context must be one of fresh, same, got 'old'"),
@@ -123,6 +178,9 @@ def test_traced_weights_and_step_sizes_are_refused():
         (lambda: Inference(n=0), "n must be an integer >= 1, got 0"),
         (lambda: Inference(query_noise_var=-1), "query_noise_var must be a finite number >= 0, got -1"),
         (lambda: Inference(query_feature_cov=[1.0, -1.0]), "query_feature_cov must be positive semi-definite"),
+        (lambda: GaussianTasks(cov=-1, d=2), "^cov must be positive semi-definite, got the eigenvalue -1$"),
+        (lambda: GaussianTasks(cov=[[1.0, 0.5], [0.0, 1.0]]), "^cov must be symmetric, got entries"),
+        (lambda: GaussianTasks(cov=-1), "^d must be given where mean and cov are scalars, got None$"),
         (lambda: Inference(rescale=1), "rescale must be True or False, got 1"),
         (
             lambda: Problem(2, 2, [0.7, -0.4], evaluation=Inference(feature_cov=np.ones(3))),

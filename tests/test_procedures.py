@@ -42,7 +42,7 @@ def test_optimal_is_a_free_step_size_and_a_procedure_is_itself():
         (lambda: GradientSteps([np.inf]), "step_sizes must be a sequence of finite numbers"),
         (lambda: Optimizer(optax.sgd, 3), "optimizer must be an optax optimiser such as"),
         (lambda: Optimizer(optax.sgd(0.1), 2.0), "num_steps must be an integer >= 1, got 2.0"),
-        (lambda: Optimizer(optax.sgd(0.1), 2, held_out=1.5), "held_out must be an integer >= 1, got 1.5"),
+        (lambda: Optimizer(optax.sgd(0.1), 2, held_out=1.5), "held_out must be an integer >= 0, got 1.5"),
     ],
 )
 def test_values_without_meaning_are_refused_in_one_line(make, message):

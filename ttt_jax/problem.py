@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from ttt_jax._internal.validate import (
     finite_number,
     non_negative,
     positive_integer,
+    require_type,
+    shown,
 )
 
 __all__ = ["GaussianTasks", "Inference", "NotApplicable", "Pretraining", "Problem"]
@@ -52,11 +55,11 @@ class GaussianTasks:
     d: Any = None
 
     def __post_init__(self):
-        mean, cov = finite_array("task mean", self.mean), finite_array("task_cov", self.cov)
-        d = _dimension(self.d, {"task mean": mean, "task_cov": cov})
+        mean, cov = finite_array("mean", self.mean), finite_array("cov", self.cov)
+        d = _dimension(self.d, {"mean": mean, "cov": cov})
         if mean.ndim > 1:
-            raise ValueError(f"task mean must have shape (d,), got {mean.shape}")
-        _set(self, mean=np.broadcast_to(mean, (d,)), cov=covariance("task_cov", cov), d=d)
+            raise ValueError(f"mean must have shape (d,), got {mean.shape}")
+        _set(self, mean=np.broadcast_to(mean, (d,)), cov=covariance("cov", cov), d=d)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +145,7 @@ class Inference:
             if (value := getattr(self, name)) is None:
                 continue
             if self.context == "same" and name in ("n", "feature_cov", "noise_var"):
-                raise ValueError(f"{name} must be None for the context 'same', got {value!r}")
+                raise ValueError(f"{name} must be None for the context 'same', got {shown(value)}")
             _set(self, **{name: check(name, value)})
         boolean("rescale", self.rescale)
 
@@ -190,16 +193,16 @@ class Problem:
     def __post_init__(self):
         choice("feature_law", self.feature_law, FEATURE_LAWS)
         if (self.feature_law == "student_t") != (self.dof is not None):
-            raise ValueError(f"dof must be given for feature_law 'student_t' and no other, got {self.dof!r}")
+            raise ValueError(f"dof must be given for feature_law 'student_t' and no other, got {shown(self.dof)}")
         if self.dof is not None and finite_number("dof", self.dof) <= 4:
-            raise ValueError(f"dof must be above 4, got {self.dof!r}")
+            raise ValueError(f"dof must be above 4, got {shown(self.dof)}")
         task = self.task
         feature_cov = finite_array("feature_cov", self.feature_cov)
         if isinstance(task, GaussianTasks):
             d = task.d
         else:
             task = finite_array("task", task)
-            if task.ndim != 1 or task.size == 0:
+            if task.ndim != 1:
                 raise ValueError(f"task must be a vector of shape (d,) or GaussianTasks, got shape {task.shape}")
             d = len(task)
         _dimension(d, {"feature_cov": feature_cov})
@@ -224,7 +227,7 @@ class Problem:
         """Number of features."""
         return self.task.d if isinstance(self.task, GaussianTasks) else len(self.task)
 
-    @property
+    @cached_property
     def inference(self) -> Inference:
         """The law at inference with every field filled in.
 
@@ -247,22 +250,29 @@ class Problem:
         return filled
 
 
-def require_gaussian(problem: Problem, formula: str) -> None:
+def require_problem(problem: Any) -> None:
+    """ValueError unless it is a `Problem`."""
+    require_type("problem", problem, Problem)
+
+
+def require_gaussian(problem: Any, formula: str) -> None:
     """NotApplicable, naming the formula, unless the features are Gaussian."""
+    require_problem(problem)
     if problem.feature_law != "gaussian":
         raise NotApplicable(f"{formula} needs Gaussian features, got feature_law {problem.feature_law!r}")
 
 
-def require_identity(problem: Problem, formula: str) -> None:
+def require_identity(problem: Any, formula: str) -> None:
     """NotApplicable, naming the formula, unless Sx = I."""
     sx = linalg.simplest(problem.feature_cov)
     off = np.abs(sx - (np.eye(problem.d) if sx.ndim == 2 else 1.0)).max()
     if off:
-        raise NotApplicable(f"feature_cov must be the identity for {formula}, but differs from it by up to {off:.3g}")
+        raise NotApplicable(f"feature_cov must be the identity for {formula}, got entries off by {off:.3g}")
 
 
-def require_training_law(problem: Problem, formula: str) -> None:
+def require_training_law(problem: Any, formula: str) -> None:
     """NotApplicable, naming the formula, unless the law at inference is that of training."""
+    require_problem(problem)
     given = vars(problem.evaluation) if isinstance(problem.evaluation, Inference) else {}
     own = [name for name, value in given.items() if name != "context" and value is not None and value is not False]
     if own:
@@ -273,7 +283,8 @@ def mean_square(problem: Problem) -> float:
     """E[b'b], the mean squared length of the task vector."""
     task = problem.task
     if isinstance(task, GaussianTasks):
-        return float(task.mean @ task.mean + np.trace(linalg.dense(task.cov, problem.d)))
+        variances = np.diag(task.cov) if task.cov.ndim == 2 else np.broadcast_to(task.cov, (problem.d,))
+        return float(task.mean @ task.mean + variances.sum())
     return float(task @ task)
 
 
@@ -282,13 +293,11 @@ def _dimension(d: int | None, arrays: dict[str, np.ndarray]) -> int:
     sizes = {} if d is None else {"d": positive_integer("d", d)}
     sizes |= {field: len(array) for field, array in arrays.items() if array.ndim}
     if not sizes:
-        raise ValueError(f"d must be given, since {' and '.join(arrays)} are scalars")
+        raise ValueError(f"d must be given where {' and '.join(arrays)} are scalars, got None")
     (first, size), *others = sizes.items()
     for field, other in others:
-        if other != size or not other:
+        if other != size:
             raise ValueError(f"{field} must be for {size} features to agree with {first}, got {other}")
-    if not size:
-        raise ValueError(f"{first} must not be empty")
     return size
 
 

@@ -19,9 +19,10 @@ from ttt_jax._internal.validate import (
     integer_from,
     positive_integer,
     require_square,
+    shown,
     step_size_array,
 )
-from ttt_jax.problem import Problem
+from ttt_jax.problem import Problem, require_problem
 
 __all__ = [
     "PROCEDURES",
@@ -163,11 +164,11 @@ class Optimizer(Procedure):
 
     def __post_init__(self):
         if not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
-            raise ValueError(f"optimizer must be an optax optimiser such as optax.adam(1e-3), got {self.optimizer!r}")
+            got = shown(self.optimizer)
+            raise ValueError(f"optimizer must be an optax optimiser such as optax.adam(1e-3), got {got}")
         positive_integer("num_steps", self.num_steps)
         boolean("new_context", self.new_context)
-        if self.held_out:
-            positive_integer("held_out", self.held_out)
+        integer_from(0, "held_out", self.held_out)
 
     def check(self, problem: Problem) -> None:
         _require_fresh(problem, self.new_context)
@@ -183,8 +184,16 @@ def as_procedure(given: Procedure | float | str) -> Procedure:
     if isinstance(given, str | int | float | np.number | np.ndarray):
         return GradientStep(given if isinstance(given, str) else finite_number("lr", given))
     if not isinstance(given, Procedure):
-        raise ValueError(f"procedure must be a step size or a procedure such as GradientStep(1e-3), got {given!r}")
+        raise ValueError(f"procedure must be a step size or a procedure such as GradientStep(1e-3), got {shown(given)}")
     return given
+
+
+def procedure_for(problem: Any, given: Any) -> Procedure:
+    """`as_procedure`; ValueError unless the problem is one and the procedure fits it."""
+    require_problem(problem)
+    procedure = as_procedure(given)
+    procedure.check(problem)
+    return procedure
 
 
 PROCEDURES: dict[str, type[Procedure]] = {

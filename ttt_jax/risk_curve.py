@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ttt_jax._internal.validate import finite_number, real_array
 from ttt_jax.procedures import Procedure, as_procedure
 
 __all__ = ["RiskCurve", "RiskPath"]
@@ -43,7 +44,7 @@ class RiskCurve:
     def at(self, lr):
         """Risk after a step of size lr (a number or an array); inf or nan where it overflows."""
         with np.errstate(over="ignore", invalid="ignore"):
-            lr = np.asarray(lr, dtype=np.float64)
+            lr = real_array("lr", lr)
             risk = self.c0 - self.c1 * lr + self.c2 * lr**2
         return risk if lr.ndim else float(risk)
 
@@ -69,6 +70,7 @@ class RiskCurve:
 
     def stderr(self, lr: float) -> float:
         """Standard error of at(lr), from the sampling of random tasks; 0 for a fixed task."""
+        lr = finite_number("lr", lr)
         if not self.covariance.any():
             return 0.0
         direction = np.array([1.0, -lr, lr**2])

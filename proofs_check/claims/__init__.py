@@ -22,6 +22,7 @@ NAMES = (
     "lemma_c1",
     "sample_complexity",
     "law_identity",
+    "frame",
     "quadratic_moments",
     "exact_risk",
     "exact_risk_same",

@@ -12,6 +12,7 @@ from proofs_check.evidence.simulation import Comparison, simulate_steps
 from proofs_check.evidence.symbolic import leading
 from proofs_check.kinds.leading import LARGE, MODERATE, ORACLE_SIZES, at_infinity, leading_verdict
 from proofs_check.setting import isotropic
+from ttt_jax._internal.plural import counted
 from ttt_jax.theory.several_steps import new_context_risk_leading
 
 STEPS = sp.Rational(3, 10), sp.Rational(1, 5)
@@ -39,7 +40,7 @@ def exact(n, k, d, weight, steps):
 def symbolic(c):
     a, g, w, x1, x2, d = sp.symbols("a g w x1 x2 d")
     pairs = {
-        f"limit of {len(steps)} steps": (
+        f"limit of {counted(len(steps), 'step')}": (
             formula(c, a, g, w, steps),
             leading(sp.together(exact(a * d, g * d, d, w / d, steps)), d),
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sympy as sp
 
 from proofs_check.claim import Verdict
+from ttt_jax._internal.plural import counted
 
 FLOAT64 = 1e-11
 """Relative error allowed to a float64 evaluation of an exact number: a few hundred roundings."""
@@ -38,7 +39,7 @@ def same_numbers(pairs: Iterable[tuple], *, tolerance: float = 0) -> Verdict:
         claimed, exact, *where = pairs[errors.index(worst)]
         return Verdict(False, f"{float(claimed):.6g} for {float(exact):.6g}{''.join(f' ({what})' for what in where)}")
     how = "rational equality" if not tolerance else f"largest relative error {float(worst):.0e}"
-    return Verdict(True, f"{how}, {len(errors)} numbers")
+    return Verdict(True, f"{how}, {counted(len(errors), 'number')}")
 
 
 def falls_like_1_over_d(sizes: Sequence[int], errors: Sequence[float], name: str = "d") -> Verdict:

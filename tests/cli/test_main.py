@@ -136,13 +136,24 @@ def test_yardsticks_are_exact_simulated_or_missing(capsys, tmp_path):
 
 def test_overflow_and_single_tasks_are_null_with_a_reason(capsys):
     size = ("--d", "3", "--n", "4", "--k", "4")
-    result = risk_json(capsys, *size, "--lr", "1e300", "--tasks", "20")
-    assert result["ttt"]["exact"] is None
+    too_large = "the risk after GradientStep(lr=1e+300, left=None, right=None) overflows float64: lower the step size"
+    assert main(["risk", *size, "--lr", "1e300"]) == 2
+    assert capsys.readouterr() == ("", f"ttt-jax risk: {too_large}\n")
+    in_float32 = (*size, "--lr", "1e30", "--tasks", "20")
+    result = risk_json(capsys, *in_float32)
+    assert result["ttt"]["exact"] > 1e60
     assert result["ttt"]["monte_carlo"]["mean"] is None
     assert "overflowed" in result["ttt"]["monte_carlo"]["doubt"]
+    assert main(["risk", *in_float32]) == 0
+    out = capsys.readouterr().out
+    assert "Monte Carlo            no value  (20 tasks)\n  the standard error is not reliable: the risk of 20" in out
     result = risk_json(capsys, *size, "--tasks", "1")
     assert result["ttt"]["monte_carlo"]["stderr_reliable"] is False
     assert "one task" in result["ttt"]["monte_carlo"]["doubt"]
+    assert main(["risk", *size, "--tasks", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "(1 task)\n  the standard error is not reliable: one task has no standard error\n" in out
+    assert "nan" not in out
 
 
 def test_a_value_that_does_not_apply_is_null_with_its_reason(capsys, tmp_path):
@@ -168,6 +179,8 @@ def test_a_value_that_does_not_apply_is_null_with_its_reason(capsys, tmp_path):
         ("--d 3 --n 2 --k 2 --tasks -5", "--tasks must be an integer >= 0, got -5"),
         ("--d 3 --n 2 --k 2 --seed -1", "seed must be an integer >= 0, got -1"),
         ("--d 3 --n 2 --k 2 --init warm", "--init must be one of pretrained, zero, got 'warm'"),
+        ("--d 3 --n 2 --k 2 --init it's", '--init must be one of pretrained, zero, got "it\'s"'),
+        ("--d 3 --n 2 --k 2 --d", "--d: expected one argument (see ttt-jax risk --help)"),
         ("--d 3 --n 2 --k 2 --task missing.npy", "--task: no such file: missing.npy"),
         ("--d 3 --n 2 --k 2 --task pickle.npy", "--task: pickle.npy is not a .npy file of numbers"),
         ("--d 3 --n 2 --k 2 --task vector2.npy", "--task must have shape (3,) to fit --d, got (2,)"),
@@ -314,6 +327,14 @@ def test_an_interrupt_during_the_imports_is_one_line(module, imported):
         library = code.replace("runpy.run_module", "sys.argv = ['script.py']; import ttt_jax #")
         done = subprocess.run([sys.executable, "-c", library], capture_output=True, check=False)
         assert done.returncode not in (0, 130)
+
+
+def test_a_sweep_without_any_value_has_status_1(tmp_path, capsys):
+    spec = tmp_path / "spec.toml"
+    spec.write_text("[sweep]\nnum_tasks = 10\n[grid]\nd = 3\nn = 4\nk = 4\nnoise_var = 1e200\n")
+    assert main(["sweep", str(spec), "--out", str(tmp_path / "out")]) == 1
+    said = "results.csv: 1 cell; no verdict: no cell has a z-score; 1 without values: the column note says why\n"
+    assert capsys.readouterr().out.endswith(said)
 
 
 def test_an_output_is_never_an_input(tmp_path):

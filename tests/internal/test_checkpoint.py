@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from ttt_jax._internal.checkpoint import load, pieces, require_same_settings, save
 
@@ -35,8 +36,23 @@ def test_a_state_has_the_structure_and_the_types_that_it_had(tmp_path):
     for name, array in STATE.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
-    with pytest.raises(ValueError, match="is of another model; name another directory"):
+    with pytest.raises(ValueError, match=r"must hold a state with arrays of shapes .*\(3, 3\).*, got .*\(2, 3\)"):
         load(tmp_path).state(like={**STATE, "weights": jnp.zeros((3, 3))})
+
+
+def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path):
+    file = tmp_path / "state.safetensors"
+    for write in (
+        lambda: file.write_bytes(b""),
+        lambda: file.write_bytes(b"not a state" * 9),
+        lambda: save_file({"0": np.ones(2)}, file),
+        lambda: save_file({"weights": np.ones(2)}, file, {"config": "{}", "progress": "[1]"}),
+        lambda: save_file({"0": np.ones(2)}, file, {"config": "{}", "progress": "one"}),
+    ):
+        write()
+        with pytest.raises(ValueError, match=r"^directory must hold a state that a run has saved, got ") as error:
+            load(tmp_path)
+        assert "\n" not in str(error.value)
 
 
 def test_settings_are_those_of_the_run(tmp_path):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import sympy as sp
 
 from proofs_check.__main__ import main
 from proofs_check.claim import FULL, QUICK, Effort, Verdict, both
@@ -23,10 +22,6 @@ from proofs_check.runner import Result, run
 ROOT = Path(__file__).parents[2]
 CLAIMS = {name: importlib.import_module(f"proofs_check.claims.{name}").CLAIM for name in NAMES}
 COEFFICIENTS = [(name, i) for name, claim in CLAIMS.items() for i in range(len(claim.coefficients))]
-
-
-def changed(coefficients: tuple, i: int) -> list:
-    return [c * (sp.Rational(21, 20) if j == i else 1) for j, c in enumerate(coefficients)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,7 +36,7 @@ def test_the_claim_holds(name):
 @pytest.mark.parametrize(("name", "i"), COEFFICIENTS)
 def test_a_coefficient_off_by_five_percent_is_noticed(name, i):
     claim = CLAIMS[name]
-    wrong = changed(claim.coefficients, i)
+    wrong = claim.with_wrong(i)
     assert claim.symbolic(wrong).ok is False
     assert claim.independent(wrong).ok is False
 
@@ -55,23 +50,36 @@ def test_simulation_notices_a_coefficient_that_carries_the_whole_claim():
     ):
         claim = CLAIMS[name]
         assert claim.empirical(claim.coefficients, effort).ok
-        assert claim.empirical(changed(claim.coefficients, i), effort).ok is False
+        assert claim.empirical(claim.with_wrong(i), effort).ok is False
 
 
 def test_the_command_writes_its_report(tmp_path, capsys):
     assert main(["--quick", "--only", "proposition_3_1", "lemma_c1", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr()
-    assert "2 claims checked: 2 hold, 0 fail, 0 not judged" in out.out
+    assert "2 claims checked: 2 held, 0 failed, 0 not judged" in out.out
     assert not out.err  # no progress off a terminal
     assert "Proposition 3.1" in (tmp_path / "proofs.md").read_text()
     assert "Proposition 3.1" in (tmp_path / "proofs.html").read_text()
 
 
+def test_the_command_prints_what_each_coefficient_off_by_five_percent_does(monkeypatch, capsys):
+    assert main(["--mutate", "--only", "lemma_c1", "scaling"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    count = sum(len(CLAIMS[name].coefficients) for name in ("lemma_c1", "scaling"))
+    assert [line.count(" noticed") for line in lines[1:-1]] == [2] * count
+    assert lines[-1] == f"{count} coefficients changed by 5%: {count} noticed both ways, 0 not"
+    module = importlib.import_module("proofs_check.claims.lemma_c1")
+    blind = replace(module.CLAIM, independent=lambda c: Verdict(True, "all is well"))
+    monkeypatch.setattr(module, "CLAIM", blind)
+    assert main(["--mutate", "--only", "lemma_c1"]) == 1
+    assert "noticed     NOT NOTICED" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "word"),
     [
-        ({"coefficients": (2.1, 2)}, 1, "0 hold, 1 fail, 0 not judged"),
-        ({"empirical": lambda c, effort: Verdict(None, "too few tasks")}, 3, "0 hold, 0 fail, 1 not judged"),
+        ({"coefficients": (2.1, 2)}, 1, "1 claim checked: 0 held, 1 failed, 0 not judged"),
+        ({"empirical": lambda c, effort: Verdict(None, "too few tasks")}, 3, "claim checked: 0 held, 0 failed, 1 not"),
     ],
 )
 def test_the_exit_status_tells_a_failure_from_what_was_not_judged(changes, status, word, monkeypatch, capsys):
@@ -89,7 +97,7 @@ def test_the_exit_status_of_a_whole_run(oks, status, monkeypatch, capsys):
     results = [Result("name", "number", "statement", held, held, Verdict(ok, "judged"), 0.0) for ok in oks]
     monkeypatch.setattr("proofs_check.__main__.run_all", lambda *_: iter(results))
     assert main([]) == status
-    assert f"{len(oks)} claims checked: {oks.count(True)} hold" in capsys.readouterr().out
+    assert f"{len(oks)} claims checked: {oks.count(True)} held" in capsys.readouterr().out
 
 
 def test_the_report_is_a_page_of_the_documentation():
@@ -159,15 +167,20 @@ def test_a_reader_who_leaves_loses_no_report(tmp_path):
         process.stdout.close()
         assert not process.stderr.read()
     assert process.returncode == 0
-    assert "1 claims checked: 1 hold" in (tmp_path / "proofs.md").read_text()
+    assert "1 claim checked: 1 held" in (tmp_path / "proofs.md").read_text()
 
 
-@pytest.mark.parametrize("flags", ["--fast", "--only theorem_9", f"--out {__file__}", f"--out {__file__}/sub"])
+@pytest.mark.parametrize(
+    "flags", ["--fast", "--only theorem_9", "--mutate --out x", f"--out {__file__}", f"--out {__file__}/sub"]
+)
 def test_bad_flags_are_one_line_and_status_2(flags, capsys):
     with pytest.raises(SystemExit) as stop:
         main(flags.split())
     assert stop.value.code == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    if flags.startswith("--out"):
+        assert "--out must be a directory that can be written to, got '/" in error
 
 
 def test_every_verdict_says_something():

@@ -146,7 +146,7 @@ def test_train_with_sgd_is_repeated_steps():
     [
         (lambda: Optimizer("adam", 1), r"optimizer must be an optax optimiser such as optax.adam\(1e-3\), got 'adam'"),
         (lambda: Optimizer(optax.sgd(0.1), 0), "num_steps must be an integer >= 1, got 0"),
-        (lambda: Optimizer(optax.sgd(0.1), 1, held_out=-1), "held_out must be an integer >= 1, got -1"),
+        (lambda: Optimizer(optax.sgd(0.1), 1, held_out=-1), "held_out must be an integer >= 0, got -1"),
         (lambda: GradientSteps([0.1], new_context="both"), "new_context must be True or False, got 'both'"),
         (lambda: GradientSteps(["a"]), "step_sizes must be a sequence of finite numbers, at least one, got"),
         (lambda: GradientSteps([]), r"step_sizes must be a sequence of finite numbers, at least one, got \[\]"),

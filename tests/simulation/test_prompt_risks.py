@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttt_jax import Folds, GaussianTasks, GradientStep, Inference, NotApplicable, Problem, exact_risk
-from ttt_jax.simulation import prompt_risks as module
+from ttt_jax.simulation import estimate
 from ttt_jax.simulation.prompt_risks import prompt_risks
 from ttt_jax.theory.prompt_law import known_law
 from ttt_jax.verdict.agreement import family_verdict
@@ -18,7 +18,7 @@ def z_of_mean(sample, exact):
     return (sample.mean() - exact) / (sample.std() / math.sqrt(len(sample)))
 
 
-@pytest.mark.parametrize("d", [1, 2, 3, 5])
+@pytest.mark.parametrize("d", [1, 2, 5])
 def test_in_a_frame_mean_and_variance_are_exact(d):
     """For d below and above the four coordinates, with noise, any context, factors of the step."""
     zs = []
@@ -34,11 +34,11 @@ def test_in_a_frame_mean_and_variance_are_exact(d):
 
 
 def test_all_roads_hurt_equally_often(monkeypatch):
-    problem = Problem(12, 10, [1.0, 0.5, -0.5], 1.2, 0.3)
+    problem = Problem(12, 10, [1.0, 0.5, -0.5, 0.0, 0.0, 0.0], 1.2, 0.3)
     step = GradientStep(1.5 * exact_risk(problem, 0.02).optimal_lr)
     shares = [np.mean(np.diff(prompt_risks(problem, 0.02, step, num_tasks=20_000)) > 0)]
     shares.append(np.mean(np.diff(prompt_risks(problem, 0.02, step, num_tasks=20_000, sampler="data", seed=1)) > 0))
-    monkeypatch.setattr(module, "_is_isotropic", lambda *_: False)
+    monkeypatch.setattr(estimate, "in_frame", lambda *_: None)
     shares.append(np.mean(np.diff(prompt_risks(problem, 0.02, step, num_tasks=20_000, seed=2)) > 0))
     assert 0.1 < shares[0] < 0.9
     stderr = math.sqrt(2 * shares[0] * (1 - shares[0]) / 20_000)
@@ -46,7 +46,7 @@ def test_all_roads_hurt_equally_often(monkeypatch):
 
 
 def test_random_tasks_have_their_lengths():
-    problem = Problem(40, 50, GaussianTasks(mean=[1.0, 0.0], cov=[0.5, 0.1]), evaluation="same")
+    problem = Problem(40, 50, GaussianTasks(mean=np.eye(6)[0], cov=0.2), evaluation="same")
     curve = exact_risk(problem, 0.01)
     after = prompt_risks(problem, 0.01, GradientStep(curve.optimal_lr), num_tasks=20_000)[:, 1]
     assert abs(z_of_mean(after, curve.optimal)) < 4

@@ -34,6 +34,7 @@ from ttt_jax.simulation.gradient_step import risk_after
 from ttt_jax.simulation.prompts import prompt_sampler
 from ttt_jax.simulation.samplers import Sampler
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SX = np.array([[1.0, 0.3, 0.0], [0.3, 0.7, 0.1], [0.0, 0.1, 1.5]])
 W = np.array([[0.05, 0.01, 0.0], [-0.02, 0.04, 0.03], [0.01, 0.0, 0.06]])
 TASKS = GaussianTasks([0.6, -0.4, 0.5], 0.1)

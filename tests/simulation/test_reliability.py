@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from tests.simulation.draws import draws
 from ttt_jax import GaussianTasks, GradientStep, Inference, Problem, estimate_risk, exact_risk
 from ttt_jax.simulation import reliability as tails
-from ttt_jax.simulation.reliability import unseen_variance
+from ttt_jax.simulation.reliability import tails_are_seen, unseen_variance
 
 
 def share(problem, evaluation, num_tasks=20_000, lr_factor=1.0, weights=None):
@@ -27,6 +28,15 @@ def test_heavy_and_light_tails():
     assert share(many, "same") < 0.1
     assert share(many, "fresh") < 0.1
     assert share(few, "same", lr_factor=0.0, num_tasks=100_000) < 0.1  # without a step the tails are those of r'Sx r
+
+
+@pytest.mark.parametrize("task", [np.ones(9) / 3, GaussianTasks(np.ones(9) / 6, 0.05)], ids=["fixed", "random"])
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+def test_in_a_frame_the_share_is_the_same(task, evaluation, monkeypatch):
+    problem = Problem(8, 12, task, noise_var=0.2)
+    framed = share(problem, evaluation, num_tasks=200, lr_factor=0.5)
+    monkeypatch.setattr(tails, "in_frame", lambda *_: None)
+    assert framed == pytest.approx(share(problem, evaluation, num_tasks=200, lr_factor=0.5), rel=0.2)
 
 
 def test_longer_runs_see_more():
@@ -74,6 +84,18 @@ def test_flag_follows_the_tails():
         assert found.stderr_reliable is reliable
 
 
+def test_few_draws_decide_as_all_do():
+    """At sizes from 2 to 60, in the frame and not, from far below the bound to far above it."""
+    rng = np.random.default_rng(3)
+    for i in range(12):
+        n, k, d = np.exp(rng.uniform(math.log(2), math.log(60), 3)).astype(int)
+        problem = Problem(n, k, np.ones(d), np.linspace(1, 1 + i % 3, d), 0.3 * d, evaluation=("fresh", "same")[i % 2])
+        weights, num_tasks = np.asarray(1 / (n + d + 1)), int(10 ** rng.uniform(2.5, 6))
+        step = GradientStep(exact_risk(problem, weights).optimal_lr)
+        share = unseen_variance(problem, weights, step, num_tasks)
+        assert tails_are_seen(problem, weights, step, num_tasks, 0.1) is (share <= 0.1)
+
+
 def test_coverage_where_the_flag_says_reliable():
     """Nominal 95% intervals over 256 runs of 1024 tasks; the bound is 4 binomial standard errors below 95%."""
     problem = Problem(10, 20, np.ones(5) / np.sqrt(5))
@@ -96,7 +118,7 @@ def test_too_heavy_tails_have_no_variance(evaluation, least):
 
 def test_memory_does_not_grow_with_d(monkeypatch):
     """512 draws are made in parts: the same kind of share, from no more normals at once than a part has."""
-    problem = Problem(20, 20, np.ones(16) / 4)
+    problem = Problem(20, 20, np.ones(16) / 4, feature_cov=np.linspace(0.9, 1.1, 16))
     whole = share(problem, "same")
     monkeypatch.setattr("ttt_jax.simulation.reliability.MAX_NORMALS", 16 * 1000)
     monkeypatch.setattr("ttt_jax.simulation.reliability.MIN_DRAWS", 2**14)

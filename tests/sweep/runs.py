@@ -18,7 +18,7 @@ k = 6
 evaluation = ["fresh", "same"]
 noise_var = 0.1
 """
-CHANGING = ("seconds", "device")
+CHANGING = ("device",)
 
 
 def write_spec(directory, sampler="law", text=SPEC):

@@ -38,7 +38,7 @@ def test_it_resumes_in_the_middle_of_a_cell(undisturbed, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
     assert main(["report", str(tmp_path)]) == 0
-    assert "2 of 4 cells are finished" in (tmp_path / "report.html").read_text()
+    assert "Finished: 2 of 4 cells" in (tmp_path / "report.html").read_text()
     left[0] = -1
     run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
     assert left[0] == -1 - (4 * 47 - 17 - 40 - 80)  # of 47 blocks in every cell, none is computed twice

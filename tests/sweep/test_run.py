@@ -115,11 +115,26 @@ def test_a_law_at_inference_is_an_axis(tmp_path):
 
 
 def test_one_compilation_per_model_and_size(tmp_path):
-    text = SPEC.replace("d = 3", 'd = [6, 7]\ninit = ["pretrained", "zero"]').replace("[4, 9]", "[4, 9, 20]")
+    grid = 'd = [6, 7]\ninit = ["pretrained", "zero"]\nshift = "features"'
+    text = SPEC.replace("d = 3", grid).replace("[4, 9]", "[4, 9, 20]").replace("3000", "64")
     for sampler in ("data", "law"):
         before = run_blocks._cache_size()
-        run_sweep(write_spec(tmp_path, sampler, text.replace("3000", "64")), tmp_path / sampler, progress=False)
+        run_sweep(write_spec(tmp_path, sampler, text), tmp_path / sampler, progress=False)
         assert run_blocks._cache_size() == before + 2
+    isotropic = text.replace("[6, 7]", "[6, 7, 8]").replace('shift = "features"', "")
+    run_sweep(write_spec(tmp_path, "law", isotropic), tmp_path / "isotropic", progress=False)
+    assert run_blocks._cache_size() <= before + 4  # fresh and same, for all d
+
+
+def test_theory_alone(undisturbed, tmp_path):
+    """num_tasks = 0: the theory of a sweep that is simulated, and nothing else."""
+    rows = run_sweep(write_spec(tmp_path, text=SPEC.replace("3000", "0")), tmp_path / "out", progress=False)
+    assert [row["estimate"] for row in rows] == [None] * 4
+    assert {row["num_tasks"] for row in rows} == {0}
+    for row, simulated in zip(rows, table(undisturbed / "out"), strict=True):
+        for name in ("lr", "initial", "exact", "asymptotic", "ridge"):
+            assert row[name] == float(simulated[name])
+    assert main(["report", str(tmp_path / "out")]) == 0
 
 
 def test_refusals_are_one_line_and_change_nothing(undisturbed, tmp_path, capsys):
@@ -175,7 +190,7 @@ def test_risks_that_overflow_are_counted_and_never_averaged(tmp_path):
 def test_a_doubtful_standard_error_is_not_judged():
     rows = [{"z": z, "stderr_reliable": z < 50, "num_nonfinite": 0} for z in (0.3, 99.0)]
     line = str(judge(rows))
-    assert line.startswith("agree: |z| <= 2.58 in all 1 cells (family-wise level 1%); 1 not judged")
+    assert line.startswith("agree: |z| <= 2.58 in 1 cell (family-wise level 1%); 1 not judged")
 
 
 def test_a_cell_without_values_says_why_and_stops_nothing(tmp_path):
@@ -185,7 +200,7 @@ def test_a_cell_without_values_says_why_and_stops_nothing(tmp_path):
     for row in rows[1::3]:
         assert "overflows float64" in row["note"]
         assert row["exact"] is row["lr"] is row["z"] is None
-    assert "2 without values, their notes say why" in str(judge(rows))
+    assert "2 without values: the column note says why" in str(judge(rows))
     assert main(["report", str(tmp_path / "out")]) == 0
     assert rows == run_sweep(tmp_path / "spec.toml", tmp_path / "out", resume=True, progress=False)
 

@@ -1,13 +1,22 @@
+from dataclasses import dataclass
 from datetime import date
 
 import pytest
 
 from ttt_jax import Folds, GradientStep, GradientSteps, Optimizer
+from ttt_jax.procedures import PROCEDURES, Procedure
 from ttt_jax.sweep.spec import load_spec, make_spec
 
 FOLDS = {"name": "folds", "folds": 4}
 STEPS = {"name": "steps", "step_sizes": [1e-3, 5e-4]}
 ADAM = {"name": "optimizer", "optimizer": "adam", "learning_rate": 1e-3, "num_steps": 2}
+
+
+@dataclass(frozen=True)
+class Unknown(Procedure):
+    """A procedure with a step size that theory knows nothing of."""
+
+    lr: float | str = "optimal"
 
 
 def spec(sweep=None, **grid):
@@ -93,7 +102,7 @@ def test_zero_start_and_ratios():
         ({}, {"n": 10**23}, "grid.n must be at most 2147483639, got 1"),
         ({}, {"d": 10**10}, "grid.d must be at most 2147483639, got 1"),
         ({}, {"n": list(range(1, 2000)), "k": list(range(1, 2000))}, "grid must have at most 1000000 cells, got 4e+06"),
-        ({"num_tasks": 0}, {}, "sweep.num_tasks must be an integer >= 1, got 0"),
+        ({"num_tasks": -1}, {}, "sweep.num_tasks must be an integer >= 0, got -1"),
         ({"seed": -1}, {}, "seed must be an integer >= 0, got -1"),
         ({"x64": "yes"}, {}, "sweep.x64 must be true or false, got 'yes'"),
         ({"tasks": 3}, {}, "sweep.tasks is not a key; the keys are seed, num_tasks,"),
@@ -120,6 +129,16 @@ def test_zero_start_and_ratios():
             "grid.procedure: evaluation must be 'fresh' for new contexts at every step, got 'same'",
         ),
         ({}, {"procedure": {**ADAM, "optimizer": "eve"}}, "grid.procedure: optimizer must be the name of an optax"),
+        (
+            {},
+            {"procedure": FOLDS, "lr": "asymptotic"},
+            "grid.lr must be a number where no formula gives the asymptotic",
+        ),
+        (
+            {},
+            {"procedure": FOLDS, "shift": "rademacher"},
+            "grid.lr must be a number where no formula gives the optimal",
+        ),
         ({}, {"evaluation": {"m": 1}}, "grid.evaluation.m is not a key; the keys are context, n, feature_cov,"),
         ({}, {"evaluation": {"n": 0}}, "grid.evaluation.n must be an integer >= 1, got 0"),
         ({}, {"evaluation": {"n": date(2020, 1, 1)}}, "grid.evaluation.n must be an integer >= 1, got"),
@@ -136,6 +155,15 @@ def test_errors_name_the_key_and_what_would_be_right(sweep, grid, message):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
         spec(sweep, **grid)
     assert message in str(error.value)
+
+
+def test_a_step_size_that_theory_cannot_choose_must_be_a_number(monkeypatch):
+    monkeypatch.setitem(PROCEDURES, "unknown", Unknown)
+    message = "^grid.lr must be a number where no formula gives the optimal one of 'unknown', got 'optimal'$"
+    for lr in ({}, {"lr": [0.1, "optimal"]}):
+        with pytest.raises(ValueError, match=message):
+            spec({"sampler": "data"}, procedure="unknown", **lr)
+    assert len(spec({"sampler": "data"}, procedure="unknown", lr=[0.1, 0.2]).cells) == 2
 
 
 @pytest.mark.parametrize("missing", ["d", "n", "k"])

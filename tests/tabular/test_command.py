@@ -18,9 +18,6 @@ BLOBS = str(Path(__file__).parent / "fixtures" / "blobs.safetensors")
 OFFICIAL = str(Path(__file__).parent / "fixtures" / "small.ckpt")
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.fixture
 def table():
     X, y = make_blobs(n_samples=150, centers=3, n_features=3, random_state=1)

@@ -14,9 +14,6 @@ BLOBS = str(Path(__file__).parent / "fixtures" / "blobs.safetensors")
 TINY = fig3a.Preset(("banana", "titanic"), (0,), (64, 1000), updates=1, batch_size=16, n_estimators=1)
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_follow_the_papers_rules(name):
     table = load(name, seed=0)

@@ -28,9 +28,6 @@ def squares():
     return X[:300], y[:300], X[300:], y[300:]
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @parametrize_with_checks([TTTClassifier(weights=str(BLOBS), n_estimators=1, steps=1, batch_size=16)])
 def test_scikit_learn_conventions(estimator, check):
     check(estimator)

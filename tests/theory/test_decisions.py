@@ -84,10 +84,11 @@ def test_the_best_scale_with_the_context_used_again_is_beyond_1():
     assert risk < exact_risk(given, weights).optimal
 
 
-def test_the_best_split_is_the_best_of_all():
-    given = problem(n=5, k=12, noise_var=0.5)
-    risks = {n: best_risk(n, 17 - n, 0.02, given) for n in range(1, 17)}
-    assert best_split(given, 0.02) == min(risks, key=risks.get)
+@pytest.mark.parametrize("evaluation", ["fresh", "same"])
+def test_the_best_split_is_the_best_of_all(evaluation):
+    given = problem(n=5, k=12, noise_var=0.5, evaluation=evaluation)
+    risks = {n: best_risk(n, 17 - n, 0.01, given) for n in range(1, 17)}
+    assert best_split(given, 0.01) == min(risks, key=risks.get) == 11
 
 
 @pytest.mark.parametrize("feature_cov", [1.0, np.array([1.0, 2.0, 0.5])])

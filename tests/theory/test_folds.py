@@ -13,7 +13,7 @@ WEIGHTS = np.array([[0.03, 0.01], [-0.02, 0.04]])
 PROBLEM = Problem(4, 8, [0.8, -0.5], [[1.5, 0.4], [0.4, 0.7]], 0.6)
 
 
-def sampled_coefficients(x, y, problem, weights, folds, context):
+def sampled_coefficients(x, y, problem, weights, folds, context, scale=1.0):
     """(c0, c1, c2) of every batch (p, N, d) and its labels (p, N), given the data; averages over a new context."""
     b, query = problem.task, problem.inference.query_feature_cov
     parts = [slice(i, i + x.shape[1] // folds) for i in range(0, x.shape[1], x.shape[1] // folds)]
@@ -36,7 +36,7 @@ def sampled_coefficients(x, y, problem, weights, folds, context):
         change = sum(np.einsum("pi,pj->pij", v_i, u_i) for v_i, u_i in zip(v, u, strict=True))
         c2 = np.einsum("pij,jk,plk,il->p", change, second, change, query)
         return np.stack([c0 + 0 * c1 + law.query_noise_var, 4 * c1, 4 * c2])
-    u_e = u[0] if context == "first" else whole
+    u_e = scale * (u[0] if context == "first" else whole)
     change = sum(v_i * np.sum(u_i * u_e, axis=1)[:, None] for v_i, u_i in zip(v, u, strict=True))
     r = b - u_e @ weights.T
     quadratic = [np.einsum("pi,ij,pj->p", one, query, other) for one, other in ((r, r), (r, change), (change, change))]
@@ -60,6 +60,16 @@ def test_tiny_problems_by_quadrature_over_all_the_data(folds, context):
     x, y = rows(problem, points if noise_var else np.append(points, 0 * points, axis=2))
     expected = sampled_coefficients(x, y, problem, np.array([[0.2]]), folds, context) @ chance
     curve = folds_curve(problem, [[0.2]], folds, context=context)
+    np.testing.assert_allclose([curve.c0, curve.c1, curve.c2], expected, rtol=1e-11)
+
+
+def test_all_pairs_as_the_context_are_rescaled_to_the_length_of_training():
+    """N = 2 pairs of one feature, of which a context in training has one: a factor 1/2 on the summary of both."""
+    problem = Problem(1, 1, [1.3], [[0.7]], 0.4, evaluation=Inference(query_noise_var=0.2, rescale=True))
+    points, chance = gaussian_grid(4, 9)
+    x, y = rows(problem, points.reshape(len(points), 2, -1))
+    expected = sampled_coefficients(x, y, problem, np.array([[0.2]]), 2, "all", scale=0.5) @ chance
+    curve = folds_curve(problem, [[0.2]], 2, context="all")
     np.testing.assert_allclose([curve.c0, curve.c1, curve.c2], expected, rtol=1e-11)
 
 

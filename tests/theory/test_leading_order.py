@@ -194,7 +194,7 @@ def test_problems_outside_a_theorem_are_refused_with_the_reason(function, proble
         (lambda: paper.lemma_c1(-2, [1.0]), "n must be positive, got -2"),
         (lambda: paper.lemma_c1(2, [[1.0]]), r"task must be a vector of shape \(d,\), got shape \(1, 1\)"),
         (lambda: paper.lemma_c1(2, [0.0]), r"task must not be 0 for Lemma C.1, got \[0.0\]"),
-        (lambda: paper.proposition_5_2_weights(3, [1, -0.5]), "task_spectrum must .* has the eigenvalue -0.5"),
+        (lambda: paper.proposition_5_2_weights(3, [1, -0.5]), "task_spectrum must .* got the eigenvalue -0.5"),
     ],
 )
 def test_sizes_without_meaning_are_refused_by_name(call, message):

@@ -120,15 +120,24 @@ def test_prob_hurt_of_one_feature_is_an_integral_over_t():
     density = t**2 * np.exp(-t / 2)
     half = 1 / (2 * 0.02 * t**2)
     for k, tail in ((2, np.exp(-half)), (4, np.exp(-half) * (1 + np.minimum(half, 1e3)))):
-        assert prob_hurt(4, k, 1, 0.02) == pytest.approx(density @ tail / density.sum(), abs=1e-8)
+        assert prob_hurt(4, k, 1, 0.02) == pytest.approx(density @ tail / density.sum(), rel=1e-11)
 
 
 def test_prob_hurt_does_not_depend_on_its_grid(monkeypatch):
-    given = [(1, 1, 1, 0.1), (1, 1, 2, 0.1), (2, 3, 3, 0.01), (12, 18, 8, 1e-4), (1000, 1000, 1000, 2e-10)]
+    """Also where k is so large, or small beside n, that the probability given t is a step."""
+    sizes = [(1, 1, 1), (1, 1, 2), (2, 3, 3), (12, 18, 8), (1000, 1000, 1000), (1, 100_000, 1), (100_000, 1, 2)]
+    given = [(n, k, d, 0.7 / (n * (n + d) * (k + d))) for n, k, d in sizes]
     coarse = [prob_hurt(*one) for one in given]
     monkeypatch.setattr(prompt_law, "GRID", 500)
-    monkeypatch.setattr(prompt_law, "TABLE", 2**19)
-    np.testing.assert_allclose([prob_hurt(*one) for one in given], coarse, atol=2e-9)
+    np.testing.assert_allclose([prob_hurt(*one) for one in given], coarse, rtol=1e-11)
+
+
+def test_prob_hurt_keeps_the_digits_of_small_probabilities():
+    """For n = 2 and d = 1, P(t > y) = exp(-y/2): with k = 4, x x exp(-x/2)/4 is averaged over x by a sum."""
+    x = np.exp(np.arange(-6.0, 12.0, 1e-3))
+    exact = np.sum(x**2 / 4 * np.exp(-x / 2 - 1 / (2 * np.sqrt(1e-5 * x)))) * 1e-3
+    assert exact < 1e-16
+    assert prob_hurt(2, 4, 1, 1e-5) == pytest.approx(exact, rel=1e-11, abs=0)
 
 
 def test_other_units_of_the_features_change_nothing_but_units():
@@ -172,5 +181,5 @@ def test_what_is_not_known_is_refused():
         known_law(Folds(2, 0.1), Problem(3, 3, [1.0]), np.array(0.0))
     with pytest.raises(ValueError, match="n must be positive, got 0"):
         prob_hurt(0, 1, 1, 0.1)
-    with pytest.raises(ValueError, match="d - 1 must be a finite number >= 0, got -1"):
+    with pytest.raises(ValueError, match="d must be a number >= 1, got 0"):
         prob_hurt(1, 1, 0, 0.1)

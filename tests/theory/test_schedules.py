@@ -75,6 +75,55 @@ def test_two_steps_by_quadrature_over_all_the_data(evaluation):
         np.testing.assert_allclose(exact_risk(problem, weights, GradientSteps(lr)).risks, expected, rtol=1e-11)
 
 
+OWN_LAW = {"n": 4, "feature_cov": 0.7, "noise_var": 0.2, "rescale": True}
+QUERY_LAW = {"query_feature_cov": 1.4, "query_noise_var": 0.6}
+LAWS = ["fresh", "same", Inference(**OWN_LAW), Inference(**QUERY_LAW), Inference("same", **QUERY_LAW)]
+
+
+@pytest.mark.parametrize("evaluation", LAWS)
+def test_one_step_is_the_exact_parabola_for_other_laws_and_random_tasks(evaluation):
+    rng = np.random.default_rng(2)
+    for d in (1, 2, 3):
+        root = rng.normal(size=(d, d))
+        for task in (rng.normal(size=d), GaussianTasks(rng.normal(size=d), root @ root.T), GaussianTasks(cov=0.3, d=d)):
+            problem = Problem(3, 4, task, 1.7, noise_var=0.3, evaluation=evaluation)
+            for weights in (rng.normal(size=(d, d)) / 8, 0.05):
+                curve, steps = exact_risk(problem, weights), one_batch(problem, weights, 1)
+                found = [float(steps.c0), float(2 * steps.alpha[0]), float(steps.beta[0])]
+                assert found == pytest.approx([curve.c0, curve.c1, curve.c2], rel=1e-12)
+
+
+@pytest.mark.parametrize("evaluation", LAWS)
+def test_random_tasks_are_averaged_exactly(evaluation):
+    """Two steps are of degree 10 in the task: six Hermite nodes along each principal axis."""
+    mean, root, weights = np.array([0.8, -0.5]), np.array([[0.5, 0.0], [0.3, 0.4]]), np.array([[0.1, 0.2], [-0.1, 0.1]])
+    points, chance = gaussian_grid(2, 6)
+    problem = Problem(3, 4, GaussianTasks(mean, root @ root.T), 0.8, 0.3, evaluation=evaluation)
+    fixed = [one_batch(replace(problem, task=mean + root @ z), weights, 2).risks([0.002, 0.003]) for z in points]
+    np.testing.assert_allclose(one_batch(problem, weights, 2).risks([0.002, 0.003]), chance @ fixed, rtol=1e-12)
+
+
+def test_an_average_over_tasks_loses_no_digit():
+    """b ~ N(0, 1), else as in the test of one task: E b^82 in place of 1, and so on."""
+    problem, lr = Problem(1, 1, GaussianTasks(d=1), evaluation="same"), np.full(20, 2.0**-14)
+    chi2 = [prod(range(1, 2 * m, 2)) for m in range(81)]  # E chi2(1)^m
+    total = sum(comb(40, p) * Fraction(-2, 2**14) ** p * chi2[2 * p] * chi2[p] * chi2[p + 1] for p in range(41))
+    assert one_batch(problem, 0.0, 20).risks(lr)[-1] == pytest.approx(float(total), rel=1e-15)
+
+
+@pytest.mark.parametrize("evaluation", [*EVALUATIONS, Inference(**OWN_LAW | {"n": 80}, **QUERY_LAW)])
+def test_simulated_steps_of_random_tasks_agree(evaluation):
+    rng = np.random.default_rng(1)
+    task = GaussianTasks(rng.normal(size=4) / 2, 0.02)
+    problem = Problem(60, 40, task, 0.8, 0.2, evaluation=evaluation)
+    weights = rng.normal(size=(4, 4)) / 200
+    procedure = GradientSteps(exact_risk(problem, weights).optimal_lr * np.array([0.5, 0.3, 0.4]))
+    found = estimate_risk(problem, weights, procedure, num_tasks=20_000)
+    exact = exact_risk(problem, weights, procedure).risks
+    assert np.abs((found.mean - exact)[1:] / found.stderr[1:]).max() < 4
+    assert (found.stderr[1:] < 0.02 * exact[1:]).all()
+
+
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
 def test_simulated_steps_agree(evaluation):
     rng = np.random.default_rng(1)
@@ -167,10 +216,11 @@ def test_looped_attention_is_simulated_by_its_layers():
 def test_what_it_does_not_know_is_refused():
     problem, procedure = Problem(5, 9, np.ones(4)), GradientSteps([1e-4, 1e-4])
     for changes, message in (
-        ({"task": GaussianTasks(d=4)}, "task must be one vector"),
-        ({"feature_cov": 2.0}, "feature_cov must be the identity"),
+        ({"feature_cov": [2.0, 1.0, 1.0, 1.0]}, "feature_cov must be a multiple of the identity"),
+        ({"feature_cov": [2.0, 1.0, 1.0, 1.0], "evaluation": Inference(feature_cov=1.0)}, "^feature_cov must be a mul"),
+        ({"evaluation": Inference(feature_cov=[2.0, 1.0, 1.0, 1.0])}, "^evaluation.feature_cov must be a multiple"),
+        ({"evaluation": Inference(query_feature_cov=[2.0, 1.0, 1.0, 1.0])}, "evaluation.query_feature_cov must be"),
         ({"feature_law": "rademacher"}, "needs Gaussian features"),
-        ({"evaluation": Inference(n=7)}, "needs the training law at inference"),
     ):
         with pytest.raises(NotApplicable, match=message):
             exact_risk(replace(problem, **changes), 0.0, procedure)

@@ -134,7 +134,7 @@ def test_problems_outside_the_theory_are_refused():
     problem = isotropic(5, 9, 4)
     for bad, message in (
         (Problem(5, 9, GaussianTasks(d=4)), "task must be one vector"),
-        (Problem(5, 9, np.ones(4), feature_cov=2.0), "feature_cov must be the identity .* by up to 1$"),
+        (Problem(5, 9, np.ones(4), feature_cov=2.0), "feature_cov must be the identity .* got entries off by 1$"),
         (Problem(5, 9, np.zeros(4)), "task must not be 0"),
         (Problem(5, 9, np.ones(4), feature_law="rademacher"), "needs Gaussian features"),
         (Problem(5, 9, np.ones(4), evaluation=Inference(n=7)), "needs the training law at inference"),

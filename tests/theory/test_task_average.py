@@ -78,6 +78,13 @@ def test_many_features_of_low_rank_are_averaged_exactly():
     assert not curve.covariance.any()
 
 
+def test_many_features_take_no_square_matrix():
+    d = 10**5  # squared, 80 GB
+    random = exact_risk(Problem(d, d, GaussianTasks(cov=1 / d, d=d)), 1 / d)
+    one = exact_risk(Problem(d, d, np.ones(d) / np.sqrt(d)), 1 / d)
+    assert random.optimal == pytest.approx(one.optimal, rel=10 / d)  # |b|^2 is 1 up to a variance of 2/d
+
+
 def test_one_sampled_task_is_refused():
     with pytest.raises(ValueError, match="num_tasks must be at least 2"):
         exact_risk(Problem(6, 8, TASKS), WEIGHTS, num_tasks=1)

@@ -8,6 +8,12 @@ from ttt_jax import LinearAttention, Prompt, TokenLinearAttention, functional
 SHAPES = [(1, 1, 1), (5, 3, 2), (2, 7, 4)]
 
 
+@pytest.mark.parametrize("given", [3, "p", None, LinearAttention, lambda prompt: prompt.query_y, {"weights": 1.0}])
+def test_only_flax_modules_are_functional(given):
+    with pytest.raises(ValueError, match=r"^module must be a Flax module, an instance of nnx\.Module, got "):
+        functional(given)
+
+
 def random_prompt(seed, n, k, d):
     rng = np.random.default_rng(seed)
     return Prompt(rng.normal(size=(n, d)), rng.normal(size=n), rng.normal(size=(k, d)), rng.normal(size=k))

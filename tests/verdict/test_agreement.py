@@ -24,7 +24,7 @@ def test_table_is_aligned_and_says_disagree():
     lines = agreement_table(rows, verdict).splitlines()
     assert len({len(line) for line in lines[:3]}) == 1
     assert lines[3].startswith("DISAGREE: |z| > 2.81 in 1 of 2 cells")
-    assert "1 not judged, their tails make the standard error doubtful" in lines[3]
+    assert "1 not judged: heavy tails make the standard error doubtful" in lines[3]
 
 
 @pytest.mark.parametrize(
@@ -33,15 +33,16 @@ def test_table_is_aligned_and_says_disagree():
         ([cell(0.1), cell(-2.0)], True, "agree: |z| <= 2.81 in all 2 cells"),
         ([cell(0.1), cell(2.9)], False, "DISAGREE: |z| > 2.81 in 1 of 2 cells"),
         ([cell(0.1), cell(-2.9)], False, "in 1 of 2 cells"),
-        ([cell(0.1, None), cell(0.2)], True, "1 of them with standard errors that are not assessed"),
-        ([cell(9.0, None)], False, "1 of them with standard errors that are not assessed"),
+        ([cell(9.0)], False, "in 1 of 1 cell (family-wise"),
+        ([cell(0.1, None), cell(0.2)], True, "the standard error is not assessed in 1 of them"),
+        ([cell(9.0, None)], False, "the standard error is not assessed in 1 of them"),
         ([cell(9.0, False)], None, "no verdict: no cell has a standard error that can be trusted; 1 not judged"),
         ([cell(None, None)], None, "no verdict"),
         ([], None, "no verdict"),
         (
             [cell(None, False, broken=3), cell(0.0)],
             True,
-            "in all 1 cells (family-wise level 1%); 1 with risks that are not",
+            "in 1 cell (family-wise level 1%); 1 with risks that are not",
         ),
     ],
 )

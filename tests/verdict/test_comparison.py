@@ -109,7 +109,7 @@ def test_a_reliability_that_is_not_assessed_is_never_taken_for_true():
         assert "not assessed" in str(c)
     verdict = judge([c.row() for c in compared])
     assert (verdict.judged, verdict.unassessed) == (3, 3)  # the model has no exact risk
-    assert "3 of them with standard errors that are not assessed" in str(verdict)
+    assert "the standard error is not assessed in 3 of them" in str(verdict)
     assert judge([compared[3].row()]).agrees is None
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ttt_jax import GaussianTasks, Inference, Pretraining, Problem, yardsticks
+from ttt_jax.simulation.yardsticks import estimate_posterior_mean
 from ttt_jax.theory.yardsticks import least_squares_risk, ridge_risk
 
 ISOTROPIC = Problem(4, 9, np.ones(6) / 6**0.5, noise_var=0.5)
@@ -42,6 +43,16 @@ def test_others_are_simulated(change):
     nothing = yardsticks(given, num_draws=0)[1]
     assert math.isnan(nothing.risk)
     assert f"not applicable: {nothing.reason}" in str(nothing)
+
+
+def test_each_simulated_one_has_its_own_prior_and_noise():
+    """Least squares knows of no noise, ridge of that of the problem and of the length of the task, Bayes of its law."""
+    given = replace(ISOTROPIC, feature_cov=np.linspace(0.5, 1.5, 6), noise_var=0.7, evaluation="same")
+    shaped = Pretraining(n=4, task_cov=np.linspace(0.1, 0.2, 6), noise_var=0.2)
+    given = replace(given, n=1, k=3)  # fewer pairs than features
+    found = [one.risk for one in yardsticks(given, shaped, num_draws=50, seed=3)]
+    laws = (1.0, 0.0), (1 / 6, 0.7), (shaped.task_cov, 0.2)
+    assert found == [estimate_posterior_mean(given, *law, num_draws=50, seed=3)[0] for law in laws]
 
 
 def test_the_bayes_predictor_of_the_law_of_the_tasks_is_the_best():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, PyTree
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 __all__ = ["Saved", "load", "pieces", "require_same_settings", "save"]
@@ -51,8 +51,12 @@ class Saved(NamedTuple):
     def state(self, like: PyTree) -> PyTree:
         """The arrays in the structure of `like`; ValueError unless they have its shapes."""
         leaves, structure = jax.tree.flatten(like)
-        if [leaf.shape for leaf in self.leaves] != [np.shape(leaf) for leaf in leaves]:
-            raise ValueError(f"the state in {self.directory} is of another model; name another directory")
+        found, wanted = [leaf.shape for leaf in self.leaves], [np.shape(leaf) for leaf in leaves]
+        if found != wanted:
+            raise ValueError(
+                f"directory must hold a state with arrays of shapes {reprlib.repr(wanted)} to be resumed, "
+                f"got {reprlib.repr(found)} in {self.directory}"
+            )
         return jax.tree.unflatten(structure, self.leaves)
 
 
@@ -67,12 +71,15 @@ def save(directory: Path, settings: Mapping[str, Any], progress: Sequence[Any], 
 
 
 def load(directory: Path) -> Saved | None:
-    """What `save` wrote to the directory; None if it did not."""
+    """What `save` wrote to the directory; None if there is no such file, ValueError if it is another one."""
     if not (path := directory / FILE).exists():
         return None
-    with safe_open(path, framework="flax") as file:
-        metadata, leaves = file.metadata(), [file.get_tensor(str(i)) for i in range(len(file.keys()))]
-    return Saved(metadata["config"], json.loads(metadata["progress"]), leaves, directory)
+    try:
+        with safe_open(path, framework="flax") as file:
+            metadata, leaves = file.metadata() or {}, [file.get_tensor(str(i)) for i in range(len(file.keys()))]
+        return Saved(metadata["config"], json.loads(metadata["progress"]), leaves, directory)
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"directory must hold a state that a run has saved, got {path} ({error!r})") from None
 
 
 def require_same_settings(

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 
-__all__ = ["CommandError", "OneLineParser", "emit", "exit_status", "printable", "refuse_overwriting"]
+__all__ = [
+    "CommandError",
+    "OneLineParser",
+    "emit",
+    "exit_status",
+    "make_directory",
+    "printable",
+    "refuse_overwriting",
+]
 
 
 class CommandError(ValueError):
@@ -21,12 +31,25 @@ class CommandError(ValueError):
 class OneLineParser(argparse.ArgumentParser):
     """argparse without the usage text before the error, and with errors worded as everywhere else."""
 
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.register("type", int, partial(_read, int, "an integer"))
+        self.register("type", float, partial(_read, float, "a number"))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"must be one of {', '.join(action.choices)}, got {value!r}")
+
     def error(self, message: str):
-        if found := re.match(r"argument (.+?): invalid (int|float) value: (.*)", message):
-            message = f"{found[1]} must be {'an integer' if found[2] == 'int' else 'a number'}, got {found[3]}"
-        elif found := re.match(r"argument (.+?): invalid choice: ('.*') \(choose from (.*)\)", message):
-            message = f"{found[1]} must be one of {found[3].replace(chr(39), '')}, got {found[2]}"
+        message = message.removeprefix("argument ").replace(": must be", " must be", 1)
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _read(kind: type, name: str, text: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be {name}, got {text!r}") from None
 
 
 def exit_status(name: str, work: Callable[[], int]) -> int:
@@ -76,6 +99,18 @@ def printable(text: object) -> str:
         'a?'
     """
     return str(text).encode("utf-8", "replace").decode("utf-8")
+
+
+def make_directory(flag: str, directory: Path) -> None:
+    """Make the directory if it is missing; CommandError unless files can be written there."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        got = f"{printable(directory)!r} ({reason})"
+        raise CommandError(f"{flag} must be a directory that can be written to, got {got}") from None
 
 
 def refuse_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:

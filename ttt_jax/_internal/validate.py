@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+
+from ttt_jax._internal.plural import counted
+
+
+def shown(value: Any, form: Callable[[Any], str] = repr) -> str:
+    """The value as an error message shows it, on one short line."""
+    text = " ".join(form(value.item() if isinstance(value, np.generic) else value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def positive_integer(field: str, value) -> int:
@@ -26,7 +35,7 @@ def integer_from(smallest: int, field: str, value) -> int:
     except TypeError:
         number = smallest - 1
     if number < smallest:
-        raise ValueError(f"{field} must be an integer >= {smallest}, got {value!r}")
+        raise ValueError(f"{field} must be an integer >= {smallest}, got {shown(value)}")
     return number
 
 
@@ -34,28 +43,28 @@ def non_negative(field: str, value) -> float:
     """The value as a float; ValueError naming the field unless it is a finite number >= 0."""
     if _float(field, value) >= 0 and math.isfinite(_float(field, value)):
         return float(value)
-    raise ValueError(f"{field} must be a finite number >= 0, got {value!r}")
+    raise ValueError(f"{field} must be a finite number >= 0, got {shown(value)}")
 
 
 def finite_number(field: str, value) -> float:
     """The value as a float; ValueError naming the field unless it is a finite number."""
     if math.isfinite(_float(field, value)):
         return float(value)
-    raise ValueError(f"{field} must be a finite number, got {value!r}")
+    raise ValueError(f"{field} must be a finite number, got {shown(value)}")
 
 
 def positive_number(field: str, value) -> float:
     """The value as a float; ValueError naming the field unless it is a finite number > 0."""
     if finite_number(field, value) > 0:
         return float(value)
-    raise ValueError(f"{field} must be positive, got {value!r}")
+    raise ValueError(f"{field} must be positive, got {shown(value)}")
 
 
 def level_number(field: str, value) -> float:
     """The value as a float; ValueError naming the field unless it is between 0 and 1."""
     if 0 < finite_number(field, value) < 1:
         return float(value)
-    raise ValueError(f"{field} must be between 0 and 1, got {value!r}")
+    raise ValueError(f"{field} must be between 0 and 1, got {shown(value)}")
 
 
 def positive_numbers(**values) -> None:
@@ -68,7 +77,7 @@ def boolean(field: str, value) -> bool:
     """The value; ValueError naming the field unless it is True or False."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise ValueError(f"{field} must be True or False, got {value!r}")
+    raise ValueError(f"{field} must be True or False, got {shown(value)}")
 
 
 def covariance(field: str, value: Any) -> np.ndarray:
@@ -84,12 +93,12 @@ def covariance(field: str, value: Any) -> np.ndarray:
         tolerance = 1e-9 * np.abs(value).max(initial=0)
         asymmetry = np.abs(value - value.T).max()
         if asymmetry > tolerance:
-            raise ValueError(f"{field} must be symmetric, but differs from its transpose by up to {asymmetry:.3g}")
+            raise ValueError(f"{field} must be symmetric, got entries that differ by up to {asymmetry:.3g}")
         value = (value + value.T) / 2
         smallest = np.linalg.eigvalsh(value)[0]
         smallest = 0.0 if smallest >= -tolerance else smallest
     if smallest < 0:
-        raise ValueError(f"{field} must be positive semi-definite, but has the eigenvalue {smallest:.3g}")
+        raise ValueError(f"{field} must be positive semi-definite, got the eigenvalue {smallest:.3g}")
     return value
 
 
@@ -121,15 +130,15 @@ def seed_integer(value) -> int:
 
 def choice(field: str, value: Any, choices: tuple[str, ...]) -> str:
     """The value; ValueError naming the field unless it is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(choices)}, got {shown(value)}")
     return value
 
 
 def vector(field: str, value: Any) -> np.ndarray:
     """The value as a float64 array (d,); ValueError naming the field unless it is a vector of finite numbers."""
     value = finite_array(field, value)
-    if value.ndim != 1 or value.size == 0:
+    if value.ndim != 1:
         raise ValueError(f"{field} must be a vector of shape (d,), got shape {value.shape}")
     return value
 
@@ -143,7 +152,7 @@ def step_size_array(step_sizes: Any) -> np.ndarray:
     except (TypeError, ValueError):
         array = np.zeros(0)
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
-        raise ValueError(f"step_sizes must be a sequence of finite numbers, at least one, got {step_sizes!r}")
+        raise ValueError(f"step_sizes must be a sequence of finite numbers, at least one, got {shown(step_sizes)}")
     return array
 
 
@@ -167,8 +176,20 @@ def _traced(field: str) -> ValueError:
 
 
 def finite_array(field: str, value: Any) -> np.ndarray:
+    """The value as a float64 array, not empty; ValueError naming the field unless it holds finite numbers only."""
+    array = real_array(field, value)
+    if not array.size:
+        raise ValueError(f"{field} must not be empty, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{field} must hold finite numbers only, got {array[~np.isfinite(array)][0]}")
+    array.flags.writeable = False
+    return array
+
+
+def real_array(field: str, value: Any) -> np.ndarray:
+    """The value as a float64 array, also of inf and nan; ValueError naming the field unless it holds real numbers."""
     if np.ma.is_masked(value):
-        raise ValueError(f"{field} must not be masked, got {np.ma.count_masked(value)} masked values: fill them first")
+        raise ValueError(f"{field} must not be masked, got {counted(int(np.ma.count_masked(value)), 'masked value')}")
     try:
         given = np.asarray(value)
     except jax.errors.TracerArrayConversionError:
@@ -177,8 +198,10 @@ def finite_array(field: str, value: Any) -> np.ndarray:
         raise ValueError(f"{field} must be an array of real numbers, got rows of different lengths") from None
     if given.dtype.kind not in "iuf":
         raise ValueError(f"{field} must be an array of real numbers, got values of type {given.dtype}")
-    array = np.array(given, dtype=np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{field} must hold finite numbers only, got {array[~np.isfinite(array)][0]}")
-    array.flags.writeable = False
-    return array
+    return np.array(given, dtype=np.float64)
+
+
+def require_type(field: str, value: Any, kind: type) -> None:
+    """ValueError naming the field unless the value is of this class."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{field} must be a {kind.__name__}, got {shown(value)}")

@@ -1,4 +1,4 @@
-"""The command line: `ttt-jax risk`, `sweep`, `report` and `tabular`, a module each but for `report`.
+"""The command line: `ttt-jax risk`, `sweep`, `merge`, `report` and `tabular`; the three about sweeps are one module.
 
 What a command needs beyond its parser is imported when it runs.
 """
@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from ttt_jax._internal.command import OneLineParser, exit_status
 from ttt_jax.cli.risk import add_risk_command
-from ttt_jax.cli.sweep import add_report_command, add_sweep_command
+from ttt_jax.cli.sweep import add_merge_command, add_report_command, add_sweep_command
 from ttt_jax.cli.tabular import add_tabular_command
 
 
@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ttt-jax {version('ttt_jax')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add_command in (add_risk_command, add_sweep_command, add_report_command, add_tabular_command):
+    adders = add_risk_command, add_sweep_command, add_merge_command, add_report_command, add_tabular_command
+    for add_command in adders:
         add_command(commands)
     return parser

@@ -32,8 +32,8 @@ def add_risk_command(commands: Any) -> None:
     """Add the command to the parser's commands."""
     risk = commands.add_parser(
         "risk",
-        help="expected risk after one TTT step: exact, asymptotic and simulated",
-        description="Expected risk after one TTT step: exact, asymptotic and simulated.",
+        help="expected risk after test-time training: exact, asymptotic and simulated",
+        description="Expected risk after one TTT step, or another procedure: exact, asymptotic and simulated.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -84,7 +84,7 @@ def add_risk_command(commands: Any) -> None:
         "--sampler",
         choices=("data", "law"),
         default="data",
-        help="sample rows and take a jax.grad step (data, default), or sample the law of the statistics",
+        help="sample rows and take a jax.grad step (data, default), or draw from the law of their summaries (law)",
     )
     step.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
     step.add_argument("--x64", action="store_true", help="simulate in float64")
@@ -176,7 +176,7 @@ def _problem(arguments: argparse.Namespace) -> Problem:
         sizes.append(np.shape(_load("--task-cov", arguments.task_cov, 1.0)))
         known = [shape[0] for shape in sizes if shape] + ([] if arguments.d is None else [arguments.d])
         if not known:
-            raise CommandError("--d is required, unless --task, --feature-cov, --task-cov or --weights gives the size")
+            raise CommandError("--d is required unless --task, --feature-cov, --task-cov or --weights gives the size")
         d = positive_integer("--d", known[-1])
         task = np.ones(d) / math.sqrt(d)
     elif arguments.d is not None and np.shape(task) != (arguments.d,):

@@ -1,4 +1,4 @@
-"""`ttt-jax sweep` and `ttt-jax report`: run a grid of problems, and draw it."""
+"""`ttt-jax sweep`, `merge` and `report`: run a grid of problems, whole or in shards, and draw it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,36 @@ import argparse
 import os
 import re
 import shlex
+import signal
 import socket
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ttt_jax._internal.command import CommandError, emit, exit_status
+from ttt_jax._internal.plural import counted
 
 EXAMPLES = """examples:
   ttt-jax sweep examples/sweep_small.toml --out out/small
   ttt-jax sweep examples/sweep_small.toml --out out/small --resume
+  ttt-jax sweep grid.toml --dry-run
+  ttt-jax sweep grid.toml --shard 0/100 --out out/shard-0 --resume      # and 1/100 to 99/100; then ttt-jax merge
   srun --ntasks=4 ttt-jax sweep grid.toml --out out/grid --resume --distributed
   ttt-jax sweep grid.toml --out out/grid --coordinator 10.0.0.1:1234 --num-processes 2 --process-id 0
+
+exit status:
+  0    every cell is finished
+  1    no cell has values, or another process has died
+  2    bad input, or not enough memory
+  75   preempted (SIGTERM): saved, to be resumed
+  130  interrupted
 """
+PREEMPTED = 75
+"""EX_TEMPFAIL of sysexits.h: the same command, run again with --resume, goes on."""
 
 
 def add_sweep_command(commands: Any) -> None:
@@ -32,8 +48,15 @@ def add_sweep_command(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sweep.add_argument("spec", type=Path, metavar="SPEC.toml", help="the grid; see examples/")
+    sweep.add_argument("--out", type=Path, metavar="DIR", help="where the store and results.csv are kept; required")
+    sweep.add_argument("--dry-run", action="store_true", help="print cells, tasks and estimated seconds, and end")
+    sweep.add_argument("--shard", metavar="I/N", help="cells I, I + N, I + 2 N, ... alone; see ttt-jax merge")
     sweep.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="where the store and results.csv are kept"
+        "--compilation-cache",
+        type=Path,
+        metavar="DIR",
+        help="keep what JAX compiles, for later runs and other shards (default: DIR/compiled beside the store, or "
+        "$JAX_COMPILATION_CACHE_DIR)",
     )
     sweep.add_argument("--resume", action="store_true", help="continue the sweep in DIR, if there is one")
     sweep.add_argument("--parquet", action="store_true", help="write results.parquet too (extra: parquet)")
@@ -50,6 +73,18 @@ def add_sweep_command(commands: Any) -> None:
     several.add_argument("--num-processes", type=int, metavar="N", help="number of processes, without a launcher")
     several.add_argument("--process-id", type=int, metavar="I", help="of this process, 0 to N - 1")
     sweep.set_defaults(run=run_sweep)
+
+
+def add_merge_command(commands: Any) -> None:
+    """Add the command to the parser's commands."""
+    merge = commands.add_parser(
+        "merge",
+        help="all shards of a sweep as one",
+        description="Put the finished shards of one sweep together: the store and the results of an undivided run.",
+    )
+    merge.add_argument("directories", type=Path, nargs="+", metavar="DIR", help="--out of every shard, in any order")
+    merge.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the merged sweep is kept")
+    merge.set_defaults(run=run_merge)
 
 
 def add_report_command(commands: Any) -> None:
@@ -70,6 +105,12 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
     if arguments.parquet and not find_spec("pyarrow"):
         raise CommandError("--parquet needs pyarrow: pip install 'ttt_jax[parquet]'")
+    shard = _shard(arguments.shard)
+    if arguments.dry_run:
+        return _dry_run(arguments, shard)
+    if arguments.out is None:
+        raise CommandError("the following arguments are required: --out")
+    _keep_compilations(arguments)
     address = (arguments.coordinator, arguments.num_processes, arguments.process_id)
     joined = [value is not None for value in address]
     if any(joined) and not all(joined):
@@ -84,19 +125,28 @@ def run_sweep(arguments: argparse.Namespace) -> int:
 
     def work() -> int:
         try:
-            rows = sweep.run_sweep(arguments.spec, arguments.out, resume=arguments.resume, plugins=arguments.plugin)
-        except (KeyboardInterrupt, ProcessDied) as error:
+            with _asked_to_end() as preempted:
+                rows = sweep.run_sweep(
+                    arguments.spec,
+                    arguments.out,
+                    resume=arguments.resume,
+                    plugins=arguments.plugin,
+                    shard=shard,
+                    preempted=preempted,
+                )
+        except (KeyboardInterrupt, ProcessDied, sweep.Preempted) as error:
             message = f"{str(error) or 'interrupted'}; resume with: {command}"
             print(f"ttt-jax sweep: {message}", file=sys.stderr, flush=True)
-            return 130 if isinstance(error, KeyboardInterrupt) else 1
+            return {KeyboardInterrupt: 130, ProcessDied: 1, sweep.Preempted: PREEMPTED}[type(error)]
+        verdict = judge(rows)
         if is_leader():
             if arguments.parquet:
                 sweep.write_parquet(rows, arguments.out)
-            emit(f"{arguments.out / sweep.RESULTS}: {len(rows)} cells; {judge(rows)}")
-        return 0
+            emit(f"{arguments.out / sweep.RESULTS}: {counted(len(rows), 'cell')}; {verdict}")
+        return 1 if rows and verdict.empty == len(rows) else 0
 
     status = exit_status("ttt-jax sweep", work)
-    if status and (several or status == 130):
+    if status and (several or status in (130, PREEMPTED)):
         os._exit(status)  # an orderly exit would wait for the other processes, or crash in a compilation cut short
     return status
 
@@ -105,11 +155,68 @@ def resume_command(arguments: argparse.Namespace) -> str:
     """The command line that resumes this sweep."""
     words = ["ttt-jax", "sweep", arguments.spec, "--out", arguments.out, "--resume"]
     words += [word for module in arguments.plugin for word in ("--plugin", module)]
+    words += ["--shard", arguments.shard] * bool(arguments.shard)
+    words += ["--compilation-cache", arguments.compilation_cache] * bool(arguments.compilation_cache)
     words += ["--parquet"] * arguments.parquet + ["--distributed"] * arguments.distributed
     if arguments.coordinator is not None:
         words += ["--coordinator", arguments.coordinator, "--num-processes", arguments.num_processes]
         words += ["--process-id", arguments.process_id]
     return shlex.join(map(str, words))
+
+
+def _shard(given: str | None) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", given)
+    if not found or not int(found[1]) < int(found[2]):
+        raise CommandError(f"--shard must be I/N with I from 0 to N - 1, got {given!r}")
+    return int(found[1]), int(found[2])
+
+
+@contextmanager
+def _asked_to_end() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM has come, which a cluster sends before it takes the machine away."""
+    event = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        yield event.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _keep_compilations(arguments: argparse.Namespace) -> None:
+    import jax
+
+    if arguments.compilation_cache is None and os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    directory = arguments.compilation_cache or arguments.out / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _dry_run(arguments: argparse.Namespace, shard: tuple[int, int] | None) -> int:
+    from ttt_jax.sweep.plan import estimated_seconds
+    from ttt_jax.sweep.spec import import_plugins, load_spec
+
+    import_plugins(arguments.plugin)
+    spec, _ = load_spec(arguments.spec)
+    cells = spec.cells_of(shard)
+    most = "at most " * (spec.target_relative_stderr is not None)
+    seconds = estimated_seconds(spec, cells)
+    emit(
+        f"{arguments.spec}: {len(cells)} cells, {most}{len(cells) * spec.num_tasks} tasks, {most}about {seconds:.0f} s"
+    )
+    return 0
+
+
+def run_merge(arguments: argparse.Namespace) -> int:
+    from ttt_jax.sweep.merge import merge_shards
+    from ttt_jax.sweep.run import RESULTS
+    from ttt_jax.verdict.agreement import judge
+
+    rows = merge_shards(arguments.directories, arguments.out)
+    emit(f"{arguments.out / RESULTS}: {len(rows)} cells; {judge(rows)}")
+    return 0
 
 
 def _require_address(coordinator: str, num_processes: int, process_id: int) -> None:

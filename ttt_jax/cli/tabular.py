@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ttt_jax._internal.plural import counted
 from ttt_jax._internal.validate import positive_integer
 
 MOST_DEMONSTRATIONS, MOST_TEST_ROWS = 10_000, 5_000
@@ -88,7 +89,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--context must be from 1 to the {len(train)} demonstrations, got {arguments.context}")
     arguments.weights = load_weights(arguments.weights)
     print(
-        f"{len(y)} rows, {X.shape[1]} columns, {len(np.unique(y))} classes; "
+        f"{len(y)} rows, {counted(X.shape[1], 'column')}, {len(np.unique(y))} classes; "
         f"{len(train)} demonstrations, {len(test)} test rows"
     )
     print(f"{'':26}{'accuracy':>9}{'log-loss':>10}{'ROC AUC':>9}{'seconds':>9}")
@@ -159,7 +160,8 @@ def read_table(path: str, target: str, drop: list[str]) -> tuple[Any, np.ndarray
             )
     X, y = table.drop(columns=[target, *drop]), table[target]
     if len(table) < 10 or not X.shape[1]:
-        raise ValueError(f"{path}: {len(table)} rows and {X.shape[1]} feature columns; at least 10 and 1 are needed")
+        found = f"{counted(len(table), 'row')} and {counted(X.shape[1], 'feature column')}"
+        raise ValueError(f"{path}: {found}; at least 10 and 1 are needed")
     _require_target(target, y)
     for name in X.columns:
         _require_usable(name, X[name])

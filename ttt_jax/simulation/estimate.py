@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from ttt_jax._internal import linalg
+from ttt_jax._internal.plural import counted
 from ttt_jax._internal.progress import Progress
 from ttt_jax._internal.validate import (
     STARTS,
@@ -29,12 +30,13 @@ from ttt_jax._internal.validate import (
     weights_array,
 )
 from ttt_jax.problem import NotApplicable, Problem
-from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr
+from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr, procedure_for
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import samplers
 from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.simulation.blocks import checked_block_size, require_countable, simulate_blocks
-from ttt_jax.simulation.reliability import unseen_variance
+from ttt_jax.simulation.frame import in_frame
+from ttt_jax.simulation.reliability import tails_are_seen
 from ttt_jax.simulation.samplers import Joint, Sampler
 from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_problem
 
@@ -100,7 +102,7 @@ class Estimate:
         if self.stderr_reliable:
             return None
         if self.num_nonfinite:
-            return f"the risk of {self.num_nonfinite} tasks overflowed"
+            return f"the risk of {counted(self.num_nonfinite, 'task')} overflowed"
         if self.num_tasks == 1:
             return "one task has no standard error"
         if self.stderr_reliable is None:
@@ -363,7 +365,7 @@ class Run:
             return False
         if self.weights is None or not isinstance(procedure, GradientStep):
             return None
-        return unseen_variance(self.problem, self.weights, procedure, tally.num_tasks) <= MAX_UNSEEN_VARIANCE
+        return tails_are_seen(self.problem, self.weights, procedure, tally.num_tasks, MAX_UNSEEN_VARIANCE)
 
 
 def make_run(
@@ -380,6 +382,7 @@ def make_run(
     num_queries: int = 64,
 ) -> Run:
     """The run of `estimate_risk` with these arguments, all of them checked."""
+    procedures = tuple(procedure_for(problem, one) for one in procedures)
     positive_integer("num_tasks", num_tasks)
     choice("sampler", sampler, SAMPLERS)
     target = target_relative_stderr
@@ -390,14 +393,12 @@ def make_run(
     law = problem.inference
     counts = {"n": problem.n, "k": problem.k, "evaluation.n": law.n or 1}
     require_countable(**counts, held_out=max(getattr(p, "held_out", 0) for p in procedures))
-    for procedure in procedures:
-        procedure.check(problem)
     is_model = isinstance(start, tuple)
     if sampler == "law" and (is_model or problem.feature_law != "gaussian"):
         why = "a model" if is_model else f"the feature_law {problem.feature_law!r}"
         raise ValueError(f"sampler must be 'data' for {why}, got 'law'")
     dtype = jnp.float64 if x64 else jnp.float32
-    weights = None
+    weights, drawn = None, problem
     with jax.enable_x64(x64), np.errstate(over="ignore"):
         if is_model:
             model, params = _model(start)
@@ -409,23 +410,27 @@ def make_run(
             stepped = max(part.num_stepped for part in parts) * size
         else:
             weights, units = weights_array(start, problem.d), safe_units(problem)
-            known = samplers.rows if sampler == "data" else samplers.summaries
-            parts = [known(procedure, problem, units) for procedure in procedures]
-            form = linalg.dense if sampler == "data" else as_rows
-            begin = jnp.asarray(units.m * form(weights, problem.d), dtype)
+            begin, form = weights, linalg.dense
+            if sampler == "data":
+                parts = [samplers.rows(procedure, problem, units) for procedure in procedures]
+            else:
+                form = as_rows
+                drawn, begin, steps = in_frame(problem, weights, procedures) or (problem, weights, procedures)
+                parts = [samplers.summaries(step, drawn, units, problem.d) for step in steps]
+            begin = np.asarray(units.m * form(begin, drawn.d), dtype)
             stepped = max(part.num_stepped for part in parts)
         arguments = jax.tree.map(
-            lambda a: jnp.asarray(a, jnp.int32 if isinstance(a, int) else dtype), tuple(p.arguments for p in parts)
+            lambda a: np.asarray(a, np.int32 if isinstance(a, int) else dtype), tuple(p.arguments for p in parts)
         )
-        setting = scale_problem(problem, units, dtype), begin, arguments
+        setting = scale_problem(drawn, units, dtype), *jax.device_put((begin, arguments))
     rows = max(part.num_rows for part in parts)
-    block_size = checked_block_size(block_size, problem.d, num_tasks, rows, stepped)
+    block_size = checked_block_size(block_size, drawn.d, num_tasks, rows, stepped)
     return Run(problem, procedures, weights, setting, tuple(parts), num_tasks, seed, sampler, x64, block_size, target)
 
 
 def _model(start: tuple) -> tuple[Any, PyTree]:
     if len(start) != 2 or not callable(start[0]):
-        raise ValueError(STARTS)
+        raise ValueError(f"{STARTS}, got {start!r}")
     return start
 
 
@@ -435,6 +440,6 @@ def _finish(run: Run, progress: bool) -> Tally:
         for tally in run.tallies():
             bar.advance(tally.num_tasks - bar.done)
     if tally.num_nonfinite:
-        message = f"the risk of {tally.num_nonfinite} of {tally.num_tasks} tasks is not finite"
+        message = f"the risk of {tally.num_nonfinite} of {counted(tally.num_tasks, 'task')} is not finite"
         warnings.warn(f"{message}: try a smaller lr, or x64", stacklevel=3)
     return tally

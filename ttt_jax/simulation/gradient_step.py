@@ -14,6 +14,8 @@ from ttt_jax.problem import Problem
 from ttt_jax.procedures import GradientStep
 from ttt_jax.simulation import samplers
 from ttt_jax.simulation.blocks import ROW_BLOCK
+from ttt_jax.simulation.chi_square import ChiSquare
+from ttt_jax.simulation.frame import FrameLaw, risk_in_frame
 from ttt_jax.simulation.rows import encode, gradient, summaries
 from ttt_jax.simulation.samplers import Sampler
 from ttt_jax.simulation.scaled import Scaled, Units, as_rows, draw_task
@@ -26,8 +28,16 @@ def _rows(procedure: GradientStep, problem: Problem, units: Units) -> Sampler:
 
 
 @samplers.summaries.register
-def _summaries(procedure: GradientStep, problem: Problem, units: Units) -> Sampler:
-    return Sampler(risk_of_summaries, _arguments(procedure, problem, units), np.array([units.risk]), 1)
+def _summaries(procedure: GradientStep, problem: Problem, units: Units, d: int) -> Sampler:
+    lr, *factors = _arguments(procedure, problem, units)
+    draw: Callable
+    arguments: PyTree
+    if problem.d < d:
+        draw, arguments = risk_in_frame, (lr, FrameLaw.of(problem, d))
+    else:
+        rows = problem.n, problem.k, problem.inference.n or problem.n
+        draw, arguments = risk_of_summaries, (lr, *factors, tuple(map(ChiSquare.of, rows)))
+    return Sampler(draw, arguments, np.array([units.risk]), 1)
 
 
 def _arguments(procedure: GradientStep, problem: Problem, units: Units) -> tuple:

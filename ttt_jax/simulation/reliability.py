@@ -19,12 +19,35 @@ from jaxtyping import Float
 from ttt_jax._internal import linalg
 from ttt_jax.problem import GaussianTasks, Problem, mean_square
 from ttt_jax.procedures import GradientStep, as_procedure
+from ttt_jax.simulation.frame import FRAME, in_frame
 
-NUM_DRAWS, MIN_DRAWS = 16_384, 512
+NUM_DRAWS, FEW_DRAWS, MIN_DRAWS = 16_384, 1024, 512
 MAX_NORMALS = 2**21  # of one kind, at once
 
 
-def unseen_variance(problem: Problem, weights: np.ndarray, procedure: GradientStep | float, num_tasks: int) -> float:
+def tails_are_seen(problem: Problem, weights: np.ndarray, procedure: GradientStep, num_tasks: int, most: float) -> bool:
+    """Whether `unseen_variance` is at most a bound: by a few draws where they are far from it, by all of them else.
+
+    A share from few draws is right to a factor of 1.7, from all of them to a twentieth.
+
+    Example:
+        >>> problem = Problem(n=40, k=40, task=np.ones(40) / np.sqrt(40))
+        >>> tails_are_seen(problem, np.zeros(()), GradientStep(1e-6), 20_000, 0.1)
+        True
+    """
+    share = unseen_variance(problem, weights, procedure, num_tasks, FEW_DRAWS)
+    if most / 2 < share < 2 * most:
+        share = unseen_variance(problem, weights, procedure, num_tasks)
+    return share <= most
+
+
+def unseen_variance(
+    problem: Problem,
+    weights: np.ndarray,
+    procedure: GradientStep | float,
+    num_tasks: int,
+    num_draws: int | None = None,
+) -> float:
     """The share of the variance of the per-task risk that comes from events rarer than one in num_tasks.
 
     Args:
@@ -32,6 +55,7 @@ def unseen_variance(problem: Problem, weights: np.ndarray, procedure: GradientSt
         weights: W before the step, (), (d,) or (d, d).
         procedure: one gradient step, or its step size.
         num_tasks: length of the run in question.
+        num_draws: None for NUM_DRAWS, fewer for many features.
 
     Returns:
         E[(risk - mean)^2; risk in its upper 1/num_tasks tail] / Var(risk), in [0, 1], by importance sampling with a
@@ -49,12 +73,15 @@ def unseen_variance(problem: Problem, weights: np.ndarray, procedure: GradientSt
         return 1.0  # the variance is infinite: the risk has degree 8 or 12 in the features of one row
     step = as_procedure(procedure)
     assert isinstance(step, GradientStep)
-    at_once = max(1, MAX_NORMALS // problem.d)
-    draws = max(MIN_DRAWS, min(NUM_DRAWS, at_once))
+    scale = math.sqrt(problem.noise_var + mean_square(problem)) or 1.0
+    d = problem.d
+    problem, weights, (step,) = in_frame(problem, weights, (step,)) or (problem, weights, (step,))
+    at_once = max(1, MAX_NORMALS // (d if problem.d == d else FRAME))
+    draws = max(MIN_DRAWS, min(num_draws or NUM_DRAWS, at_once))
     rng = np.random.default_rng(0)
     with np.errstate(all="ignore"):
         parts = [
-            _weighted_risks(problem, weights, step, min(at_once, draws - start), rng)
+            _weighted_risks(problem, weights, step, min(at_once, draws - start), rng, d, scale)
             for start in range(0, draws, at_once)
         ]
         log_weight, risk = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -62,12 +89,21 @@ def unseen_variance(problem: Problem, weights: np.ndarray, procedure: GradientSt
 
 
 def _weighted_risks(
-    problem: Problem, weights: np.ndarray, procedure: GradientStep, size: int, rng: np.random.Generator
+    problem: Problem,
+    weights: np.ndarray,
+    procedure: GradientStep,
+    size: int,
+    rng: np.random.Generator,
+    d: int,
+    scale: float,
 ) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
-    """The logarithms of the weights of `size` draws, and their risks; memory grows with size * d."""
+    """The logarithms of the weights of `size` draws, and their risks, of a problem in d dimensions or along its task.
+
+    Memory grows with size * d, but not in the frame of `ttt_jax.simulation.frame`.
+    """
+    framed = problem.d < d
     law, lr, same = problem.inference, float(procedure.lr), problem.inference.context == "same"
     log_weight = np.zeros(size)
-    scale = math.sqrt(problem.noise_var + mean_square(problem)) or 1.0
     train = linalg.sqrt(problem.feature_cov), math.sqrt(problem.noise_var) / scale
 
     def chi_square(degrees: float, power: int) -> np.ndarray:
@@ -80,34 +116,42 @@ def _weighted_risks(
         log_weight[:] -= np.log(ratios @ [0.5, 0.25, 0.25])
         return t
 
-    def gaussian(dimension: int, power: int) -> np.ndarray:
-        """Standard Gaussian vectors whose squared length is drawn by chi_square."""
-        z = rng.standard_normal((size, dimension))
-        return z * np.sqrt(chi_square(dimension, power) / np.sum(z**2, axis=1))[:, None]
+    def gaussian(filled: int, extra: int, power: int) -> np.ndarray:
+        """Standard Gaussian vectors, `extra` entries and the features, whose squared length is drawn by chi_square."""
+        if framed:
+            z = np.zeros((size, extra + FRAME))
+            z[:, : extra + filled] = rng.standard_normal((size, extra + filled))
+            z[:, extra + filled] = np.sqrt(rng.chisquare(d - filled, size))
+        else:
+            z = rng.standard_normal((size, extra + d))
+        return z * np.sqrt(chi_square(extra + d, power) / np.sum(z**2, axis=1))[:, None]
 
-    def summary(predictor: np.ndarray, rows: int, law: tuple, t_power: int, z_power: int) -> np.ndarray:
+    def summary(predictor: np.ndarray, rows: int, law: tuple, filled: int, t_power: int, z_power: int) -> np.ndarray:
         """X'(X b + xi) for `rows` rows, as `summaries.summary` makes it."""
         root, noise_std = law
         t = chi_square(rows, t_power)[:, None]
-        z = gaussian(problem.d + 1, z_power)
+        z = gaussian(filled, 1, z_power)
         label = linalg.apply(root, predictor)
         tau = np.sum(label**2, axis=1, keepdims=True) + noise_std**2
         y = np.sum(label * z[:, 1:], axis=1, keepdims=True) + noise_std * z[:, :1]
         ratio = np.divide(y, tau, out=np.zeros_like(y), where=tau > 0)
         return linalg.apply(root, np.sqrt(t * tau) * z[:, 1:] + (t - np.sqrt(t * tau) * ratio) * label)
 
+    fixed = problem.task.mean if isinstance(problem.task, GaussianTasks) else problem.task
+    task = np.zeros((size, FRAME if framed else d))
+    task[:, : problem.d] = fixed / scale
     if isinstance(problem.task, GaussianTasks):
-        task = (problem.task.mean + linalg.apply(linalg.sqrt(problem.task.cov), gaussian(problem.d, 12))) / scale
-    else:
-        task = np.broadcast_to(problem.task / scale, (size, problem.d))
+        task += linalg.apply(linalg.sqrt(problem.task.cov), gaussian(1, 0, 12)) / scale
+        if framed:
+            task = np.linalg.norm(task, axis=1, keepdims=True) * np.eye(1, FRAME)
     # The risk contains |u|^4 |r|^2 |v|^2 ("same") or (u'u_e)^2 |r|^2 |v|^2, and its fourth power is what is averaged.
-    u = summary(task, problem.n, train, *((24, 12) if same else (16, 8)))
-    v = summary(task - linalg.apply(weights, u), problem.k, train, 8, 4)
+    u = summary(task, problem.n, train, 1, *((24, 12) if same else (16, 8)))
+    v = summary(task - linalg.apply(weights, u), problem.k, train, 2, 8, 4)
     u_eval, factor = u, 1.0
     if not same:
         assert law.n is not None and law.noise_var is not None  # noqa: PT018
         context = linalg.sqrt(law.feature_cov), math.sqrt(law.noise_var) / scale
-        u_eval, factor = summary(task, law.n, context, 8, 4), problem.n / law.n if law.rescale else 1.0
+        u_eval, factor = summary(task, law.n, context, 3, 8, 4), problem.n / law.n if law.rescale else 1.0
     seen = u_eval if procedure.right is None else linalg.apply(procedure.right, u_eval)
     v = v if procedure.left is None else linalg.apply(procedure.left, v)
     change = 2 * lr * scale**2 * np.sum(u * seen, axis=1, keepdims=True) * v

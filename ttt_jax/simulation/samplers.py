@@ -74,8 +74,11 @@ def rows(procedure: Procedure, problem: Problem, units: Units) -> Sampler:
 
 
 @singledispatch
-def summaries(procedure: Procedure, problem: Problem, units: Units) -> Sampler:
-    """Linear attention, the law of the summaries; the start is W, (d,) or (d, d)."""
+def summaries(procedure: Procedure, problem: Problem, units: Units, d: int) -> Sampler:
+    """Linear attention, the law of the summaries; the start is W, (d,) or (d, d).
+
+    For a problem that was taken along its task, see `in_frame`, d is the number of its features before that.
+    """
     raise NotApplicable(f"sampler must be 'data' for {type(procedure).__name__}, got 'law'")
 
 

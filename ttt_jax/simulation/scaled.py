@@ -92,9 +92,13 @@ def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
     """The problem as arrays of the given precision, in the given units."""
     m, risk = units
     d, unit = problem.d, math.sqrt(m / risk)
+
+    def array(value: Any, kind: Any = dtype) -> Any:  # of NumPy, for the device to get all of them at once
+        return np.asarray(value, kind)
+
     task, task_root = problem.task, None
     if isinstance(task, GaussianTasks):
-        task_root = jnp.asarray(unit * as_rows(linalg.sqrt(task.cov), d), dtype)
+        task_root = array(unit * as_rows(linalg.sqrt(task.cov), d))
         task = task.mean
     law: Any = problem.inference
     covs = [problem.feature_cov, problem.feature_cov if law.context == "same" else law.feature_cov]
@@ -103,23 +107,23 @@ def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
         roots[:2] = [linalg.dense(root, d) for root in roots[:2]]
     noises = [problem.noise_var, problem.noise_var if law.context == "same" else law.noise_var, law.query_noise_var]
     train, inference, query = (
-        RowLaw(jnp.asarray(root, dtype), jnp.asarray(noise / risk, dtype))
-        for root, noise in zip(roots, noises, strict=True)
+        RowLaw(array(root), array(noise / risk)) for root, noise in zip(roots, noises, strict=True)
     )
     n_inference = law.n if law.context == "fresh" else problem.n
-    return Scaled(
-        n=jnp.int32(problem.n),
-        k=jnp.int32(problem.k),
+    scaled = Scaled(
+        n=array(problem.n, np.int32),
+        k=array(problem.k, np.int32),
         train=train,
-        task_mean=jnp.asarray(unit * task, dtype),
+        task_mean=array(unit * task),
         task_root=task_root,
         features=_features(problem, dtype),
-        same=jnp.asarray(law.context == "same"),
-        n_inference=jnp.int32(n_inference),
+        same=array(law.context == "same", bool),
+        n_inference=array(n_inference, np.int32),
         inference=inference,
         query=query,
-        summary_scale=jnp.asarray(problem.n / n_inference if law.rescale else 1.0, dtype),
+        summary_scale=array(problem.n / n_inference if law.rescale else 1.0),
     )
+    return jax.device_put(scaled)  # one by one takes milliseconds
 
 
 def as_rows(matrix: np.ndarray, d: int) -> np.ndarray:
@@ -130,7 +134,7 @@ def as_rows(matrix: np.ndarray, d: int) -> np.ndarray:
 
 def _features(problem: Problem, dtype) -> Partial:
     if problem.feature_law == "student_t":
-        return Partial(_student_t, jnp.asarray(problem.dof, dtype))
+        return Partial(_student_t, np.asarray(problem.dof, dtype))
     return Partial({"gaussian": jax.random.normal, "rademacher": jax.random.rademacher}[problem.feature_law])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ttt_jax._internal.command import printable
 from ttt_jax._internal.html import html_page, html_table
+from ttt_jax._internal.plural import counted
 from ttt_jax.plotting import MARKERS, Series, draw
 from ttt_jax.sweep.run import read_sweep
 from ttt_jax.sweep.spec import Spec
@@ -45,7 +46,7 @@ def write_report(directory: Path) -> Path:
         raise ValueError(f"{directory}: no cell is finished yet")
     parts = [f"<p>{escape(str(judge(rows)))}.</p>"]
     if len(rows) < len(spec.cells):
-        parts.append(f"<p>{len(rows)} of {len(spec.cells)} cells are finished.</p>")
+        parts.append(f"<p>Finished: {len(rows)} of {counted(len(spec.cells), 'cell')}.</p>")
     pages = list(_figures(spec, rows))
     for i, (title, figure) in enumerate(pages[:MAX_FIGURES], start=1):
         for suffix in ("png", "svg"):
@@ -57,7 +58,7 @@ def write_report(directory: Path) -> Path:
         source = b64encode(image.getvalue()).decode()
         parts.append(f'<p><img src="data:image/png;base64,{source}" alt="{escape(title)}" style="max-width:100%"></p>')
     if len(pages) > MAX_FIGURES:
-        parts.append(f"<p>{len(pages) - MAX_FIGURES} further figures are left out; results.csv has every cell.</p>")
+        parts.append(f"<p>Left out: {counted(len(pages) - MAX_FIGURES, 'figure')}; results.csv has every cell.</p>")
     settings = {"tasks per cell": spec.num_tasks, "target relative error": spec.target_relative_stderr or "none"}
     settings |= {"seed": spec.seed, "versions": rows[0]["versions"], "device": rows[0]["device"]}
     columns = [*SHOWN[:1], *_columns(spec), *SHOWN[1:]]

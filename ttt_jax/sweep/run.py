@@ -1,7 +1,8 @@
 """Sweeps: every cell of a specification by Monte Carlo and by theory, kept in a store, resumable after any stop.
 
 Process 0 alone opens the store. What it keeps of an unfinished cell is the tally after some block, so that a run
-resumed from there ends with exactly the numbers of an undisturbed one.
+resumed from there ends with exactly the numbers of an undisturbed one. A finished store is written anew, in the order
+of the cells: its bytes are those of any other run of the same cells on devices of one kind.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,9 @@ SECONDS_PER_SAVE = 1.0
 MOST_RIDGE_FEATURES = 200
 """Beyond them the exact ridge takes more than a tenth of a second, and a sweep leaves it out."""
 RESULTS, CONVERGENCE, PARQUET = "results.csv", "convergence.csv", "results.parquet"
-FILES = (Store.FILE, Store.LOCK, RESULTS, CONVERGENCE, PARQUET)
+SECONDS = "seconds.csv"
+"""What each cell took: apart from the results, which are the same for every run."""
+FILES = (Store.FILE, Store.LOCK, RESULTS, CONVERGENCE, PARQUET, SECONDS)
 NO_ESTIMATE: dict[str, Any] = {
     **dict.fromkeys(("estimate", "stderr")),
     "stderr_reliable": False,
@@ -44,8 +48,59 @@ NO_ESTIMATE: dict[str, Any] = {
 """The columns of `Comparison.row` for a cell that was not simulated."""
 
 
+class Preempted(RuntimeError):
+    """The run was asked to end; what it has is saved."""
+
+
+class Saving:
+    """Records on their way to the store, in one transaction a second, and at the end whatever it is.
+
+    Args:
+        store: None in all processes but one.
+        preempted: whether to save and end.
+    """
+
+    def __init__(self, store: Store | None, preempted: Callable[[], bool]):
+        self._store, self._preempted = store, preempted
+        self._waiting: dict[str, Any] = {}
+        self._saved = time.perf_counter()
+
+    def keep(self, make: Callable[[], dict[str, Any]], *, lasting: bool) -> None:
+        """Add the records that `make` makes; if they do not last, but are for a restart, only where it is time to save.
+
+        Raises:
+            Preempted: it is time to end, all is saved.
+        """
+        ending = self._preempted()
+        due = ending or time.perf_counter() - self._saved > SECONDS_PER_SAVE
+        if lasting or due:
+            self._waiting |= make()
+        if due:
+            self._flush()
+        if ending:
+            raise Preempted("preempted")
+
+    def _flush(self) -> None:
+        if self._store and self._waiting:
+            self._store.put(self._waiting)
+        self._waiting, self._saved = {}, time.perf_counter()
+
+    def __enter__(self) -> Saving:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._flush()
+
+
 def run_sweep(
-    path: Path, directory: Path, *, resume: bool = False, progress: bool = True, plugins: Sequence[str] = ()
+    path: Path,
+    directory: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    plugins: Sequence[str] = (),
+    shard: tuple[int, int] | None = None,
+    preempted: Callable[[], bool] = bool,
 ) -> list[dict[str, Any]]:
     """Compute every cell of the specification that the directory does not hold yet.
 
@@ -56,6 +111,8 @@ def run_sweep(
         resume: continue a sweep of the same specification; without it, a directory that holds one is refused.
         progress: show a progress bar on a terminal, or a line now and then elsewhere.
         plugins: modules to import first, which add entries to `SHIFTS` or `PROCEDURES`.
+        shard: (i, N) for the cells i, i + N, i + 2 N, ... alone, to be merged with the other shards.
+        preempted: asked after every block whether to save and end.
 
     Returns:
         The rows of results.csv, in the order of the cells.
@@ -63,36 +120,52 @@ def run_sweep(
     Raises:
         ValueError: the specification, the directory or the store cannot be used, in one line.
         MemoryError: a cell is too large, naming it; what is finished is kept.
+        Preempted: `preempted` said so.
     """
     import_plugins(plugins)
-    with _opened(path, directory, resume, list(plugins)) as (store, start):
+    header = {"plugins": list(plugins)} | ({"shard": list(shard)} if shard else {})
+    with _opened(path, directory, resume, header) as (store, start):
         spec = make_spec(start["spec"])
+        cells = spec.cells_of(shard)
         rows = {int(index): row for index, row in start["rows"].items()}
         partial = start["partial"]
-        with Progress("sweep, cells", len(spec.cells), enabled=progress and is_leader(), log=True) as bar:
+        show = progress and is_leader()
+        with Progress("sweep, cells", len(cells), enabled=show, log=True) as bar, Saving(store, preempted) as saving:
             bar.advance(len(rows))
-            for cell in spec.cells:
+            for cell in cells:
                 if cell.index not in rows:
                     begun = partial if partial and partial["cell"] == cell.index else None
-                    rows[cell.index] = _run_cell(spec, cell, begun, store, bar)
-        ordered = [rows[cell.index] for cell in spec.cells]
-        if is_leader():
-            write_results(ordered, directory)
+                    rows[cell.index] = _run_cell(spec, cell, begun, saving, bar)
+        ordered = [rows[cell.index] for cell in cells]
+        if store:
+            seconds = {int(name.split()[1]): value for name, value in store.records() if name.startswith("seconds ")}
+            finish(store, {"spec": start["spec"], **header}, ordered, seconds)
     return ordered
 
 
+def finish(store: Store, header: dict[str, Any], rows: Sequence[dict[str, Any]], seconds: dict[int, float]) -> None:
+    """Write the results, and the store anew in the order of the cells, each of which took some seconds."""
+    directory = store.path.parent
+    write_results(rows, directory)
+    if seconds:  # a finished sweep that is resumed has none
+        lines = (f"{cell},{seconds[cell]}\n" for cell in sorted(seconds))
+        (directory / SECONDS).write_text("".join(["cell,seconds\n", *lines]), encoding="utf-8")
+    store.rewrite(header | {f"cell {row['cell']}": row for row in rows})
+
+
 @contextmanager
-def _opened(path: Path, directory: Path, resume: bool, plugins: list[str]) -> Iterator[tuple[Store | None, dict]]:
+def _opened(path: Path, directory: Path, resume: bool, header: dict[str, Any]) -> Iterator[tuple[Store | None, dict]]:
     """The store, None but in process 0, and what is known at the start, the same in every process."""
     with ExitStack() as stack:
         store, start = None, {}
         if is_leader():
             try:
                 refuse_overwriting([path], [directory / name for name in FILES])
-                _, data = load_spec(path)
+                spec, data = load_spec(path)
+                spec.cells_of(header.get("shard"))
                 _require_no_foreign_results(directory)
                 store = stack.enter_context(Store(directory))
-                start = _start(store, data, path, directory, resume, plugins)
+                start = _start(store, {"spec": data, **header}, path, directory, resume)
             except (ValueError, OSError) as error:
                 start = {"error": str(error)}
         start = share(start)
@@ -103,29 +176,37 @@ def _opened(path: Path, directory: Path, resume: bool, plugins: list[str]) -> It
 
 def _require_no_foreign_results(directory: Path) -> None:
     if not (directory / Store.FILE).exists():
-        for name in (RESULTS, CONVERGENCE, PARQUET):
+        for name in (RESULTS, CONVERGENCE, PARQUET, SECONDS):
             if (directory / name).exists():
                 raise StoreError(f"{directory}: has a {name} but no sweep ({Store.FILE}); choose another --out")
 
 
-def _start(store: Store, data: dict, path: Path, directory: Path, resume: bool, plugins: list[str]) -> dict:
+def _start(store: Store, header: dict[str, Any], path: Path, directory: Path, resume: bool) -> dict:
     """The specification and what is done of it."""
     records = dict(store.records())
     if not records and (directory / RESULTS).exists():
         raise StoreError(f"{store.path}: empty, although there is a {RESULTS}; restore a copy, or choose a new --out")
     if not records:
-        store.put({"spec": data, "plugins": plugins})
-        return {"spec": data, "rows": {}, "partial": None}
+        store.put(header)
+        return {"spec": header["spec"], "rows": {}, "partial": None}
     if not resume:
         raise StoreError(f"{directory}: already holds a sweep; add --resume to continue it, or choose another --out")
     if "spec" not in records:
         raise StoreError(f"{store.path}: holds no sweep; choose another --out")
-    before = {**records["spec"], "--plugin": records.get("plugins") or None}
-    changes = list(_differences("", before, {**data, "--plugin": plugins or None}))
-    if changes:
-        raise StoreError(f"{path}: differs from the sweep in {directory}: {'; '.join(changes)}")
+    if changes := differences(records, header):
+        raise StoreError(f"{path}: differs from the sweep in {directory}: {changes}")
     rows = {name.removeprefix("cell "): row for name, row in records.items() if name.startswith("cell ")}
-    return {"spec": data, "rows": rows, "partial": records.get("partial")}
+    return {"spec": header["spec"], "rows": rows, "partial": records.get("partial")}
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], *, shards: bool = True) -> str:
+    """How the headers of two stores differ, empty if they do not."""
+
+    def flat(header: dict[str, Any]) -> dict[str, Any]:
+        shard = "/".join(map(str, header.get("shard", ()))) if shards else None
+        return {**header["spec"], "--plugin": header.get("plugins") or None, "--shard": shard or None}
+
+    return "; ".join(_differences("", flat(before), flat(after)))
 
 
 def _differences(key: str, before: Any, after: Any) -> Iterable[str]:
@@ -137,23 +218,25 @@ def _differences(key: str, before: Any, after: Any) -> Iterable[str]:
         yield f"{key} was {was}, is {now}"
 
 
-def _run_cell(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
+def _run_cell(spec: Spec, cell: Cell, begun: dict | None, saving: Saving, bar: Progress) -> dict[str, Any]:
     """The row of one cell, kept in the store; if it has no values, its note says why."""
+    started = time.perf_counter()
     try:
-        row = _computed(spec, cell, begun, store, bar)
+        row = _computed(spec, cell, begun, saving, bar)
     except StoreError:
         raise
     except ValueError as error:
-        row = _row(spec, cell, Comparison(cell.what(), None, None, str(error), None), 0.0)
+        row = _row(spec, cell, Comparison(cell.what(), None, None, str(error), None))
     except MemoryError as error:
         raise MemoryError(f"cell {cell.index}, d = {cell.d}: {error}") from None
-    if store:
-        store.put({f"cell {cell.index}": row}, remove=["partial"])
+    seconds = round((begun["seconds"] if begun else 0.0) + time.perf_counter() - started, 3)
+    done = {f"cell {cell.index}": row, f"seconds {cell.index}": seconds, "partial": None}
+    saving.keep(lambda: done, lasting=True)
     bar.advance()
     return row
 
 
-def _computed(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, bar: Progress) -> dict[str, Any]:
+def _computed(spec: Spec, cell: Cell, begun: dict | None, saving: Saving, bar: Progress) -> dict[str, Any]:
     """The row of a cell, resumed from the tally of `begun` if there is one."""
     problem, weights = cell.problem()
     procedure = cell.what()
@@ -163,26 +246,28 @@ def _computed(spec: Spec, cell: Cell, begun: dict | None, store: Store | None, b
     procedure = resolved(procedure, None if cell.lr == "asymptotic" else exact, asymptotic, reason)
     if hasattr(procedure, "lr"):
         procedure = with_lr(procedure, share(procedure.lr))
+    if not spec.num_tasks:
+        return _row(spec, cell, Comparison(procedure, exact, asymptotic, reason, None))
     run = spec.run(cell, problem, weights, procedure, begun["block_size"] if begun else None)
     first, before = (Tally.from_dict(begun["tally"]), begun["seconds"]) if begun else (Tally(), 0.0)
     tally, started = first, time.perf_counter()
-    saved = started
+
+    def partial() -> dict[str, Any]:
+        seconds = before + time.perf_counter() - started
+        kept = {"cell": cell.index, "tally": tally.to_dict(), "block_size": run.block_size, "seconds": seconds}
+        return {"partial": kept}
+
     for tally in run.tallies(first):
-        now = time.perf_counter()
-        rate = (tally.num_tasks - first.num_tasks) / (now - started)
+        rate = (tally.num_tasks - first.num_tasks) / (time.perf_counter() - started)
         _, mean, stderr = tally.point()
         bar.advance(0, f"{rate:.3g} tasks/s, relative error {stderr / abs(mean or 1.0):.1e}")
-        if store and now - saved > SECONDS_PER_SAVE:
-            saved = now
-            seconds = before + now - started
-            kept = {"cell": cell.index, "tally": tally.to_dict(), "block_size": run.block_size, "seconds": seconds}
-            store.put({"partial": kept})
+        saving.keep(partial, lasting=False)
     (estimate,) = run.estimates(tally)
     comparison = Comparison(procedure, exact, asymptotic, reason, estimate)
-    return _row(spec, cell, comparison, before + time.perf_counter() - started)
+    return _row(spec, cell, comparison)
 
 
-def _row(spec: Spec, cell: Cell, comparison: Comparison, seconds: float) -> dict[str, Any]:
+def _row(spec: Spec, cell: Cell, comparison: Comparison) -> dict[str, Any]:
     """One line of results.csv, with the same columns for every cell; what does not exist is null, `note` says why."""
     row, estimate = comparison.row() | _yardsticks(cell), comparison.estimate
     note = row.pop("note")
@@ -213,10 +298,14 @@ def _row(spec: Spec, cell: Cell, comparison: Comparison, seconds: float) -> dict
             [count, finite_or_none(mean), finite_or_none(stderr)]
             for count, mean, stderr in (estimate.history if estimate else ())
         ],
-        "versions": f"ttt_jax {version('ttt_jax')}, jax {jax.__version__}",
+        "versions": _versions(),
         "device": jax.devices()[0].device_kind,
-        "seconds": round(seconds, 3),
     }
+
+
+@cache
+def _versions() -> str:
+    return f"ttt_jax {version('ttt_jax')}, jax {jax.__version__}"
 
 
 def _yardsticks(cell: Cell) -> dict[str, float | None]:

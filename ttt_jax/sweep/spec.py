@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from functools import lru_cache, partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,19 @@ import numpy as np
 from ttt_jax._internal.validate import (
     choice,
     finite_number,
+    integer_from,
     non_negative,
-    positive_integer,
     positive_number,
     seed_integer,
 )
 from ttt_jax.problem import EVALUATIONS, Inference, Problem
-from ttt_jax.procedures import PROCEDURES, Procedure, make_procedure
+from ttt_jax.procedures import PROCEDURES, Procedure, has_free_lr, make_procedure
 from ttt_jax.shifts import SHIFTS, make_shift
 from ttt_jax.simulation.blocks import MAX_BLOCK_SIZE, MAX_ROWS
 from ttt_jax.simulation.estimate import SAMPLERS, Run, make_run
 from ttt_jax.simulation.samplers import summaries
 from ttt_jax.theory.pretrained import pretrained_weights
+from ttt_jax.theory.risk import exact, leading_order
 
 INITS = ("pretrained", "zero")
 LR_RULES = ("optimal", "asymptotic")
@@ -61,6 +62,7 @@ class Cell:
     sampler: str
     seed: int
 
+    @lru_cache(1)  # noqa: B019 (of the last cell alone, whose theory, tasks and yardsticks ask for it)
     def problem(self) -> tuple[Problem, np.ndarray]:
         """The test problem and the weights before the step."""
         pretraining, problem = make_shift(
@@ -81,7 +83,7 @@ class Spec:
 
     Args:
         seed: every cell's seed is derived from it and from the cell's place in the grid.
-        num_tasks: tasks per cell; the most, if there is a target.
+        num_tasks: tasks per cell; the most, if there is a target; 0 for theory alone.
         target_relative_stderr: when a cell may stop, see `estimate_risk`; None for never.
         x64: simulate in float64.
         block_size: tasks per block, None for the default of the cell's size.
@@ -96,6 +98,14 @@ class Spec:
     block_size: int | None
     axes: dict[str, list]
     cells: tuple[Cell, ...]
+
+    def cells_of(self, shard: Sequence[int] | None) -> tuple[Cell, ...]:
+        """The cells i, i + N, i + 2 N, ... of the shard (i, N), which last about equally long; all of them for None."""
+        if shard is None:
+            return self.cells
+        if shard[1] > len(self.cells):
+            raise ValueError(f"--shard must be of at most {len(self.cells)}, one per cell, got {shard[0]}/{shard[1]}")
+        return self.cells[shard[0] :: shard[1]]
 
     def run(
         self, cell: Cell, problem: Problem, weights: np.ndarray, procedure: Procedure, block_size: int | None
@@ -184,7 +194,7 @@ def make_spec(data: dict, *, try_cells: bool = True) -> Spec:
     if not isinstance(x64, bool):
         raise ValueError(f"sweep.x64 must be true or false, got {x64!r}")
     seed = seed_integer(sweep.get("seed", 0))
-    num_tasks = _size(f"sweep.{length}", sweep[length], MAX_TASKS)
+    num_tasks = _size(f"sweep.{length}", sweep[length], MAX_TASKS, smallest=0 if target is None else 1)
     block_size = _size("sweep.block_size", sweep["block_size"], MAX_BLOCK_SIZE) if "block_size" in sweep else None
     if target is not None and not 0 < finite_number("sweep.target_relative_stderr", target) < 1:
         raise ValueError(f"sweep.target_relative_stderr must be between 0 and 1, got {target}")
@@ -268,7 +278,8 @@ def _cells(axes: dict[str, list], seed: int, try_cells: bool) -> Iterator[Cell]:
             seed=int(np.random.SeedSequence([seed, index]).generate_state(1)[0]),
         )
         sizes = (d,) if cell.procedure["name"] == "step" else (d, n, k)  # a problem of every n and k takes long
-        laws = cell.shift, parameters, cell.evaluation, cell.procedure, cell.sampler, cell.lr == "optimal"
+        rule = cell.lr if isinstance(cell.lr, str) else "given"
+        laws = cell.shift, parameters, cell.evaluation, cell.procedure, cell.sampler, rule
         kind = json.dumps([*laws, *sizes], default=str)
         if try_cells and kind not in tried:
             tried.add(kind)
@@ -292,8 +303,17 @@ def _try(cell: Cell) -> None:
         procedure.check(problem)
     except ValueError as error:
         raise ValueError(f"grid.procedure: {error}") from None
-    if cell.sampler == "law" and summaries.dispatch(type(procedure)) is summaries.dispatch(Procedure):
+    exactly = cell.lr == "optimal" and problem.feature_law == "gaussian" and _knows(exact, procedure)
+    if has_free_lr(procedure) and not exactly and not _knows(leading_order, procedure):
+        known, name = f"formula gives the {cell.lr} one", cell.procedure["name"]
+        raise ValueError(f"grid.lr must be a number where no {known} of {name!r}, got {cell.lr!r}")
+    if cell.sampler == "law" and not _knows(summaries, procedure):
         raise ValueError(f"grid.sampler must be 'data' for the procedure {cell.procedure['name']!r}, got 'law'")
+
+
+def _knows(registry: Any, procedure: Procedure) -> bool:
+    """Whether a function is registered for the type of the procedure."""
+    return registry.dispatch(type(procedure)) is not registry.dispatch(Procedure)
 
 
 def _rows(ratio: str, at: dict) -> int:
@@ -304,8 +324,8 @@ def _rows(ratio: str, at: dict) -> int:
     return rows
 
 
-def _size(key: str, value: Any, largest: int = MAX_ROWS) -> int:
-    if positive_integer(key, value) > largest:
+def _size(key: str, value: Any, largest: int = MAX_ROWS, smallest: int = 1) -> int:
+    if integer_from(smallest, key, value) > largest:
         raise ValueError(f"{key} must be at most {largest}, got {value}")
     return value
 

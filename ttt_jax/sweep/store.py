@@ -14,6 +14,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any
 
+SCHEMA = "CREATE TABLE IF NOT EXISTS record (name TEXT PRIMARY KEY, value TEXT, crc INTEGER)"
+
 
 class StoreError(ValueError):
     """The store cannot be used, as one line for the user."""
@@ -57,9 +59,7 @@ class Store:
                 self._require_health()
                 if writable:
                     with self._connection:
-                        self._connection.execute(
-                            "CREATE TABLE IF NOT EXISTS record (name TEXT PRIMARY KEY, value TEXT, crc INTEGER)"
-                        )
+                        self._connection.execute(SCHEMA)
             except sqlite3.Error as error:
                 raise self._failure(error) from None
             self._opened = opened.pop_all()
@@ -112,13 +112,30 @@ class Store:
         Raises:
             StoreError: the disk is full, or the file cannot be written; what was there before is untouched.
         """
-        rows = [(name, text := json.dumps(value), _checksum(name, text)) for name, value in records.items()]
+        rows = list(map(_row, records, records.values()))
         try:
             with self._connection:
                 self._connection.executemany("INSERT OR REPLACE INTO record VALUES (?, ?, ?)", rows)
                 self._connection.executemany("DELETE FROM record WHERE name = ?", [(name,) for name in remove or ()])
         except sqlite3.Error as error:
             raise self._failure(error) from None
+
+    def rewrite(self, records: dict[str, Any]) -> None:
+        """Replace the file by a new one of these records, whose bytes depend on nothing else; then the store is closed.
+
+        Raises:
+            StoreError: the disk is full, or the file cannot be written; what was there before is untouched.
+        """
+        scratch = self.path.with_name(f".{self.FILE}.part")
+        scratch.unlink(missing_ok=True)
+        try:
+            with closing(sqlite3.connect(scratch)) as new, new:
+                new.execute(SCHEMA)
+                new.executemany("INSERT INTO record VALUES (?, ?, ?)", map(_row, records, records.values()))
+        except sqlite3.Error as error:
+            raise self._failure(error) from None
+        self._connection.close()
+        scratch.replace(self.path)
 
     def records(self) -> Iterator[tuple[str, Any]]:
         """Every record, checked.
@@ -140,6 +157,11 @@ class Store:
 
     def __exit__(self, *_) -> None:
         self._opened.close()
+
+
+def _row(name: str, value: Any) -> tuple[str, str, int]:
+    text = json.dumps(value)
+    return name, text, _checksum(name, text)
 
 
 def _checksum(name: str, text: str) -> int:

@@ -23,7 +23,7 @@ from ttt_jax._internal import linalg
 from ttt_jax._internal.linalg import Scalar
 from ttt_jax._internal.mapping import map_rows
 from ttt_jax._internal.validate import finite_number, positive_integer
-from ttt_jax.problem import Problem, require_gaussian, require_training_law
+from ttt_jax.problem import Problem, require_gaussian, require_problem, require_training_law
 from ttt_jax.theory.exact import risk_coefficients
 from ttt_jax.theory.paper import misalignment
 from ttt_jax.theory.pretrained import starting_weights
@@ -127,6 +127,7 @@ def warm_or_cold(problem: Problem, start: Weights = "pretrained") -> StartCompar
 
     Reference: Corollary 4.6 of Gozeten et al. (ICML 2025) is the leading order.
     """
+    require_problem(problem)
     warm, cold = (_in_k(problem, w, [problem.n])[0] for w in (start, "zero"))
     risks = warm.risk(problem.k), cold.risk(problem.k)
     sign = warm.risk(1) - cold.risk(1)
@@ -184,6 +185,7 @@ def best_split(problem: Problem, start: Weights = "pretrained") -> int:
         >>> best_split(problem), best_split(problem, "zero")
         (63, 20)
     """
+    require_problem(problem)
     total = problem.n + problem.k
     curves = _in_k(problem, start, range(1, total))
     return 1 + int(np.argmin([curve.risk(total - n) for n, curve in enumerate(curves, start=1)]))
@@ -311,7 +313,7 @@ class _InK(NamedTuple):
         return math.ceil(gain * self.beta / rest) if rest > 0 else math.inf
 
 
-def _in_k(problem: Problem, start: Weights, lengths: Sequence[int]) -> list[_InK]:
+def _in_k(problem: Any, start: Weights, lengths: Sequence[int]) -> list[_InK]:
     """The risk as a function of k for every context length."""
     require_gaussian(problem, "the exact risk as a function of k")
     require_training_law(problem, "the exact risk as a function of k")

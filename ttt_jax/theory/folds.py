@@ -26,7 +26,7 @@ import numpy as np
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import choice, weights_array
 from ttt_jax.problem import GaussianTasks, Inference, NotApplicable, Problem, require_gaussian
-from ttt_jax.procedures import Folds, GradientStep
+from ttt_jax.procedures import Folds, GradientStep, procedure_for
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.exact import one_step
 from ttt_jax.theory.inference import at_inference
@@ -78,7 +78,7 @@ def folds_curve(
     Reference: this project; the question is left open by Gozeten et al. (ICML 2025).
     """
     choice("context", context, CONTEXTS)
-    Folds(folds).check(problem)
+    procedure_for(problem, Folds(folds))
     require_gaussian(problem, "the exact risk of K folds")
     weights, total = weights_array(weights, problem.d), problem.n + problem.k
     if isinstance(problem.task, GaussianTasks):
@@ -107,9 +107,11 @@ def folds_curve(
         c2 = folds * one.c2 + 4 * folds * (folds - 1) * law.scale**2 * pairs
         return RiskCurve(one.c0, folds * one.c1, float(c2))
     if context == "all":
-        slope, square, cross = (float(term.at(values)) for term in _all_pairs())
-        whole = one_step(GradientStep(), replace(split, n=total), weights, 2, 0)
-        return RiskCurve(whole.c0, 4 * folds * slope, 4 * folds * (square + (folds - 1) * cross))
+        scale = split.n / total if law.rescale else 1.0
+        slope, less, square, cross = (float(term.at(values)) for term in _all_pairs())
+        c0 = one_step(GradientStep(), replace(split, n=total), scale * weights, 2, 0).c0
+        c1, c2 = slope - scale * less, square + (folds - 1) * cross
+        return RiskCurve(c0, 4 * folds * scale * c1, 4 * folds * scale**2 * c2)
     others = folds - 1
     slope, first, square = (float(term.at(values)) for term in _first_fold())
     c1, c2 = one.c1 + 4 * others * slope, one.c2 + 4 * others * (2 * first + square)
@@ -168,13 +170,14 @@ def _new_context() -> tuple[Words, Words]:
 
 
 @cache
-def _all_pairs() -> tuple[Words, Words, Words]:
-    """E[(r'Sq v1)(u1'u)], E[(v1'Sq v1)(u1'u)^2] and E[(v1'Sq v2)(u1'u)(u2'u)], u of all pairs."""
+def _all_pairs() -> tuple[Words, Words, Words, Words]:
+    """E[(b'Sq v1)(u1'u)], E[(u'W'Sq v1)(u1'u)], E[(v1'Sq v1)(u1'u)^2], E[(v1'Sq v2)(u1'u)(u2'u)], u of all pairs."""
     (u1, v1), (u2, v2) = _statistic(S1, R + S2), _statistic(S2, S1 + R)
     u = (S1 + S2 + R) @ B
     one, two = u1.T @ P @ u, u2.T @ P @ u
     return (
-        expectation(((B - W @ u).T @ Q @ v1) * one),
+        expectation((B.T @ Q @ v1) * one),
+        expectation(((W @ u).T @ Q @ v1) * one),
         expectation((v1.T @ Q @ v1) * one * one),
         expectation((v1.T @ Q @ v2) * one * two),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from ttt_jax._internal.validate import choice, finite_array, non_negative, positive_integer
+from ttt_jax._internal.validate import choice, finite_array, non_negative, positive_integer, real_array
 from ttt_jax.problem import EVALUATIONS
 from ttt_jax.theory.exact import risk_coefficients
 
@@ -45,7 +45,8 @@ class RiskMap(NamedTuple):
 
     def at(self, lr: ArrayLike) -> Float[np.ndarray, ...]:
         """The risk after a step of size lr, one for all cells or one for each."""
-        return self.c0 - self.c1 * np.asarray(lr) + self.c2 * np.asarray(lr) ** 2
+        lr = real_array("lr", lr)
+        return self.c0 - self.c1 * lr + self.c2 * lr**2
 
 
 def exact_map(
@@ -91,6 +92,9 @@ def exact_map(
     with jax.enable_x64(True):
         task = jnp.zeros(d).at[0].set(np.sqrt(norm2))
         found = np.asarray(_coefficients(task, np.stack([a.ravel() for a in cells], axis=1), evaluation=evaluation))
+    if not np.isfinite(found).all():
+        largest = max(norm2, *(float(np.abs(a).max()) for a in arrays.values()))
+        raise ValueError(f"the risk overflows float64, with values up to {largest:.3g}: scale them down")
     c0, c1, c2 = found.T.reshape(3, *cells[0].shape)
     return RiskMap(c0, np.maximum(c1, 0.0), c2)  # c1 is a sum of squares: rounding may leave -1e-17
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +22,14 @@ from ttt_jax._internal.validate import (
     vector,
     weights_array,
 )
-from ttt_jax.problem import NotApplicable, Problem, require_gaussian, require_identity, require_training_law
+from ttt_jax.problem import (
+    NotApplicable,
+    Problem,
+    require_gaussian,
+    require_identity,
+    require_problem,
+    require_training_law,
+)
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.risk import exact_risk
 
@@ -178,7 +186,7 @@ def misalignment(problem: Problem, weights: ArrayLike) -> tuple[float, float]:
     w = linalg.simplest(weights_array(weights, problem.d))
     if w.ndim == 2:
         largest = np.abs(w - np.diag(np.diag(w))).max()
-        raise ValueError(f"weights must be diagonal for Definition 5.1, but have entries up to {largest:.3g} beside it")
+        raise ValueError(f"weights must be diagonal for Definition 5.1, got entries up to {largest:.3g} beside it")
     require_identity(problem, "Definition 5.1")
     if problem.noise_var:
         raise ValueError(f"noise_var must be 0 for Definition 5.1, got {problem.noise_var}; see asymptotic_risk")
@@ -242,7 +250,7 @@ def theorem_5_3(problem: Problem, weights: ArrayLike) -> RiskCurve:
     if np.min(eigenvalues) < 0 or np.max(eigenvalues) > bound * (1 + 1e-12):
         raise ValueError(
             f"weights must have eigenvalues in [0, 1/(n+1)] = [0, {bound:.4g}] for Theorem 5.3, "
-            f"but have {np.min(eigenvalues):.4g} to {np.max(eigenvalues):.4g}"
+            f"got {np.min(eigenvalues):.4g} to {np.max(eigenvalues):.4g}"
         )
     return _shared_step(problem, a, spread, float(problem.task @ problem.task))
 
@@ -280,7 +288,7 @@ def theorem_c4(problem: Problem, weights: ArrayLike) -> RiskCurve:
             )
     smallest = np.linalg.eigvalsh(sx)[0] if sx.ndim == 2 else sx.min()
     if smallest <= 0:
-        raise ValueError(f"feature_cov must be nonsingular for Theorem C.4, but has the eigenvalue {smallest:.3g}")
+        raise ValueError(f"feature_cov must be nonsingular for Theorem C.4, got the eigenvalue {smallest:.3g}")
     root = linalg.sqrt(sx)
     whitened = linalg.apply(root, b)
     w = root @ w @ root if w.ndim == 2 else np.broadcast_to(root * w * root, problem.d)
@@ -367,15 +375,16 @@ def _check_scalars(task_norm2: float, noise_var: float, **sizes: float) -> None:
     non_negative("noise_var", noise_var)
 
 
-def _fixed_task(problem: Problem, formula: str) -> np.ndarray:
+def _fixed_task(problem: Any, formula: str) -> np.ndarray:
     """The task of a problem in the paper's setting: one vector, and the training law at inference."""
-    if not isinstance(problem.task, np.ndarray):
-        raise ValueError("task must be one vector here, not GaussianTasks")
     require_training_law(problem, formula)
+    if not isinstance(problem.task, np.ndarray):
+        raise ValueError(f"task must be one vector for {formula}, got GaussianTasks")
     return problem.task
 
 
-def _require_new_context(problem: Problem, formula: str) -> None:
+def _require_new_context(problem: Any, formula: str) -> None:
     """NotApplicable, naming the formula, where the risk after a step is that with the context of the step."""
+    require_problem(problem)
     if problem.inference.context == "same":
         raise NotApplicable(f"{formula} needs the context 'fresh' at evaluation, got 'same'; see asymptotic_risk")

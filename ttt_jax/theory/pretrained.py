@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ttt_jax._internal import linalg
-from ttt_jax._internal.validate import choice, weights_array
+from ttt_jax._internal.validate import choice, require_type, weights_array
 from ttt_jax.problem import Pretraining, Problem
 
 __all__ = ["pretrained_weights"]
@@ -34,6 +34,7 @@ def pretrained_weights(pretraining: Pretraining, *, dense: bool = True) -> np.nd
 
     Reference: Li, Rawat, Oymak (2024), Corollary 1; Propositions 4.1 and 5.2 of Gozeten et al. are special cases.
     """
+    require_type("pretraining", pretraining, Pretraining)
     sx, sb, n, s2 = pretraining.feature_cov, pretraining.task_cov, pretraining.n, pretraining.noise_var
     d = pretraining.d
     if sx.ndim < 2 and sb.ndim < 2:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
@@ -43,11 +45,15 @@ def prompt_step_size(
     queries, labels = _pairs("query", query_x, query_y)
     if x.shape[1] != queries.shape[1]:
         raise ValueError(f"query_x must have {x.shape[1]} features as context_x has, got {queries.shape[1]}")
-    u = x.T @ y
-    residual = labels - queries @ linalg.apply(weights_array(weights, len(u)), u)
-    v = queries.T @ residual
-    scale = 2 * (u @ u) * (v @ v)
-    return float(residual @ residual / scale) if scale else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        u = x.T @ y
+        residual = labels - queries @ linalg.apply(weights_array(weights, len(u)), u)
+        v = queries.T @ residual
+        scale = 2 * (u @ u) * (v @ v)
+        size = float(residual @ residual / scale) if scale else 0.0
+    if not math.isfinite(size):
+        raise ValueError(f"the step size overflows float64, with |u|^2 |v|^2 = {scale / 2:.3g}: scale the prompt down")
+    return size
 
 
 def prompt_step_fraction(k: int, d: int) -> tuple[float, float]:

@@ -11,9 +11,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from ttt_jax._internal.validate import weights_array
+from ttt_jax._internal.validate import positive_integer, seed_integer, weights_array
 from ttt_jax.problem import NotApplicable, Problem
-from ttt_jax.procedures import Folds, GradientStep, GradientSteps, Optimizer, Procedure, as_procedure
+from ttt_jax.procedures import Folds, GradientStep, GradientSteps, Optimizer, Procedure, procedure_for
 from ttt_jax.risk_curve import RiskCurve, RiskPath
 
 __all__ = ["asymptotic_risk", "exact_risk"]
@@ -76,7 +76,7 @@ def exact_risk(
     Reference: Lemma B.2 and Theorem 4.5 of Gozeten et al. (ICML 2025) are the special cases lr = 0 and W = 0; the
     general formula is this project's.
     """
-    procedure, weights = _checked(problem, start, procedure, "exact_risk")
+    procedure, weights = _checked(problem, start, procedure, num_tasks, seed, "exact_risk")
     return exact(procedure, problem, weights, num_tasks, seed)
 
 
@@ -131,7 +131,7 @@ def asymptotic_risk(
 
     Reference: this project's correction of Theorem C.4, of which Theorems 4.2 and 5.3 are the isotropic cases.
     """
-    procedure, weights = _checked(problem, start, procedure, "asymptotic_risk")
+    procedure, weights = _checked(problem, start, procedure, num_tasks, seed, "asymptotic_risk")
     return leading_order(procedure, problem, weights, num_tasks, seed)
 
 
@@ -147,9 +147,12 @@ def leading_order(procedure: Procedure, problem: Problem, weights: np.ndarray, n
     raise NotApplicable(f"no leading order is known for {type(procedure).__name__}")
 
 
-def _checked(problem: Problem, start: Any, procedure: Any, formula: str) -> tuple[Procedure, np.ndarray]:
-    procedure = as_procedure(procedure)
-    procedure.check(problem)
+def _checked(
+    problem: Any, start: Any, procedure: Any, num_tasks: Any, seed: Any, formula: str
+) -> tuple[Procedure, np.ndarray]:
+    positive_integer("num_tasks", num_tasks)
+    seed_integer(seed)
+    procedure = procedure_for(problem, procedure)
     if isinstance(start, tuple) and len(start) == 2 and callable(start[0]):
         raise NotApplicable(f"{formula} is known for linear attention from W, not for a model with parameters")
     return procedure, weights_array(start, problem.d)

@@ -1,6 +1,7 @@
-"""The exact risk after several gradient steps on one batch, at finite n, k, d, for every schedule at once. Sx = I.
+"""The exact risk after several gradient steps on one batch, at finite n, k, d, for every schedule at once.
 
-All steps are on the same pairs, so W_T = W + z u' and, with x = 2 |u|^2, S = Xt'Xt and phi(s) = prod_j (1 - lr_j s),
+Sx, Se and Sq are multiples of the identity; below Sx = I. All steps are on the same pairs, so W_T = W + z u' and, with
+x = 2 |u|^2, S = Xt'Xt and phi(s) = prod_j (1 - lr_j s),
 
     |u|^2 z = psi(x S) (r + S^-1 Xt'xi_t),     psi = 1 - phi = psi_1 s + ... + psi_T s^T,     r = b - W u.
 
@@ -24,17 +25,27 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from math import comb, inf, lcm, prod
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from ttt_jax._internal.validate import non_negative, positive_integer, step_size_array
-from ttt_jax.problem import NotApplicable, Problem
+from ttt_jax._internal import linalg
+from ttt_jax._internal.validate import (
+    integer_from,
+    non_negative,
+    positive_integer,
+    step_size_array,
+    weights_array,
+)
+from ttt_jax.problem import GaussianTasks, NotApplicable, Problem, require_gaussian
 from ttt_jax.procedures import GradientSteps
 from ttt_jax.risk_curve import RiskPath
+from ttt_jax.theory.inference import at_inference
 from ttt_jax.theory.risk import exact
-from ttt_jax.theory.several_steps import isotropic, new_context_risk
+from ttt_jax.theory.several_steps import new_context_risk, quadratic_forms
+from ttt_jax.theory.task_average import task_moments
 
 __all__ = ["Schedules", "looped_attention", "one_batch", "wishart_moments"]
 
@@ -58,6 +69,7 @@ def wishart_moments(rows: int, d: int, order: int) -> tuple[int, ...]:
 
     Reference: this project; the bidiagonal form is Golub and Kahan's, its law Silverstein's (1985).
     """
+    rows, d, order = positive_integer("rows", rows), positive_integer("d", d), integer_from(0, "order", order)
     freedom = [nu for i in range(order) for nu in (rows - i, d - 1 - i)][:order]
     above: dict[tuple[int, int], int] = {}  # of (m_j, m_j + m_(j+1) + ...)
     for j in reversed(range(freedom.index(0) if 0 in freedom else order)):
@@ -185,27 +197,31 @@ def _square(polynomial: list[int]) -> list[int]:
 def exact_steps(procedure: GradientSteps, problem: Problem, weights: np.ndarray, num_tasks: int, seed: int) -> RiskPath:
     """The exact risk after each step, on one batch or each on a new context."""
     if procedure.new_context:
-        return RiskPath(new_context_risk(problem, weights, procedure.step_sizes))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return RiskPath(new_context_risk(problem, weights, procedure.step_sizes))
     return RiskPath(one_batch(problem, weights, procedure.num_steps).risks(procedure.step_sizes))
 
 
 def one_batch(problem: Problem, weights: ArrayLike, steps: int) -> Schedules:
     """The exact risk after at most T steps on one batch and context, label noise included.
 
-    With C = E uu' = n (n+1) bb' + n tau I:
+    With C_e = E u_e u_e' and M_e = E r_e u_e' of a new context at inference, for Sx = Sq = I,
 
         same:   alpha_p = 2^p e_p E[|u|^2p |r|^2]
                 beta_p  = alpha_p + s2 d 2^p e_(p-1) E |u|^2p
-        fresh:  alpha_p = 2^p e_p E[|u|^(2p-2) r'(n bb' - W C) u]
-                beta_p  = 2^p e_p E[|u|^(2p-4) u'C u |r|^2] + s2 d 2^p e_(p-1) E[|u|^(2p-4) u'C u]
+        fresh:  alpha_p = 2^p e_p E[|u|^(2p-2) r'M_e u]
+                beta_p  = 2^p e_p E[|u|^(2p-4) u'C_e u |r|^2] + s2 d 2^p e_(p-1) E[|u|^(2p-4) u'C_e u]
+
+    For random tasks these are averages, exactly too: they are polynomials in |b|^2, b'Wb and |Wb|^2.
 
     Args:
-        problem: with Sx = I and one task.
+        problem: with multiples of the identity for Sx, Se and Sq.
         weights: W before the first step, (), (d,) or (d, d), symmetric or not.
-        steps: T, the largest number of steps. The cost is O(T^4) operations on integers of O(T) digits.
+        steps: T, the largest number of steps. The cost is O(T^4) operations on integers of O(T) digits, 6 T + 6 times
+            that for random tasks.
 
     Raises:
-        NotApplicable: for other features, or random tasks.
+        NotApplicable: for other features.
 
     Example:
         >>> problem = Problem(n=20, k=40, task=np.ones(20) / np.sqrt(20))
@@ -215,14 +231,56 @@ def one_batch(problem: Problem, weights: ArrayLike, steps: int) -> Schedules:
     Reference: this project; T = 1 is `ttt_jax.theory.exact.risk_coefficients`.
     """
     order = 2 * positive_integer("steps", steps)
-    norm2, x, y, z = map(Fraction, isotropic(problem, weights))
-    n, k, d, s2 = problem.n, problem.k, problem.d, Fraction(problem.noise_var)
-    tau = norm2 + s2
+    require_gaussian(problem, "the exact risk of several steps on one batch")
+    w, task = weights_array(weights, problem.d), problem.task
+    law: Any = at_inference(problem)
+    covariances = {
+        "feature_cov": problem.feature_cov,
+        "evaluation.feature_cov": law.feature_cov,
+        "evaluation.query_feature_cov": law.query_feature_cov,
+    }
+    for name, cov in covariances.items():
+        if linalg.simplest(np.asarray(cov)).ndim:
+            raise NotApplicable(f"{name} must be a multiple of the identity for the exact risk of several steps")
+    vector = task.mean if isinstance(task, GaussianTasks) else task
+    norm2, x, y, z = map(Fraction, quadratic_forms(vector, w))
+    e = wishart_moments(problem.k, problem.d, order)
+    if not isinstance(task, GaussianTasks):
+        return _of_task(problem, e, norm2, x, y, z)
+    points = range(1, order + 3)  # the risk is of degree 2 T + 1 in B = |b|^2, and linear in b'Wb and |Wb|^2
+    chances = task_moments(task, (w, linalg.simplest(w.T @ w if w.ndim == 2 else w**2)), order + 1)
+    parts: list[tuple[Fraction, Schedules]] = []
+    for point, polynomial in zip(points, _lagrange(points), strict=True):
+        mean, x, y = (sum((a * m for a, m in zip(polynomial, of, strict=True)), Fraction()) for of in chances)
+        at = [_of_task(problem, e, Fraction(point), Fraction(i), Fraction(j), z) for i, j in ((0, 0), (1, 0), (0, 1))]
+        parts += zip((mean - x - y, x, y), at, strict=True)
+
+    def average(values) -> Fraction:
+        return sum((chance * value for (chance, _), value in zip(parts, values, strict=True)), Fraction())
+
+    alphas, betas = (zip(*(getattr(at, name) for _, at in parts), strict=True) for name in ("alpha", "beta"))
+    return Schedules(average(at.c0 for _, at in parts), [*map(average, alphas)], [*map(average, betas)])
+
+
+def _of_task(problem: Problem, e: Sequence[int], norm2: Fraction, x: Fraction, y: Fraction, z: Fraction) -> Schedules:
+    """`one_batch` for |b|^2, b'Wb, |Wb|^2 and |W|_F^2, given the moments e of the batch."""
+    law: Any = at_inference(problem)
+    c, c_e, query = (
+        Fraction(float(linalg.simplest(np.asarray(cov))))
+        for cov in (problem.feature_cov, law.feature_cov, law.query_feature_cov)
+    )
+    # In units in which Sx = I: b'b, b'Wb, |Wb|^2 and |W|^2 of sqrt(c) b and c W, and step sizes c^2 lr.
+    norm2, x, y, z, unit = norm2 * c, x * c**2, y * c**3, z * c**2, c or Fraction(1)
+    c_e, query = c_e / unit, query / unit
+    order, n, d, s2 = len(e) - 1, problem.n, problem.d, Fraction(problem.noise_var)
     u = _Summary(n, d, norm2, s2, order + 4)
-    e = wishart_moments(k, d, order)
+    # M_e = m bb' - W C_e, C_e = f bb' + g I
+    scale = Fraction(problem.n, law.n) if problem.inference.rescale else Fraction(1)
+    m = scale * law.n * c_e
+    f, g = m**2 + m * scale * c_e, scale * m * (c_e * norm2 + Fraction(law.noise_var))
     # W on average over the directions across b, of those numbers that r depends on: b'Wu = along b'u, and
     # |Wu|^2 = square (b'u)^2/B + across rho for |u|^2 = (b'u)^2/B + rho.
-    along, square = (x / norm2, y / norm2) if norm2 else (Fraction(0), z / d)
+    along, square = x / norm2 if norm2 else Fraction(), y / norm2 if norm2 and d > 1 else z / d
     across = (z - square) / (d - 1) if d > 1 else Fraction(0)
 
     def residual(p: int, j: int) -> Fraction:
@@ -231,28 +289,45 @@ def one_batch(problem: Problem, weights: ArrayLike, steps: int) -> Schedules:
         return norm2 * u.mean(p, j) - 2 * along * u.mean(p, j + 1) + spread
 
     def overlap(p: int, mean) -> Fraction:
-        """E[|u|^2p u'C u f] for mean(p, j) = E[|u|^2p (b'u)^j f]."""
-        return n * (n + 1) * mean(p, 2) + n * tau * mean(p + 1, 0)
+        """E[|u|^2p u'C_e u h] for mean(p, j) = E[|u|^2p (b'u)^j h]."""
+        return f * mean(p, 2) + g * mean(p + 1, 0)
 
     def cross(p: int) -> Fraction:
-        """E[|u|^2p r'(n bb' - W C) u]."""
-        first = n * norm2 - (n * (n + 1) * norm2 + n * tau) * along
-        second = n * (n + 1) * square - n * along
+        """E[|u|^2p r'M_e u]."""
         spread = square * u.mean(p, 0, along=1) + across * u.mean(p, 0, across=1)
-        return first * u.mean(p, 1) + second * u.mean(p, 2) + n * tau * spread
+        first, second = m * norm2 - (f * norm2 + g) * along, f * square - m * along
+        return first * u.mean(p, 1) + second * u.mean(p, 2) + g * spread
 
     if problem.inference.context == "same":
-        c0 = s2 + residual(0, 0)
+        c0 = residual(0, 0)
         alpha = [e[p] * residual(p, 0) for p in range(1, order + 1)]
         signal = alpha[1:]
         noise = [u.mean(p, 0) for p in range(2, order + 1)]
     else:
-        c0 = s2 + norm2 - 2 * n * x + n * (n + 1) * y + n * tau * z
+        c0 = norm2 - 2 * m * x + f * y + g * z
         alpha = [e[p] * cross(p - 1) for p in range(1, order // 2 + 1)]
         signal = [e[p] * overlap(p - 2, residual) for p in range(2, order + 1)]
         noise = [overlap(p - 2, u.mean) for p in range(2, order + 1)]
-    beta = [2**p * (a + s2 * d * e[p - 1] * b) for p, a, b in zip(range(2, order + 1), signal, noise, strict=True)]
-    return Schedules(c0, [2**p * a for p, a in enumerate(alpha[:steps], start=1)], beta)
+    beta = [a + s2 * d * e[p - 1] * b for p, a, b in zip(range(2, order + 1), signal, noise, strict=True)]
+    powers = [query * (2 * c**2) ** p for p in range(order + 1)]
+    return Schedules(
+        Fraction(law.query_noise_var) + query * c0,
+        [power * a for power, a in zip(powers[1 : order // 2 + 1], alpha, strict=False)],
+        [power * b for power, b in zip(powers[2:], beta, strict=True)],
+    )
+
+
+def _lagrange(points: Sequence[int]) -> list[list[Fraction]]:
+    """The coefficients of the polynomials that are 1 at one of the points and 0 at the others, of rising powers."""
+    found = []
+    for x in points:
+        polynomial = [Fraction(1)]
+        for other in points:
+            if other != x:
+                shifted = zip([Fraction(), *polynomial], [*polynomial, Fraction()], strict=True)
+                polynomial = [(a - other * b) / (x - other) for a, b in shifted]
+        found.append(polynomial)
+    return found
 
 
 class _Summary:

@@ -11,6 +11,8 @@ ratio g = k/d, and the risk to integrals of polynomials over it. m mu(dm) is a s
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
@@ -46,7 +48,8 @@ def leading_order_steps(
 ) -> RiskPath:
     """The leading order after each step, on one batch or each on a new context."""
     risk = new_context_risk_leading if procedure.new_context else one_batch_risk
-    return RiskPath(risk(problem, weights, procedure.step_sizes))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return RiskPath(risk(problem, weights, procedure.step_sizes))
 
 
 def one_batch_risk(problem: Problem, weights: ArrayLike, step_sizes: ArrayLike) -> Float[np.ndarray, " steps_plus_1"]:
@@ -134,9 +137,9 @@ def best_steps_risk(problem: Problem, weights: ArrayLike, steps: int) -> float:
 
     Reference: this project.
     """
+    _, a, spread = _misfit_and_spread(problem, weights)
     if problem.noise_var:
         raise ValueError(f"noise_var must be 0 for the best risk of several steps, got {problem.noise_var}")
-    _, a, spread = _misfit_and_spread(problem, weights)
     left = best_steps_fraction(problem.k / problem.d, steps)
     if problem.inference.context == "same":
         return (a + spread) * left
@@ -241,9 +244,9 @@ def new_context_risk_leading(
 
     Reference: this project; the recursion behind Figure 2c of Gozeten et al. (ICML 2025).
     """
+    norm2, a, spread = _misfit_and_spread(problem, weights)
     if problem.noise_var:
         raise NotApplicable(f"noise_var must be 0 for the leading order with new contexts, got {problem.noise_var}")
-    norm2, a, spread = _misfit_and_spread(problem, weights)
     risks = [a + spread]
     for x in 2 * _checked_steps(problem, step_sizes) * problem.n**2 * norm2 * problem.k:
         a = (1 - 2 * x) * a + x**2 * (1 + problem.d / problem.k) * (a + spread)
@@ -258,13 +261,13 @@ def _checked_steps(problem: Problem, step_sizes: ArrayLike) -> Float[np.ndarray,
     return steps.step_sizes
 
 
-def _misfit_and_spread(problem: Problem, weights: ArrayLike) -> tuple[float, float, float]:
+def _misfit_and_spread(problem: Any, weights: ArrayLike) -> tuple[float, float, float]:
     """B = |b|^2, A = |b - n W b|^2 and S = n tau |W|_F^2."""
     norm2, x, y, z = _signal(problem, weights)
     return norm2, norm2 - 2 * problem.n * x + problem.n**2 * y, problem.n * (norm2 + problem.noise_var) * z
 
 
-def _signal(problem: Problem, weights: ArrayLike) -> tuple[float, float, float, float]:
+def _signal(problem: Any, weights: ArrayLike) -> tuple[float, float, float, float]:
     """What `isotropic` returns; NotApplicable for the task 0, too."""
     numbers = isotropic(problem, weights)
     if not problem.task.any():
@@ -272,14 +275,23 @@ def _signal(problem: Problem, weights: ArrayLike) -> tuple[float, float, float, 
     return numbers
 
 
-def isotropic(problem: Problem, weights: ArrayLike) -> tuple[float, float, float, float]:
+def isotropic(problem: Any, weights: ArrayLike) -> tuple[float, float, float, float]:
     """B = |b|^2, b'W b, |W b|^2 and |W|_F^2; NotApplicable unless Sx = I and the task is one vector."""
-    if isinstance(problem.task, GaussianTasks):
-        raise NotApplicable("task must be one vector for the theory of several steps, not GaussianTasks")
-    require_training_law(problem, "the theory of several steps")
     require_gaussian(problem, "the theory of several steps")
+    require_training_law(problem, "the theory of several steps")
+    if isinstance(problem.task, GaussianTasks):
+        raise NotApplicable("task must be one vector for the theory of several steps, got GaussianTasks")
     require_identity(problem, "the theory of several steps")
-    b, w = problem.task, weights_array(weights, problem.d)
-    wb = linalg.apply(w, b)
-    frobenius2 = np.sum(np.broadcast_to(w, problem.d) ** 2 if w.ndim < 2 else w**2)
-    return float(b @ b), float(b @ wb), float(wb @ wb), float(frobenius2)
+    return quadratic_forms(problem.task, weights_array(weights, problem.d))
+
+
+def quadratic_forms(b: Float[np.ndarray, " d"], w: Float[np.ndarray, ...]) -> tuple[float, float, float, float]:
+    """B = |b|^2, b'W b, |W b|^2 and |W|_F^2; ValueError where they overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        wb = linalg.apply(w, b)
+        frobenius2 = np.sum(np.broadcast_to(w, len(b)) ** 2 if w.ndim < 2 else w**2)
+        numbers = float(b @ b), float(b @ wb), float(wb @ wb), float(frobenius2)
+    if not np.isfinite(numbers).all():
+        largest = max(np.abs(b).max(), np.abs(w).max())
+        raise ValueError(f"the risk overflows float64, with values up to {largest:.3g}: scale task or weights down")
+    return numbers

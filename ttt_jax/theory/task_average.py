@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
+from math import comb, factorial
 from typing import Any
 
 import jax
@@ -125,8 +127,13 @@ def squared_norm_quadrature(tasks: GaussianTasks) -> Quadrature:
         >>> [round(float(probabilities @ (nodes**2).sum(1) ** m), 9) for m in (1, 2, 3)]            # 2, 2 4, 2 4 6
         [2.0, 8.0, 48.0]
     """
-    values, vectors = np.linalg.eigh(linalg.dense(tasks.cov, tasks.d))
-    values, shift2 = np.clip(values, 0, None), (vectors.T @ tasks.mean) ** 2
+    cov, shift = linalg.simplest(tasks.cov), tasks.mean
+    if cov.ndim == 2:
+        values, vectors = np.linalg.eigh(cov)
+        shift = vectors.T @ shift
+    else:
+        values = np.broadcast_to(cov, tasks.d)
+    values, shift2 = np.clip(values, 0, None), shift**2
     mean = np.sum(values + shift2)
     variance = 2 * np.sum(values * (values + 2 * shift2))
     third = 8 * np.sum(values**2 * (values + 3 * shift2))  # cumulants of a Gaussian's quadratic form
@@ -157,6 +164,62 @@ def hermite_quadrature(tasks: GaussianTasks, max_tasks: int) -> Quadrature | Non
     grid = np.array(list(itertools.product(nodes, repeat=len(axes))))
     products = np.array(list(itertools.product(probabilities, repeat=len(axes)))).prod(axis=1)
     return tasks.mean + grid.reshape(len(products), -1) @ axes, products
+
+
+def task_moments(tasks: GaussianTasks, forms: Sequence[Float[np.ndarray, ...]], order: int) -> list[list[Fraction]]:
+    """E |b|^2j, and then E[b'A b |b|^2j] for every form A, j = 0, ..., order, as rational numbers.
+
+    By the joint cumulants of b'A b and i times |b|^2, with m the mean and Sb the covariance,
+
+        2^i i! [tr(A Sb^(i+1)) + sum_(a = 0..i) m'Sb^a A Sb^(i-a) m].
+
+    Along the principal axes of Sb all floats are exact, so that the moments belong to one law to the last digit, and
+    sums that alternate may be taken of them; the axes themselves are rounded where Sb is not diagonal.
+
+    Example:
+        >>> [[int(m) for m in moments] for moments in task_moments(GaussianTasks(d=2), [np.array(3.0)], 3)]
+        [[1, 2, 8, 48], [6, 24, 144, 1152]]
+    """
+    cov, mean, forms = linalg.simplest(tasks.cov), tasks.mean, [linalg.simplest(np.asarray(form)) for form in forms]
+    if cov.ndim == 2:
+        cov, axes = np.linalg.eigh(cov)
+        mean, forms = axes.T @ mean, [form if form.ndim == 0 else _turned(form, axes) for form in forms]
+    values, unit = _integers(np.clip(np.broadcast_to(cov, tasks.d), 0, None))
+    mean, mean_unit = _integers(mean)
+    powers = [values**i for i in range(order + 2)]
+
+    def cumulants(form: np.ndarray) -> list[Fraction]:
+        a, form_unit = _integers(np.broadcast_to(form, tasks.d) if form.ndim < 2 else form)
+        diagonal = a if a.ndim == 1 else a.diagonal()
+        images = [linalg.apply(a, power * mean) for power in powers[:-1]]
+        found = []
+        for i in range(order + 1):
+            along = Fraction(sum((powers[j] * mean) @ images[i - j] for j in range(i + 1)), mean_unit**2)
+            spread = Fraction(diagonal @ powers[i + 1], unit)
+            found.append(2**i * factorial(i) * (spread + along) / (form_unit * unit**i))
+        return found
+
+    def moments(joint: list[Fraction], norm2: list[Fraction]) -> list[Fraction]:
+        return [
+            sum((comb(j, i) * joint[i] * norm2[j - i] for i in range(j + 1)), Fraction()) for j in range(len(norm2))
+        ]
+
+    norm2, own = [Fraction(1)], cumulants(np.ones(()))
+    for _ in range(order):
+        norm2.append(moments(own, norm2)[-1])
+    return [norm2, *(moments(cumulants(form), norm2) for form in forms)]
+
+
+def _turned(form: Float[np.ndarray, ...], axes: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+    return axes.T @ linalg.dense(form, len(axes)) @ axes
+
+
+def _integers(values: Float[np.ndarray, ...]) -> tuple[np.ndarray, int]:
+    """Integers, as Python's, and the unit: values = integers / unit, exactly."""
+    fractions = [Fraction(value) for value in values.ravel().tolist()]
+    unit = max((fraction.denominator for fraction in fractions), default=1)
+    integers = np.array([fraction.numerator * (unit // fraction.denominator) for fraction in fractions], object)
+    return integers.reshape(values.shape), unit
 
 
 def draw_tasks(tasks: GaussianTasks, num_tasks: int, seed: int) -> Float[np.ndarray, "T d"]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import non_negative, positive_integer
-from ttt_jax.problem import NotApplicable, Problem, mean_square, require_gaussian
+from ttt_jax.problem import NotApplicable, Problem, mean_square, require_gaussian, require_problem
 from ttt_jax.theory.wishart_density import eigenvalue_sum
 
 __all__ = ["labelled_pairs", "least_squares_risk", "ridge_penalty", "ridge_risk"]
@@ -21,6 +21,8 @@ __all__ = ["labelled_pairs", "least_squares_risk", "ridge_penalty", "ridge_risk"
 
 MOST_WORK = 4e6
 """Of the density of eigenvalues: several seconds."""
+SMALLEST_POLE = 1e-300
+"""Of the penalty over the variance of the features."""
 
 
 def labelled_pairs(problem: Problem) -> int:
@@ -31,6 +33,7 @@ def labelled_pairs(problem: Problem) -> int:
         >>> labelled_pairs(problem), labelled_pairs(Problem(20, 80, [0.6, 0.8], evaluation="same"))
         (120, 100)
     """
+    require_problem(problem)
     law = problem.inference
     return problem.n + problem.k + (law.n or 0 if law.context == "fresh" else 0)
 
@@ -78,6 +81,7 @@ def ridge_penalty(problem: Problem) -> float:
         >>> ridge_penalty(Problem(n=2, k=2, task=[0.6, 0.8], noise_var=0.5))
         1.0
     """
+    require_problem(problem)
     norm2 = mean_square(problem)
     return problem.noise_var * problem.d / norm2 if norm2 else math.inf
 
@@ -115,13 +119,14 @@ def ridge_risk(problem: Problem, penalty: float | None = None, pairs: int | None
     sq2, missed = float(problem.inference.query_noise_var or 0.0), float(sq) * norm2 / d
     if math.isinf(penalty):
         return sq2 + missed * d
-    pole = penalty / float(sx)
+    if (pole := penalty / float(sx)) < SMALLEST_POLE:
+        raise NotApplicable(f"penalty must be 0 or above {SMALLEST_POLE:g} for the exact ridge, got {penalty:.3g}")
     spread = s2 * float(sq / sx) / pole  # with s / pole, so that no square overflows
     live = eigenvalue_sum(lambda s: (missed + spread * (s / pole)) / (1 + s / pole) ** 2, rows=n, d=d, pole=pole)
     return sq2 + missed * max(d - n, 0) + live
 
 
-def _checked(problem: Problem, pairs: int | None, formula: str) -> tuple[int, np.ndarray, np.ndarray]:
+def _checked(problem: Any, pairs: int | None, formula: str) -> tuple[int, np.ndarray, np.ndarray]:
     """N, Sx and Sq."""
     require_gaussian(problem, f"the exact risk of {formula}")
     law: Any = problem.inference

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
+from ttt_jax._internal.validate import shown
+
 __all__ = ["LinearAttention", "Model", "Prompt", "TokenLinearAttention", "functional"]
 
 
@@ -39,6 +41,9 @@ def functional(module: nnx.Module) -> tuple[Model, PyTree]:
     Args:
         module: any `flax.nnx.Module` that maps a `Prompt` to predictions (k,).
 
+    Raises:
+        ValueError: if it is anything else.
+
     Example:
         >>> import jax.numpy as jnp
         >>> model, params = functional(LinearAttention(jnp.eye(2)))
@@ -46,6 +51,8 @@ def functional(module: nnx.Module) -> tuple[Model, PyTree]:
         >>> model(params, prompt).tolist()
         [8.0]
     """
+    if not isinstance(module, nnx.Module):
+        raise ValueError(f"module must be a Flax module, an instance of nnx.Module, got {shown(module)}")
     graphdef, params, *rest = nnx.split(module, nnx.Param, ...)
 
     def model(params: PyTree, prompt: Prompt) -> Float[Array, " k"]:

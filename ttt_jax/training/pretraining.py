@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from ttt_jax._internal import linalg
 from ttt_jax._internal.checkpoint import load, pieces, require_same_settings, save
 from ttt_jax._internal.progress import Progress
-from ttt_jax._internal.validate import positive_integer, positive_number, seed_integer
+from ttt_jax._internal.validate import positive_integer, positive_number, require_type, seed_integer
 from ttt_jax.problem import Pretraining
 from ttt_jax.training.models import Model
 from ttt_jax.training.prompts import sample_prompt
@@ -70,6 +70,7 @@ def pretrain(
         >>> bool(abs(trained.weights[0, 0] - 1 / 11) < 0.01)        # W* = I / (n + d + 1)
         True
     """
+    require_type("pretraining", pretraining, Pretraining)
     sizes = {"num_steps": num_steps, "batch_size": batch_size, "num_queries": num_queries}
     for field, value in {**sizes, "save_every": save_every}.items():
         positive_integer(field, value)

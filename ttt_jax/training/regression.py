@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ttt_jax._internal import linalg
-from ttt_jax._internal.validate import non_negative, positive_integer, seed_integer
+from ttt_jax._internal.validate import non_negative, positive_integer, require_type, seed_integer
 from ttt_jax.problem import Pretraining
 
 __all__ = ["trained_weights"]
@@ -48,6 +48,7 @@ def trained_weights(
 
     Reference: Lu et al., "Asymptotic theory of in-context learning by linear attention" (arXiv 2405.11751).
     """
+    require_type("pretraining", pretraining, Pretraining)
     d, size = pretraining.d, pretraining.d**2
     num_prompts = positive_integer("num_prompts", num_prompts)
     if num_tasks is not None:

@@ -7,10 +7,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from ttt_jax._internal.validate import positive_integer
+from ttt_jax._internal.validate import positive_integer, require_type, shown
 from ttt_jax.training.models import Model, Prompt
 
 __all__ = ["ttt_loss", "ttt_step", "ttt_train"]
@@ -22,8 +23,11 @@ def ttt_loss(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, ""]:
     Stacked prompts, as `fold_prompts` makes them, add up.
 
     Raises:
-        ValueError: if the shapes of the prompt, or of the predictions, do not fit together.
+        ValueError: if the shapes of the prompt, or of the predictions, do not fit together, or an argument is invalid.
     """
+    if not callable(model):
+        raise ValueError(f"model must be a function of (params, prompt), got {shown(model)}")
+    require_type("prompt", prompt, Prompt)
     for part in ("context", "query"):
         x, y = getattr(prompt, f"{part}_x"), getattr(prompt, f"{part}_y")
         if jnp.ndim(x) not in (2, 3) or jnp.shape(y) != jnp.shape(x)[:-1]:
@@ -65,6 +69,8 @@ def ttt_step(model: Model, params: PyTree, prompt: Prompt, lr: float) -> PyTree:
 
     Reference: Proposition 3.1 of Gozeten et al. (ICML 2025) is its closed form for `LinearAttention`.
     """
+    if not isinstance(lr, int | float | np.generic | np.ndarray | jax.Array) or jnp.ndim(lr):
+        raise ValueError(f"lr must be a number, got {shown(lr)}")
     gradient = jax.grad(ttt_loss, argnums=1)(model, params, prompt)
     return jax.tree.map(lambda p, g: p - lr * g, params, gradient)
 

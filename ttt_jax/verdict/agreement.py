@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
+
+import numpy as np
+
+from ttt_jax._internal.plural import counted
+from ttt_jax._internal.validate import level_number, real_array, shown
 
 __all__ = ["POWER", "Verdict", "agreement_table", "critical_z", "family_verdict", "judge"]
 
@@ -35,8 +40,11 @@ def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, f
         >>> agree, round(bound, 2)
         (True, 2.93)
     """
-    bound = critical_z(1 - level, max(len(zs), 1))
-    return all(abs(z) <= bound for z in zs), bound
+    scores = real_array("zs", zs)
+    if scores.ndim != 1:
+        raise ValueError(f"zs must be a sequence of numbers, got {shown(zs)}")
+    bound = critical_z(1 - level_number("level", level), max(len(scores), 1))
+    return bool((np.abs(scores) <= bound).all()), bound
 
 
 @dataclass(frozen=True)
@@ -71,19 +79,20 @@ class Verdict:
             lacking = "a standard error that can be trusted" if self.unreliable or self.broken else "a z-score"
             parts = [f"no verdict: no cell has {lacking}"]
         elif self.outside:
-            parts = [f"DISAGREE: |z| > {self.bound:.2f} in {self.outside} of {self.judged} cells"]
+            parts = [f"DISAGREE: |z| > {self.bound:.2f} in {self.outside} of {counted(self.judged, 'cell')}"]
         else:
-            parts = [f"agree: |z| <= {self.bound:.2f} in all {self.judged} cells"]
+            every = "all " * (self.judged > 1)
+            parts = [f"agree: |z| <= {self.bound:.2f} in {every}{counted(self.judged, 'cell')}"]
         if self.judged:
             parts[0] += " (family-wise level 1%)"
         if self.unassessed:
-            parts.append(f"{self.unassessed} of them with standard errors that are not assessed")
+            parts.append(f"the standard error is not assessed in {self.unassessed} of them")
         if self.unreliable:
-            parts.append(f"{self.unreliable} not judged, their tails make the standard error doubtful")
+            parts.append(f"{self.unreliable} not judged: heavy tails make the standard error doubtful")
         if self.broken:
             parts.append(f"{self.broken} with risks that are not finite")
         if self.empty:
-            parts.append(f"{self.empty} without values, their notes say why")
+            parts.append(f"{self.empty} without values: the column note says why")
         return "; ".join(parts)
 
 
@@ -95,7 +104,7 @@ def judge(rows: Iterable[dict[str, Any]]) -> Verdict:
         >>> judge(rows).agrees, judge(rows).unreliable
         (True, 1)
     """
-    rows = list(rows)
+    rows = _records(rows, "z", "stderr_reliable")
     empty = sum(row.get("num_tasks") == 0 for row in rows)
     rows = [row for row in rows if row["z"] is not None or row.get("num_nonfinite")]
     judged = [row for row in rows if row["stderr_reliable"] is not False and row["z"] is not None]
@@ -120,13 +129,25 @@ def agreement_table(rows: Sequence[dict[str, object]], verdict: Verdict | str) -
         >>> print(agreement_table([{name: row[name] for name in ("n/d", "exact", "z")}], judge([row])))
         n/d   exact    z
         0.5  0.5123  0.4
-        agree: |z| <= 2.58 in all 1 cells (family-wise level 1%)
+        agree: |z| <= 2.58 in 1 cell (family-wise level 1%)
     """
+    if not (rows := _records(rows)):
+        raise ValueError("rows must not be empty")
+    rows = _records(rows, *rows[0])
     header = list(rows[0])
     cells = [header] + [[_short(row[name]) for name in header] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     return "\n".join([*lines, str(verdict)])
+
+
+def _records(rows: Any, *keys: str) -> list[dict[str, Any]]:
+    """The rows as a list; ValueError unless each is a dictionary with these keys."""
+    rows = list(rows) if isinstance(rows, Iterable) else [rows]
+    for row in rows:
+        if not isinstance(row, Mapping) or not row.keys() >= set(keys):
+            raise ValueError(f"rows must be dictionaries with {', '.join(keys) or 'values by name'}, got {shown(row)}")
+    return rows
 
 
 def finite_or_none(value: float | None) -> float | None:

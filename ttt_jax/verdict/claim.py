@@ -15,13 +15,16 @@ from ttt_jax._internal.validate import (
     boolean,
     choice,
     finite_number,
+    integer_from,
     level_number,
     positive_number,
     seed_integer,
+    shown,
     weights_array,
 )
 from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr, with_lr
+from ttt_jax.risk_curve import RiskCurve, RiskPath
 from ttt_jax.simulation import estimate_risk
 from ttt_jax.simulation.estimate import MAX_UNSEEN_VARIANCE
 from ttt_jax.simulation.prompt_risks import prompt_risks
@@ -30,7 +33,7 @@ from ttt_jax.theory.pretrained import starting_weights
 from ttt_jax.theory.prompt_law import known_law
 from ttt_jax.theory.risk import exact_risk
 from ttt_jax.verdict.claimed import claimed_value
-from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
+from ttt_jax.verdict.comparison import FLOAT32_ROUNDING, require_finite
 from ttt_jax.verdict.judgement import judge_rows
 from ttt_jax.verdict.law_quantities import LAW_QUANTITIES, of_known_law, of_prompts
 from ttt_jax.verdict.outcome import Check, CheckRow
@@ -108,7 +111,7 @@ def check(
     """
     choice("quantity", quantity, (*QUANTITIES, *LAW_QUANTITIES))
     if (quantity == "quantile") != (level is not None):
-        raise ValueError(f"level must be given for the quantity 'quantile' and no other, got {level!r}")
+        raise ValueError(f"level must be given for the quantity 'quantile' and no other, got {shown(level)}")
     if level is not None:
         level_number("level", level)
     of_a_law = quantity in LAW_QUANTITIES
@@ -116,9 +119,9 @@ def check(
         raise ValueError(f"quantity {quantity} needs at least two simulated tasks, by estimate_risk, or num_tasks=0")
     boolean("approximate", approximate)
     if rate is not None and not (approximate and positive_number("rate", rate)):
-        raise ValueError(f"rate must be None unless approximate, got {rate!r}")
+        raise ValueError(f"rate must be None unless approximate, got {shown(rate)}")
     problems = _problems(problems, approximate)
-    seed = seed_integer(seed)
+    seed, num_tasks = seed_integer(seed), integer_from(0, "num_tasks", num_tasks)
     if not 0 < finite_number("confidence", confidence) <= MOST_CONFIDENCE:
         raise ValueError(f"confidence must be between 0 and 1 - 1e-9, got {confidence}")
     if exact is None and not num_tasks:
@@ -184,6 +187,8 @@ def _resolved(procedure: Any, problem: Problem, start: Any, exact: Callable | No
         if curve is None:
             raise ValueError("lr must be a number or a function of the problem where there is no exact curve")
         what = with_lr(what, curve.optimal_lr)
+    if isinstance(curve, RiskCurve | RiskPath):
+        require_finite(what, curve)
     return curve, what
 
 
@@ -234,12 +239,14 @@ def _simulated(
 def _problems(problems: Any, approximate: bool) -> tuple[Problem, ...]:
     if isinstance(problems, Problem):
         raise ValueError("problems must be a sequence of Problem, got one Problem: put it in a list")
+    if not isinstance(problems, Iterable):
+        raise ValueError(f"problems must be a sequence of Problem, got {shown(problems)}")
     problems = tuple(problems)
     if not problems:
         raise ValueError("problems must not be empty")
     for problem in problems:
         if not isinstance(problem, Problem):
-            raise ValueError(f"problems must be of type Problem, got {problem!r}")
+            raise ValueError(f"problems must be of type Problem, got {shown(problem)}")
     if approximate:
         problems = tuple(sorted(problems, key=lambda problem: problem.d))
         sizes = [problem.d for problem in problems]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ttt_jax._internal.validate import shown
 from ttt_jax.problem import Problem, mean_square
 
 
@@ -31,11 +32,11 @@ def claimed_value(claim: Any, problem: Problem, start: Any, lr: Any) -> float:
         _known([p.name for p in named if p.default is p.empty], values)
         value = claim(**{p.name: values[p.name] for p in named if p.name in values})
     else:
-        raise ValueError(f"claim must be a function or a sympy expression, got {claim!r}")
+        raise ValueError(f"claim must be a function or a sympy expression, got {shown(claim)}")
     number = _real_number(value)
     if not math.isfinite(number):
         at = f"n = {problem.n}, k = {problem.k}, d = {problem.d}"
-        raise ValueError(f"claim must give a finite real number, got {_in_one_line(value)} at {at}")
+        raise ValueError(f"claim must give a finite real number, got {shown(value, str)} at {at}")
     return number
 
 
@@ -49,12 +50,6 @@ def _real_number(value: Any) -> float:
         return math.nan if np.ndim(element) else float(element)
     except (TypeError, ValueError, OverflowError):
         return math.nan
-
-
-def _in_one_line(value: Any) -> str:
-    """The value as an error message shows it."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _known(names: Iterable[str], values: dict) -> None:

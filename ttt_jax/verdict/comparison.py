@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ttt_jax._internal.plural import counted
+from ttt_jax._internal.validate import integer_from, shown
 from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import Procedure, as_procedure, has_free_lr, with_lr
 from ttt_jax.risk_curve import RiskCurve, RiskPath
@@ -84,7 +86,7 @@ class Comparison:
         if estimate is None:
             return row | {"note": "; ".join(filter(None, notes))}
         if estimate.num_nonfinite:
-            notes.append(f"the risk of {estimate.num_nonfinite} tasks is not finite: no mean")
+            notes.append(f"the risk of {counted(estimate.num_nonfinite, 'task')} is not finite: no mean")
         elif estimate.stderr_reliable is None:
             notes.append("the reliability of the standard error is not assessed")
         elif not estimate.stderr_reliable:
@@ -115,8 +117,10 @@ class Comparison:
             lines.append(f"  not applicable         {self.reason}")
         if self.estimate is not None:
             mean, stderr = _at(self.estimate.mean, -1), _at(self.estimate.stderr, -1)
-            lines.append(f"  Monte Carlo            {mean:.6g} +- {stderr:.2g}  ({self.estimate.num_tasks} tasks)")
-            if self.z is not None:
+            error = f" +- {stderr:.2g}" if math.isfinite(stderr) else ""
+            value = f"{mean:.6g}{error}" if math.isfinite(mean) else "no value"
+            lines.append(f"  Monte Carlo            {value}  ({counted(self.estimate.num_tasks, 'task')})")
+            if finite_or_none(self.z) is not None:
                 lines.append(f"  z = (Monte Carlo - exact) / stderr = {self.z:.2f}")
             if self.estimate.stderr_reliable is None:
                 lines.append("  the reliability of the standard error is not assessed")
@@ -151,6 +155,7 @@ def compare(
         >>> abs(c.z) < 4
         True
     """
+    integer_from(0, "num_tasks", num_tasks)
     procedure = as_procedure(procedure)
     exact, asymptotic, reason = theory(problem, start, procedure, options.get("seed", 0))
     procedure = resolved(procedure, exact, asymptotic, reason)
@@ -161,18 +166,26 @@ def compare(
 
 
 def resolved(procedure: Procedure, exact: Theory, asymptotic: Theory, reason: str | None) -> Procedure:
-    """The procedure with the exact optimal step size, or the asymptotic one, where it was left free."""
-    if not has_free_lr(procedure):
-        return procedure
-    curve = exact or asymptotic
-    if not isinstance(curve, RiskCurve):
-        raise ValueError(f"lr must be a number, got 'optimal': {reason}")
-    return with_lr(procedure, curve.optimal_lr)
+    """The procedure with the exact optimal step size, or the asymptotic one, where it was left free.
+
+    ValueError where the risk after it overflows.
+    """
+    if has_free_lr(procedure):
+        curve = exact or asymptotic
+        if not isinstance(curve, RiskCurve):
+            raise ValueError(f"lr must be a number, got 'optimal': {reason}")
+        procedure = with_lr(procedure, curve.optimal_lr)
+    require_finite(procedure, exact, asymptotic)
+    return procedure
 
 
-def theory(
-    problem: Problem, start: Any, procedure: Procedure | float | str = "optimal", seed: int = 0
-) -> tuple[Theory, Theory, str | None]:
+def require_finite(procedure: Procedure, *curves: Theory) -> None:
+    """ValueError where the risk after the procedure overflows."""
+    if not all(math.isfinite(curve.after(procedure)) for curve in curves if curve is not None):
+        raise ValueError(f"the risk after {shown(procedure)} overflows float64: lower the step size")
+
+
+def theory(problem: Any, start: Any, procedure: Any = "optimal", seed: Any = 0) -> tuple[Theory, Theory, str | None]:
     """The exact risk and the leading order, None where one does not apply, and why.
 
     Example:

@@ -16,14 +16,17 @@ from ttt_jax._internal.validate import (
     finite_number,
     level_number,
     positive_integer,
+    real_array,
     seed_integer,
+    shown,
     weights_array,
 )
 from ttt_jax.problem import NotApplicable, Problem
-from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr, with_lr
+from ttt_jax.procedures import GradientStep, Procedure, procedure_for
 from ttt_jax.simulation.prompt_risks import prompt_risks
 from ttt_jax.theory.prompt_law import KnownLaw, known_law
 from ttt_jax.theory.risk import exact_risk
+from ttt_jax.verdict.comparison import resolved
 from ttt_jax.verdict.law_quantities import quantile_of_sample, variance_of_sample
 
 __all__ = ["RiskLaw", "risk_law"]
@@ -77,14 +80,14 @@ class RiskLaw:
 
     def cdf(self, x: ArrayLike) -> Any:
         """P(risk <= x), for a number or an array."""
-        share = np.searchsorted(self._sorted, x, side="right") / len(self._sorted)
+        share = np.searchsorted(self._sorted, real_array("x", x), side="right") / len(self._sorted)
         return share if np.ndim(x) else float(share)
 
     def quantile(self, q: ArrayLike) -> Any:
         """The risk that a share q of the prompts does not exceed, for a number or an array."""
-        levels = np.asarray(q, dtype=float)
+        levels = real_array("q", q)
         if not np.all((levels > 0) & (levels < 1)):
-            raise ValueError(f"q must be between 0 and 1, got {q!r}")
+            raise ValueError(f"q must be between 0 and 1, got {shown(q)}")
         value = np.quantile(self._sorted, levels)
         return value if np.ndim(q) else float(value)
 
@@ -105,7 +108,9 @@ class RiskLaw:
         """
         choice("quantity", quantity, ("mean", "var", "std", "prob_hurt", "cdf", "quantile"))
         if (at is None) == (quantity in ("cdf", "quantile")):
-            raise ValueError(f"at must be given for a cdf or a quantile and no other, got {at!r}")
+            raise ValueError(f"at must be given for a cdf or a quantile and no other, got {shown(at)}")
+        if at is not None:
+            (level_number if quantity == "quantile" else finite_number)("at", at)
         count = self.num_tasks
         if quantity == "mean":
             return self.exact_mean[1] if self.exact_mean else self.std() / math.sqrt(count)
@@ -183,22 +188,19 @@ def risk_law(
 
     Reference: this project.
     """
-    step = as_procedure(procedure)
-    step.check(problem)
+    step = procedure_for(problem, procedure)
     if isinstance(start, tuple) and len(start) == 2 and callable(start[0]):
         raise NotApplicable("risk_law is known for linear attention from W, not for a model with parameters")
     weights = weights_array(start, problem.d)
     if positive_integer("num_tasks", num_tasks) < 2:
         raise ValueError("num_tasks must be at least 2 for a standard error, got 1")
-    seed, mean = seed_integer(seed), None
+    seed, mean, reason = seed_integer(seed), None, None
+    curve: Any = None
     try:
-        curve: Any = exact_risk(problem, weights, step, seed=seed)
+        curve = exact_risk(problem, weights, step, seed=seed)
     except NotApplicable as error:
-        if has_free_lr(step):
-            raise ValueError(f"lr must be a number, got 'optimal': {error}") from None
-    else:
-        if has_free_lr(step):
-            step = with_lr(step, curve.optimal_lr)
-        if isinstance(step, GradientStep):
-            mean = curve.after(step), curve.stderr(float(step.lr))
+        reason = str(error)
+    step = resolved(step, curve, None, reason)
+    if curve is not None and isinstance(step, GradientStep):
+        mean = curve.after(step), curve.stderr(float(step.lr))
     return RiskLaw(problem, weights, step, mean, known_law(step, problem, weights), num_tasks, seed)

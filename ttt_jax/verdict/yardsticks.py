@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ttt_jax._internal import linalg
-from ttt_jax._internal.validate import integer_from
-from ttt_jax.problem import NotApplicable, Pretraining, Problem, mean_square
+from ttt_jax._internal.validate import integer_from, require_type, seed_integer
+from ttt_jax.problem import NotApplicable, Pretraining, Problem, mean_square, require_problem
 from ttt_jax.simulation.yardsticks import estimate_posterior_mean
 from ttt_jax.theory.yardsticks import labelled_pairs, least_squares_risk, ridge_risk
 
@@ -71,13 +71,16 @@ def yardsticks(
         ridge, 100 pairs         0.726352  (the pairs that TTT has seen, exact)
         Bayes, 100 pairs         0.829583  (the pairs that TTT has seen, exact)
     """
+    require_problem(problem)
     integer_from(0, "num_draws", num_draws)
+    seed_integer(seed)
     how: dict[str, Any] = {"problem": problem, "num_draws": num_draws, "seed": seed}
     found = [
         _measured("least squares", lambda: least_squares_risk(problem), 1.0, 0.0, **how),
         _measured("ridge", lambda: ridge_risk(problem), mean_square(problem) / problem.d, None, **how),
     ]
     if pretraining is not None:
+        require_type("pretraining", pretraining, Pretraining)
         if pretraining.d != problem.d:
             raise ValueError(f"pretraining must be for {problem.d} features, got {pretraining.d}")
         prior, noise_var = linalg.simplest(pretraining.task_cov), pretraining.noise_var

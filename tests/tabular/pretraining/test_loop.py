@@ -105,8 +105,13 @@ def test_the_number_of_steps_can_change_before_the_decay(undisturbed, tmp_path):
     next(pretrain(longer, tmp_path))
     list(pretrain(SMALL, tmp_path))
     require_same_run(tmp_path, undisturbed[0])
-    with pytest.raises(ValueError, match="its decay can no longer begin at 4"):
+    with pytest.raises(ValueError, match=r"^steps must be 6 to resume the run in .*, got 100$"):
         next(pretrain(longer, tmp_path))
+    with pytest.raises(ValueError, match=r"^decay_steps must be 2 to resume the run in .*, got 3$"):
+        next(pretrain(replace(SMALL, decay_steps=3), tmp_path))
+    next(pretrain(longer, tmp_path / "other"))
+    with pytest.raises(ValueError, match=r"^steps - decay_steps must be at least 2 to resume the run in .*, got 1$"):
+        next(pretrain(replace(SMALL, steps=3), tmp_path / "other"))
 
 
 def test_another_setting_is_another_run(undisturbed):
@@ -215,6 +220,8 @@ def test_every_weight_has_an_optimiser():
         ({"depth": 3}, "unknown field 'depth'"),
         ([], "is not a JSON object"),
         ({"prior": {"missing": 2}}, "missing must be a number between 0 and 1, got 2"),
+        ({"prior": {"trees": 2}}, "prior must be an object of graph, extra_trees, boosting, rules, binary, missing,"),
+        ({"prior": 2}, "prior must be an object of graph, "),
     ],
 )
 def test_wrong_settings_are_one_line(tmp_path, capsys, settings, message):

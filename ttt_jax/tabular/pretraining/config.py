@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from ttt_jax._internal.validate import finite_number
+from ttt_jax._internal.validate import finite_number, shown
 from ttt_jax.tabular.network.config import PFNConfig, require_integer
 from ttt_jax.tabular.pretraining.prior import PriorConfig
 
@@ -147,7 +147,10 @@ class PretrainConfig:
             raise ValueError(f"{source}: {wrong}; the fields are {', '.join(names)}")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
         if "prior" in values:
-            values["prior"] = PriorConfig(**values["prior"])
+            shares, known = values["prior"], [f.name for f in fields(PriorConfig)]
+            if not isinstance(shares, dict) or not shares.keys() <= set(known):
+                raise ValueError(f"{source}: prior must be an object of {', '.join(known)}, got {shown(shares)}")
+            values["prior"] = PriorConfig(**shares)
         return cls(**values)
 
 

@@ -42,13 +42,12 @@ def load_state(config: PretrainConfig, initial: State, directory: Path) -> State
     if (saved := load(directory)) is None:
         return initial
     earlier = PretrainConfig.from_json(saved.settings, directory)
-    free = ("steps", "decay_steps", "report_every", "develop_every")
+    step, (begins, began) = saved.progress[0], (c.steps - c.decay_steps for c in (config, earlier))
+    decays = step > began
+    free = ("report_every", "develop_every", *(() if decays else ("steps", "decay_steps")))
     require_same_settings(asdict(config), asdict(earlier), directory, free)
-    step, decay_start = saved.progress[0], min(c.steps - c.decay_steps for c in (earlier, config))
-    if (earlier.steps, earlier.decay_steps) != (config.steps, config.decay_steps) and step > decay_start:
-        raise ValueError(
-            f"steps: the run in {directory} is at step {step}; its decay can no longer begin at {decay_start}"
-        )
+    if not decays and begins < step:
+        raise ValueError(f"steps - decay_steps must be at least {step} to resume the run in {directory}, got {begins}")
     return State(*saved.progress, *saved.state(like=initial[4:]))
 
 

@@ -14,8 +14,6 @@ from ttt_jax.tabular.pretraining.prior import KINDS, MAX_CLASSES, PriorConfig, h
 TABLES, ROWS, FEATURES, SIGMAS = 96, 128, 16, 5
 CONTEXT = 64
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def device():
