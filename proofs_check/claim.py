@@ -64,3 +64,50 @@ class Claim:
     def with_wrong(self, i: int) -> list[Any]:
         """The coefficients, the i-th changed by 5%."""
         return [c * Rational(21, 20) if j == i else c for j, c in enumerate(self.coefficients)]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement of another paper: its coefficients as printed, and what exact theory and simulation say of them.
+
+    Args:
+        number: of the equation or theorem.
+        text: the statement in the paper's notation.
+        coefficients: as printed.
+        exact: the verdict of algebra, exact arithmetic or a proved formula; None where there is none.
+        simulated: the verdict of simulation.
+        at_finite_size: for a reader, where the statement stops being true at finite size.
+        corrected: coefficients with which the statement holds, where as printed it does not.
+        bound: whether it is an upper bound, which a wrong coefficient makes wrong only by making it smaller.
+    """
+
+    number: str
+    text: str
+    coefficients: tuple
+    exact: Callable[[Coefficients], Verdict] | None
+    simulated: Callable[[Coefficients, Effort], Verdict]
+    at_finite_size: str
+    corrected: tuple | None = None
+    bound: bool = False
+
+    def judge(self, coefficients: Coefficients, effort: Effort) -> Verdict:
+        """Both verdicts together."""
+        exact = [self.exact(coefficients)] if self.exact else []
+        return both(*exact, self.simulated(coefficients, effort))
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper whose statements are on trial.
+
+    Args:
+        name: how it is cited, with the arXiv number.
+        read: the text that was read, and whether it is the paper's own, a copy or code.
+        convention: how its symbols become those of this project.
+        statements: what it says.
+    """
+
+    name: str
+    read: str
+    convention: str
+    statements: tuple[Statement, ...]

@@ -39,6 +39,15 @@ def line(cells: Sequence[str], widths: Sequence[int] = WIDTHS) -> str:
     return " ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
+def header() -> str:
+    return line(HEADER)
+
+
+def lines(result: Result) -> list[str]:
+    """Its row and the three verdicts."""
+    return [line(row(result)), *(f"    {way:<12}{v.detail}" for way, v in zip(WAYS, result.verdicts, strict=True))]
+
+
 def summary(results: Sequence[Result]) -> str:
     count = {ok: sum(result.ok is ok for result in results) for ok in MARKS}
     claims = counted(len(results), "claim")
@@ -75,6 +84,8 @@ def html(results: Sequence[Result], made: str) -> str:
     return html_page(f"{summary(results)}; {made}", table + html_table(("claim", "statement", *WAYS), details))
 
 
-def save(out: Path, results: Sequence[Result], made: str) -> None:
-    (out / "proofs.md").write_text(markdown(results, made), encoding="utf-8")
-    (out / "proofs.html").write_text(html(results, made), encoding="utf-8")
+def save(out: Path, results: Sequence[Result], made: str) -> tuple[Path, Path]:
+    page, site = out / "proofs.md", out / "proofs.html"
+    page.write_text(markdown(results, made), encoding="utf-8")
+    site.write_text(html(results, made), encoding="utf-8")
+    return page, site

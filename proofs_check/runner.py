@@ -1,4 +1,4 @@
-"""Running claims, one by one or several at a time."""
+"""Running claims and the statements of papers, module by module or several at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from itertools import repeat
 from multiprocessing import get_context, resource_tracker
 from typing import Any, NamedTuple
 
-from proofs_check.claim import Claim, Effort, Verdict
+from proofs_check.claim import Claim, Effort, Paper, Statement, Verdict
 from proofs_check.processes import stop_with_parent
 
 NEIGHBOURS = 5
@@ -51,6 +51,46 @@ def run(module_name: str, effort: Effort) -> Result:
     return Result(claim.name, claim.number, str(module.__doc__).strip(), *verdicts, time.perf_counter() - started)
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a statement: as printed, and with the corrected coefficients where it is recorded as false."""
+
+    statement: Statement
+    printed: Verdict
+    corrected: Verdict | None
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether the verdict is the one that the module records; None if something was not judged."""
+        if not self.corrected:
+            return self.printed.ok
+        found = self.printed.ok is not True, self.corrected.ok
+        return False if False in found else None if None in (self.printed.ok, self.corrected.ok) else True
+
+
+@dataclass(frozen=True)
+class PaperResult:
+    paper: Paper
+    findings: tuple[Finding, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool | None:
+        found = [finding.ok for finding in self.findings]
+        return False if False in found else None if None in found else True
+
+
+def run_paper(module_name: str, effort: Effort) -> PaperResult:
+    """The verdicts on every statement of one paper."""
+    paper: Paper = importlib.import_module(f"proofs_check.papers.{module_name}").PAPER
+    started = time.perf_counter()
+    findings = tuple(
+        Finding(one, one.judge(one.coefficients, effort), one.judge(one.corrected, effort) if one.corrected else None)
+        for one in paper.statements
+    )
+    return PaperResult(paper, findings, time.perf_counter() - started)
+
+
 class Mutated(NamedTuple):
     """What the two exact ways say of a claim with one coefficient changed by 5%."""
 
@@ -77,7 +117,7 @@ def mutate(module_name: str, effort: Effort) -> list[Mutated]:
 
 
 def run_all(names: Sequence[str], effort: Effort, do: Callable[[str, Effort], Any] = run) -> Iterator[Any]:
-    """The claims in order; many of them by several processes, a few neighbours at a time, which share simulations."""
+    """The modules in order; many of them by several processes, a few neighbours at a time, which share simulations."""
     workers = min(os.cpu_count() or 1, len(names) // NEIGHBOURS)
     if workers < 2:
         yield from (do(name, effort) for name in names)

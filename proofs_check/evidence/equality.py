@@ -42,11 +42,11 @@ def same_numbers(pairs: Iterable[tuple], *, tolerance: float = 0) -> Verdict:
     return Verdict(True, f"{how}, {counted(len(errors), 'number')}")
 
 
-def falls_like_1_over_d(sizes: Sequence[int], errors: Sequence[float]) -> Verdict:
-    """The error times d stays bounded: between the last two sizes the error falls faster than d^(-1/2)."""
+def falls_like_1_over_d(sizes: Sequence[int], errors: Sequence[float], name: str = "d") -> Verdict:
+    """The error times d, or a size of another name, stays bounded: at the last two it falls faster than d^(-1/2)."""
     before, last = (abs(float(error)) for error in errors[-2:])
     if last < FLOAT64:
         return Verdict(True, "error 0")
     rate = math.log(last / before) / math.log(sizes[-1] / sizes[-2])
     scaled = ", ".join(f"{abs(float(e)) * d:.3g}" for e, d in zip(errors, sizes, strict=True))
-    return Verdict(rate <= -0.5, f"error x d = {scaled} at d = {', '.join(map(str, sizes))}")
+    return Verdict(rate <= -0.5, f"error x {name} = {scaled} at {name} = {', '.join(map(str, sizes))}")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxtyping import Float
 
 from proofs_check.claim import Effort, Verdict
 from proofs_check.setting import Setting, of_parabola
-from ttt_jax.problem import Problem
+from ttt_jax.problem import GaussianTasks, Problem
 from ttt_jax.procedures import GradientStep, GradientSteps
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import Estimate, estimate_risk
@@ -67,6 +68,42 @@ def judge_samples(samples: Sequence[np.ndarray], claimed: Sequence[float]) -> Ve
         [Comparison(float(value), float(np.mean(x)), float(np.std(x)) / math.sqrt(len(x)))]
         for x, value in zip(samples, claimed, strict=True)
     )
+
+
+def ratio_of_means(above: np.ndarray, below: np.ndarray, claimed: Any) -> Comparison:
+    """E above / E below of joint samples, with the standard error of the delta method: a coefficient of regression."""
+    found = float(above.mean() / below.mean())
+    stderr = float(np.std(above - found * below) / (abs(below.mean()) * math.sqrt(len(above))))
+    return Comparison(float(claimed), found, stderr)
+
+
+def at_most(samples: np.ndarray, bound: Any) -> Verdict:
+    """The mean of independent samples against a bound: it fails where the mean is above it for certain."""
+    mean, stderr, bound = float(samples.mean()), float(samples.std()) / math.sqrt(len(samples)), float(bound)
+    critical = NormalDist().inv_cdf(CONFIDENCE)
+    z = (mean - bound) / stderr
+    detects = 1 - (mean - (critical + POWER) * stderr) / bound
+    return Verdict(z <= critical, f"{mean:.5g} <= {bound:.5g}, z {z:.2f} (critical {critical:.2f})", detects)
+
+
+def initial_risks(
+    problem: Problem, weights: np.ndarray, count: int, seed: int = 0, sampled_numbers: int = 2**22
+) -> Float[np.ndarray, " count"]:
+    """The risk of W before any step in each of `count` contexts of sampled rows, with diagonal features; in NumPy."""
+    law: Any = problem.inference
+    rng, d = np.random.default_rng(seed), problem.d
+    root, query = (np.broadcast_to(cov, (d,)) for cov in (np.sqrt(law.feature_cov), law.query_feature_cov))
+    matrix = weights if weights.ndim == 2 else np.diag(np.broadcast_to(weights, (d,)))
+    found = []
+    block = max(1, sampled_numbers // (law.n * d))
+    for size in [block] * (count // block) + [count % block]:
+        random = isinstance(problem.task, GaussianTasks)  # N(0, I)
+        task = rng.standard_normal((size, d)) if random else np.broadcast_to(problem.task, (size, d))
+        x = rng.standard_normal((size, law.n, d)) * root
+        y = np.einsum("tnd,td->tn", x, task) + math.sqrt(law.noise_var) * rng.standard_normal((size, law.n))
+        miss = task - np.einsum("tnd,tn->td", x, y) @ matrix.T
+        found.append((miss**2 * query).sum(1) + law.query_noise_var)
+    return np.concatenate(found)
 
 
 class Given(NamedTuple):
@@ -182,9 +219,9 @@ def simulate_steps(
     return estimate_risk(problem, weights, GradientSteps(step_sizes, new_context), num_tasks=num_tasks, seed=seed)
 
 
-def num_contexts(effort: Effort) -> int:
-    """Contexts alone are cheap, but they are held in memory."""
-    return min(16 * effort.num_small, 1_500_000)
+def num_contexts(effort: Effort, numbers: int = 1) -> int:
+    """Contexts alone are cheap, but they are held in memory, each with so many numbers."""
+    return min(16 * effort.num_small, 1_500_000, 2**25 // numbers)
 
 
 def contexts(task, feature_cov, noise_var, n: int, count: int, seed: int = 0) -> Float[np.ndarray, "contexts d"]:

@@ -79,10 +79,6 @@ def risk_coefficients(setting: Setting) -> tuple[sp.Expr, ...]:
     def expect(polynomial):
         return sum((c * moment(a) for a, c in polynomial.terms()), domain.zero)
 
-    def second(rows, tau, s, p, i, j):
-        """E u_i u_j of a context along the task, by the moments of two rows or one."""
-        return rows * (rows + 1) * p[i] * p[j] + (rows * tau * s[i] if i == j else domain.zero)
-
     residual = [-u[j] * w[j] + b[j] for j in range(m)]  # polynomials stay on the left of their coefficients
 
     def norm(matrix):  # r'Sr for the diagonal S = matrix
@@ -96,21 +92,17 @@ def risk_coefficients(setting: Setting) -> tuple[sp.Expr, ...]:
     pairs = list(itertools.product(range(m), repeat=2))
     if setting.evaluation == "fresh":
         w_e = [scale * w[j] for j in range(m)]
-        c0 = s2_q + sum(
-            s_q[j] * (b[j] ** 2 - 2 * b[j] * w_e[j] * n_e * p_e[j] + w_e[j] ** 2 * second(n_e, tau_e, s_e, p_e, j, j))
-            for j in range(m)
-        )
-        c0 += sum((size[j] - 1) * s_q[j] * w_e[j] ** 2 * n_e * tau_e * s_e[j] for j in range(m))
+        c0 = s2_q + _squared_error(n_e, tau_e, size, s_e, s_q, w_e, b)
         slope = domain.zero
         for i, j in pairs:
             cross = expect(u[i] * residual[j])
-            cross_e = n_e * p_e[i] * b[j] - second(n_e, tau_e, s_e, p_e, i, j) * w_e[j]
+            cross_e = n_e * p_e[i] * b[j] - _second(n_e, tau_e, s_e, p_e, i, j) * w_e[j]
             slope += right[i] * pull[j] * cross * cross_e
         beyond, beyond_e = ([rows * t * v[j] for j in range(m)] for rows, t, v in ((n, tau, s), (n_e, tau_e, s_e)))
         for j in range(m):  # coordinates that the task does not touch
             slope += (size[j] - 1) * right[j] * pull[j] * w[j] * beyond[j] * w_e[j] * beyond_e[j]
         c1 = scale * slope
-        overlap = sum(u[i] * u[j] * (right[i] * right[j] * second(n_e, tau_e, s_e, p_e, i, j)) for i, j in pairs)
+        overlap = sum(u[i] * u[j] * (right[i] * right[j] * _second(n_e, tau_e, s_e, p_e, i, j)) for i, j in pairs)
         overlap = (overlap + sum(rho[j] * (right[j] ** 2 * beyond_e[j]) for j in range(m))) * scale**2
     else:
         c0 = s2_q + expect(norm(s_q))
@@ -118,6 +110,38 @@ def risk_coefficients(setting: Setting) -> tuple[sp.Expr, ...]:
         c1 = expect(length * norm(pull))
         overlap = length**2
     return tuple(domain.to_sympy(c) for c in (c0, 4 * k * c1, 4 * expect(overlap * training)))
+
+
+def _second(rows, tau, s, p, i, j):
+    """E u_i u_j of a context along the task, by the moments of two rows or one."""
+    return rows * (rows + 1) * p[i] * p[j] + (rows * tau * s[i] if i == j else 0)
+
+
+def _squared_error(rows, tau, size, s, s_q, w, b):
+    """E (b - W u)'Sq (b - W u) of a context: along the task, and in the other coordinates of the groups."""
+    p = [x * y for x, y in zip(s, b, strict=True)]
+    total = sum(
+        s_q[j] * (b[j] ** 2 - 2 * b[j] * w[j] * rows * p[j] + w[j] ** 2 * _second(rows, tau, s, p, j, j))
+        for j in range(len(b))
+    )
+    return total + sum((size[j] - 1) * s_q[j] * w[j] ** 2 * rows * tau * s[j] for j in range(len(b)))
+
+
+def initial_risk(setting: Setting) -> sp.Expr:
+    """c0 alone, of a new context, as an expression that is not expanded: no symbol is too many.
+
+    Example:
+        >>> n, d, w = sp.symbols("n d w")
+        >>> sp.expand(initial_risk(Setting(n, 1, (Group(d, 1, w, 1),))))
+        d*n*w**2 + n**2*w**2 + n*w**2 - 2*n*w + 1
+    """
+    law, groups = setting.at_inference(), [group.filled() for group in setting.groups]
+    size, w, b, s, s_q = (
+        [getattr(group, field) for group in groups] for field in ("multiplicity", "weight", "task", "context", "query")
+    )
+    tau = sum(x * y**2 for x, y in zip(s, b, strict=True)) + law.noise_var
+    error = _squared_error(law.n, tau, size, s, s_q, [law.scale * x for x in w], b)
+    return sp.sympify(law.query_noise_var + error)
 
 
 @lru_cache(None)

@@ -95,7 +95,7 @@ def test_the_exit_status_tells_a_failure_from_what_was_not_judged(changes, statu
 def test_the_exit_status_of_a_whole_run(oks, status, monkeypatch, capsys):
     held = Verdict(True, "held")
     results = [Result("name", "number", "statement", held, held, Verdict(ok, "judged"), 0.0) for ok in oks]
-    monkeypatch.setattr("proofs_check.__main__.run_all", lambda names, effort: iter(results))
+    monkeypatch.setattr("proofs_check.__main__.run_all", lambda *_: iter(results))
     assert main([]) == status
     assert f"{len(oks)} claims checked: {oks.count(True)} held" in capsys.readouterr().out
 
