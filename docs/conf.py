@@ -61,6 +61,7 @@ nitpicky = True
 # The types of other packages, whose documentation is not at hand offline; names of ttt_jax must be documented.
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!ttt_jax\b).*"),
+    (r"py:.*", r"ttt_jax\.theory\.inference\..*"),
     (r"py:.*", r"ttt_jax\.tabular\.(classify\.tuning|network\.encode|network\.v2)\..*"),
 ]
 

@@ -18,8 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["ChiSquare"]
-
 SINGLE, DOUBLE = (5.6, 24), (8.4, 64)
 """The largest normal that JAX draws in a precision, rounded up, and the degree of the polynomial."""
 MANY = 100_000

@@ -2,7 +2,7 @@
 
 In a frame whose first axis is along the task b, the context's summary u, the batch's v and the summary at inference
 fill one axis more each. Of a vector of d normals that meets the axes of its predictor, its coordinates along them count
-and the length of the rest, whose square is a chi-square (claim `frame`). A vector is the list of its coordinates.
+and the length of the rest, whose square is a chi-square (the claim "frame"). A vector is the list of its coordinates.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from ttt_jax.problem import GaussianTasks, Problem
 from ttt_jax.procedures import GradientStep, Procedure
 from ttt_jax.simulation.chi_square import ChiSquare
 from ttt_jax.simulation.scaled import RowLaw, Scaled
-
-__all__ = ["FRAME", "FrameLaw", "in_frame", "risk_in_frame"]
 
 FRAME = 4
 """Axes that b, u, v and the summary at inference fill."""

@@ -11,8 +11,6 @@ from ttt_jax.sweep.run import SECONDS, differences, finish
 from ttt_jax.sweep.spec import make_spec
 from ttt_jax.sweep.store import Store, StoreError
 
-__all__ = ["merge_shards"]
-
 
 def merge_shards(directories: Sequence[Path], out: Path) -> list[dict[str, Any]]:
     """Write the store and the results of the whole sweep, the bytes of an undivided run, from all of its shards.

@@ -9,8 +9,6 @@ from contextlib import suppress
 from ttt_jax.sweep.spec import Cell, Spec
 from ttt_jax.verdict.comparison import resolved, theory
 
-__all__ = ["estimated_seconds"]
-
 SECONDS = 0.5
 """For how long tasks are tried."""
 

@@ -91,7 +91,7 @@ def ridge_risk(problem: Problem, penalty: float | None = None, pairs: int | None
 
         sq2 + q E sum_i (B l^2/d + s2 s_i) / (s_i + l)^2,     s_i the eigenvalues of X'X for Sx = I, l = penalty
 
-    the mean over the density of `wishart_density`; `least_squares_risk` for a penalty of 0.
+    the mean over the density of the eigenvalues; `least_squares_risk` for a penalty of 0.
 
     Args:
         problem: the test-time problem; |b|^2 is its mean for random tasks.
