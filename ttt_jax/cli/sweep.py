@@ -204,7 +204,8 @@ def _dry_run(arguments: argparse.Namespace, shard: tuple[int, int] | None) -> in
     most = "at most " * (spec.target_relative_stderr is not None)
     seconds = estimated_seconds(spec, cells)
     emit(
-        f"{arguments.spec}: {len(cells)} cells, {most}{len(cells) * spec.num_tasks} tasks, {most}about {seconds:.0f} s"
+        f"{arguments.spec}: {counted(len(cells), 'cell')}, {most}{counted(len(cells) * spec.num_tasks, 'task')}, "
+        f"{most}about {seconds:.0f} s"
     )
     return 0
 
@@ -215,7 +216,7 @@ def run_merge(arguments: argparse.Namespace) -> int:
     from ttt_jax.verdict.agreement import judge
 
     rows = merge_shards(arguments.directories, arguments.out)
-    emit(f"{arguments.out / RESULTS}: {len(rows)} cells; {judge(rows)}")
+    emit(f"{arguments.out / RESULTS}: {counted(len(rows), 'cell')}; {judge(rows)}")
     return 0
 
 

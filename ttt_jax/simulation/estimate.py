@@ -27,6 +27,7 @@ from ttt_jax._internal.validate import (
     finite_number,
     positive_integer,
     seed_integer,
+    shown,
     weights_array,
 )
 from ttt_jax.problem import NotApplicable, Problem
@@ -430,7 +431,7 @@ def make_run(
 
 def _model(start: tuple) -> tuple[Any, PyTree]:
     if len(start) != 2 or not callable(start[0]):
-        raise ValueError(f"{STARTS}, got {start!r}")
+        raise ValueError(f"{STARTS}, got {shown(start)}")
     return start
 
 

@@ -28,7 +28,7 @@ from ttt_jax.risk_curve import RiskCurve, RiskPath
 from ttt_jax.simulation import estimate_risk
 from ttt_jax.simulation.estimate import MAX_UNSEEN_VARIANCE
 from ttt_jax.simulation.prompt_risks import prompt_risks
-from ttt_jax.simulation.reliability import unseen_variance
+from ttt_jax.simulation.reliability import tails_are_seen
 from ttt_jax.theory.pretrained import starting_weights
 from ttt_jax.theory.prompt_law import known_law
 from ttt_jax.theory.risk import exact_risk
@@ -209,7 +209,7 @@ def _of_law(
     estimate, stderr, reliable = of_prompts(quantity, prompts, claimed, level)
     if quantity == "variance":
         assert isinstance(procedure, GradientStep)
-        reliable = False if unseen_variance(problem, weights, procedure, num_tasks) > MAX_UNSEEN_VARIANCE else None
+        reliable = None if tails_are_seen(problem, weights, procedure, num_tasks, MAX_UNSEEN_VARIANCE) else False
     return value, rounding, estimate, stderr, reliable
 
 
