@@ -3,12 +3,23 @@
 from ttt_jax._internal.imports import one_line_interrupt
 
 with one_line_interrupt():
-    from ttt_jax.problem import GaussianTasks, Inference, NotApplicable, Pretraining, Problem
+    from ttt_jax.problem import (
+        LINKS,
+        GaussianTasks,
+        Inference,
+        NotApplicable,
+        Pretraining,
+        Problem,
+        SingleIndex,
+        SparseTasks,
+    )
     from ttt_jax.procedures import Folds, GradientStep, GradientSteps, Optimizer
     from ttt_jax.risk_curve import RiskCurve, RiskPath
     from ttt_jax.shifts import SHIFTS, make_shift
     from ttt_jax.simulation import Estimate, JointEstimate, estimate_curve, estimate_risk
     from ttt_jax.theory import asymptotic_risk, exact_map, exact_risk, pretrained_weights
+    from ttt_jax.training.catalogue import MODELS, make_model
+    from ttt_jax.training.lora import lora
     from ttt_jax.training.models import LinearAttention, Prompt, TokenLinearAttention, functional
     from ttt_jax.training.pretraining import pretrain
     from ttt_jax.training.prompts import fold_prompts
@@ -23,6 +34,8 @@ with one_line_interrupt():
 __version__ = "0.1.0"
 
 __all__ = [
+    "LINKS",
+    "MODELS",
     "SHIFTS",
     "Check",
     "CheckRow",
@@ -43,6 +56,8 @@ __all__ = [
     "RiskCurve",
     "RiskLaw",
     "RiskPath",
+    "SingleIndex",
+    "SparseTasks",
     "TokenLinearAttention",
     "Verdict",
     "Yardstick",
@@ -58,6 +73,8 @@ __all__ = [
     "fold_prompts",
     "functional",
     "judge",
+    "lora",
+    "make_model",
     "make_shift",
     "pretrain",
     "pretrained_weights",

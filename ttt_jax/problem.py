@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ttt_jax._internal import linalg
@@ -21,7 +24,16 @@ from ttt_jax._internal.validate import (
     shown,
 )
 
-__all__ = ["GaussianTasks", "Inference", "NotApplicable", "Pretraining", "Problem"]
+__all__ = [
+    "LINKS",
+    "GaussianTasks",
+    "Inference",
+    "NotApplicable",
+    "Pretraining",
+    "Problem",
+    "SingleIndex",
+    "SparseTasks",
+]
 
 
 FEATURE_LAWS = ("gaussian", "rademacher", "student_t")
@@ -60,6 +72,81 @@ class GaussianTasks:
         if mean.ndim > 1:
             raise ValueError(f"mean must have shape (d,), got {mean.shape}")
         _set(self, mean=np.broadcast_to(mean, (d,)), cov=covariance("cov", cov), d=d)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseTasks:
+    """Random task vectors with s coordinates that are not 0, at random places, each N(0, variance); E bb' = v s/d I.
+
+    Args:
+        d: number of features.
+        nonzero: s, at most d.
+        variance: v; 1/s makes E |b|^2 = 1.
+
+    Raises:
+        ValueError: if a field is out of range; the message names it.
+
+    Example:
+        >>> SparseTasks(10, nonzero=2, variance=0.5).nonzero
+        2
+
+    Reference: Garg, Tsipras, Liang, Valiant (2022), section 4, keep 3 of 20 coordinates.
+    """
+
+    d: int
+    nonzero: int
+    variance: float = 1.0
+
+    def __post_init__(self):
+        d, nonzero = positive_integer("d", self.d), positive_integer("nonzero", self.nonzero)
+        if nonzero > d:
+            raise ValueError(f"nonzero must be at most d = {d}, got {nonzero}")
+        _set(self, d=d, nonzero=nonzero, variance=non_negative("variance", self.variance))
+
+
+LINKS: dict[str, Callable] = {"sign": jnp.sign, "relu": jax.nn.relu, "tanh": jnp.tanh, "square": jnp.square}
+"""Links by name; add your own here."""
+
+
+@dataclass(frozen=True, eq=False)
+class SingleIndex:
+    """Tasks with labels y = f(x'b) + xi; classification by sign is the link "sign", whose labels are -1 and 1.
+
+    The risk is the squared error to f(x'b), plus the variance of xi. It is simulated; no formula is for it.
+
+    Args:
+        task: the law of b: a vector (d,), `GaussianTasks` or `SparseTasks`.
+        link: f, a name in `LINKS` or a function of JAX arrays, entry by entry; each new one compiles anew.
+
+    Raises:
+        ValueError: if a field is invalid.
+
+    Example:
+        >>> Problem(n=20, k=40, task=SingleIndex([0.6, 0.8], "sign")).d
+        2
+
+    Reference: Oko, Song, Suzuki, Wu (2024) for pretraining on such tasks.
+    """
+
+    task: Any
+    link: str | Callable
+
+    def __post_init__(self):
+        if not callable(self.link):
+            choice("link", self.link, tuple(LINKS))
+        if isinstance(self.task, SingleIndex):
+            raise ValueError(f"task must be a vector, GaussianTasks or SparseTasks, got {shown(self.task)}")
+        _set(self, task=_task(self.task))
+
+    @property
+    def d(self) -> int:
+        """Number of features."""
+        return _features(self.task)
+
+    @property
+    def function(self) -> Callable:
+        """f."""
+        return LINKS[self.link] if isinstance(self.link, str) else self.link
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +247,8 @@ class Problem:
     Args:
         n: number of context pairs.
         k: number of training queries of the TTT step.
-        task: the task vector b, (d,), or `GaussianTasks` for tasks drawn anew in every experiment.
+        task: the task vector b, (d,); `GaussianTasks` or `SparseTasks` for tasks drawn anew in every experiment;
+            `SingleIndex` for labels that are not linear, y = f(x'b) + xi.
         feature_cov: covariance of the features, a scalar (times the identity), a diagonal (d,) or dense (d, d).
         noise_var: variance of the label noise xi.
         feature_law: the law of the independent entries of z in x = feature_cov^(1/2) z, all of mean 0 and variance 1:
@@ -196,15 +284,8 @@ class Problem:
             raise ValueError(f"dof must be given for feature_law 'student_t' and no other, got {shown(self.dof)}")
         if self.dof is not None and finite_number("dof", self.dof) <= 4:
             raise ValueError(f"dof must be above 4, got {shown(self.dof)}")
-        task = self.task
-        feature_cov = finite_array("feature_cov", self.feature_cov)
-        if isinstance(task, GaussianTasks):
-            d = task.d
-        else:
-            task = finite_array("task", task)
-            if task.ndim != 1:
-                raise ValueError(f"task must be a vector of shape (d,) or GaussianTasks, got shape {task.shape}")
-            d = len(task)
+        task, feature_cov = _task(self.task), finite_array("feature_cov", self.feature_cov)
+        d = _features(task)
         _dimension(d, {"feature_cov": feature_cov})
         _set(
             self,
@@ -225,7 +306,7 @@ class Problem:
     @property
     def d(self) -> int:
         """Number of features."""
-        return self.task.d if isinstance(self.task, GaussianTasks) else len(self.task)
+        return _features(self.task)
 
     @cached_property
     def inference(self) -> Inference:
@@ -255,9 +336,16 @@ def require_problem(problem: Any) -> None:
     require_type("problem", problem, Problem)
 
 
-def require_gaussian(problem: Any, formula: str) -> None:
-    """NotApplicable, naming the formula, unless the features are Gaussian."""
+def require_linear(problem: Any, formula: str) -> None:
+    """NotApplicable, naming the formula, unless labels are y = x'b + xi."""
     require_problem(problem)
+    if isinstance(problem.task, SingleIndex):
+        raise NotApplicable(f"{formula} needs linear labels, got SingleIndex with the link {shown(problem.task.link)}")
+
+
+def require_gaussian(problem: Any, formula: str) -> None:
+    """NotApplicable, naming the formula, unless labels are linear and the features Gaussian."""
+    require_linear(problem, formula)
     if problem.feature_law != "gaussian":
         raise NotApplicable(f"{formula} needs Gaussian features, got feature_law {problem.feature_law!r}")
 
@@ -281,11 +369,48 @@ def require_training_law(problem: Any, formula: str) -> None:
 
 def mean_square(problem: Problem) -> float:
     """E[b'b], the mean squared length of the task vector."""
-    task = problem.task
+    task = problem.task.task if isinstance(problem.task, SingleIndex) else problem.task
+    if isinstance(task, SparseTasks):
+        return task.nonzero * task.variance
     if isinstance(task, GaussianTasks):
         variances = np.diag(task.cov) if task.cov.ndim == 2 else np.broadcast_to(task.cov, (problem.d,))
         return float(task.mean @ task.mean + variances.sum())
     return float(task @ task)
+
+
+def task_parts(task: Any) -> tuple[np.ndarray, np.ndarray | None, int | None]:
+    """m, C and s of tasks b = m + C^(1/2) z of which s coordinates are kept; C None for one vector, s None for all."""
+    if isinstance(task, SingleIndex):
+        return task_parts(task.task)
+    if isinstance(task, SparseTasks):
+        return np.zeros(task.d), np.asarray(task.variance), task.nonzero
+    return (task.mean, task.cov, None) if isinstance(task, GaussianTasks) else (task, None, None)
+
+
+def second_moment(task: GaussianTasks | SparseTasks) -> tuple[np.ndarray, np.ndarray]:
+    """m, (d,), and C, (), (d,) or (d, d), with E bb' = mm' + C."""
+    if isinstance(task, SparseTasks):
+        return np.zeros(task.d), np.asarray(task.variance * task.nonzero / task.d)
+    return task.mean, task.cov
+
+
+def task_name(task: Any) -> str:
+    """The law of a task as an error message shows it."""
+    return "one vector" if isinstance(task, np.ndarray) else type(task).__name__
+
+
+def _task(task: Any) -> Any:
+    """One of the laws of tasks; a vector as an array."""
+    if isinstance(task, GaussianTasks | SparseTasks | SingleIndex):
+        return task
+    task = finite_array("task", task)
+    if task.ndim != 1:
+        raise ValueError(f"task must be a vector of shape (d,) or GaussianTasks, got shape {task.shape}")
+    return task
+
+
+def _features(task: Any) -> int:
+    return len(task) if isinstance(task, np.ndarray) else task.d
 
 
 def _dimension(d: int | None, arrays: dict[str, np.ndarray]) -> int:

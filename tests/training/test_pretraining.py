@@ -1,9 +1,22 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttt_jax import LinearAttention, Pretraining, Problem, functional, pretrain, pretrained_weights
+from ttt_jax import (
+    GaussianTasks,
+    LinearAttention,
+    NotApplicable,
+    Pretraining,
+    Problem,
+    SingleIndex,
+    SparseTasks,
+    functional,
+    pretrain,
+    pretrained_weights,
+)
 from ttt_jax._internal import linalg
 from ttt_jax.theory.paper import proposition_5_2_weights
 from ttt_jax.theory.pretrained import starting_weights
@@ -130,3 +143,29 @@ def test_weights_are_0_where_the_features_are():
         weights = pretrained_weights(Pretraining(7, a @ a.T, noise_var=0.1))
         nothing = np.linalg.svd(a)[0][:, 3:]  # a'x = 0
         assert np.abs(weights @ nothing).max() < 1e-9 * np.abs(weights).max()
+
+
+def test_a_problem_is_a_law_of_pretraining_too():
+    """W* = w I: of sparse tasks that of their covariance, of signs c^2 / [d (1+s2) + (n-1) c^2] with c^2 = 2/pi."""
+    signs = 2 / np.pi / (4 * 1.1 + 9 * 2 / np.pi)
+    sparse = pretrained_weights(Pretraining(10, task_cov=np.full(4, 0.25), noise_var=0.1), dense=False)[0]
+    for tasks, best in ((SparseTasks(4, 1), sparse), (SingleIndex(GaussianTasks(d=4), "sign"), signs)):
+        problem = Problem(n=10, k=8, task=tasks, noise_var=0.1)
+        model, params = functional(LinearAttention(jnp.zeros((4, 4))))
+        weights = pretrain(model, params, problem, num_steps=300, learning_rate=3e-3, progress=False).weights[...]
+        assert np.abs(weights - best * np.eye(4)).max() < 0.15 * best
+
+
+def test_the_law_of_a_problem_is_kept_with_the_run(tmp_path):
+    model, params = functional(LinearAttention(jnp.zeros((2, 2))))
+    options = {"num_steps": 2, "batch_size": 2, "progress": False, "directory": tmp_path}
+    problem = Problem(n=3, k=3, task=SingleIndex(SparseTasks(2, 1), "sign"))
+    first = pretrain(model, params, problem, **options)
+    np.testing.assert_array_equal(first.weights[...], pretrain(model, params, problem, **options).weights[...])
+    for other in (replace(problem, task=SingleIndex(SparseTasks(2, 1), "tanh")), Pretraining(3, d=2)):
+        with pytest.raises(ValueError, match=r"^\w+ must be .* to resume the run in"):
+            pretrain(model, params, other, **options)
+    with pytest.raises(ValueError, match=r"^link must be a name in LINKS for a run that is kept in a directory, got"):
+        pretrain(model, params, replace(problem, task=SingleIndex([1.0, 2.0], jnp.cos)), **options)
+    with pytest.raises(NotApplicable, match=r"^pretraining needs Gaussian features, got feature_law 'rademacher'"):
+        pretrain(model, params, replace(problem, feature_law="rademacher"), **options)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.plural import counted
@@ -30,7 +30,7 @@ from ttt_jax._internal.validate import (
     shown,
     weights_array,
 )
-from ttt_jax.problem import NotApplicable, Problem
+from ttt_jax.problem import NotApplicable, Problem, SingleIndex, SparseTasks, require_linear
 from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr, procedure_for
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import samplers
@@ -40,6 +40,7 @@ from ttt_jax.simulation.frame import in_frame
 from ttt_jax.simulation.reliability import tails_are_seen
 from ttt_jax.simulation.samplers import Joint, Sampler
 from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_problem
+from ttt_jax.training.models import LinearAttention, Prompt
 
 __all__ = ["Estimate", "JointEstimate", "Run", "Stopped", "estimate_curve", "estimate_risk", "make_run"]
 
@@ -71,7 +72,7 @@ class Estimate:
         num_tasks: number of independent tasks.
         stderr_reliable: False where the standard error is not to be trusted: where more than a tenth of its variance
             comes from events rarer than one in num_tasks, see `ttt_jax.simulation.reliability`. None, "not assessed",
-            where the law of the risk is not known: for models, several steps and folds.
+            where the law of the risk is not known: for models, links, sparse tasks, several steps and folds.
         skewness: third standardised moment of the per-task risk, after the last step.
         kurtosis: fourth standardised moment of it, 3 for a Gaussian.
         num_nonfinite: tasks whose risk overflowed; the mean is nan if there are any.
@@ -188,7 +189,8 @@ def estimate_risk(
     Args:
         problem: the test-time problem.
         start: where training starts: the W of linear attention, a scalar (times the identity), (d,) or (d, d), for
-            which the new query is integrated out; or (model, params) of any model, see `functional`.
+            which the new query is integrated out where labels are linear; or (model, params) of any model, see
+            `functional`.
         procedure: what is done at test time; a number is the step size of one gradient step. A tuple of procedures is
             tried on the same tasks.
         num_tasks: number of independent experiments; the most, if there is a target.
@@ -199,7 +201,7 @@ def estimate_risk(
         target_relative_stderr: stop once the standard error is at most this times the mean; asked at four numbers of
             blocks per octave, the same in every run.
         block_size: tasks per block; by default what fits the cache. Results are reproducible for equal block sizes.
-        num_queries: for (model, params), fresh queries per task on which the risk is measured.
+        num_queries: for (model, params) and for links, fresh queries per task on which the risk is measured.
         progress: show a progress bar where standard error is a terminal and the work takes over two seconds.
 
     Returns:
@@ -267,6 +269,7 @@ def estimate_curve(
     """
     if not has_free_lr(procedure):
         raise ValueError("lr must be 'optimal' for a curve over all step sizes")
+    require_linear(problem, "estimate_curve")
     if isinstance(procedure, GradientStep):
         raise NotApplicable("estimate_curve is for procedures without a formula; exact_risk has the curve of one step")
     if positive_integer("num_tasks", num_tasks) < 2:
@@ -364,7 +367,8 @@ class Run:
     def _reliable(self, procedure: Procedure, tally: Tally) -> bool | None:
         if tally.num_nonfinite or tally.num_tasks < 2:
             return False
-        if self.weights is None or not isinstance(procedure, GradientStep):
+        sparse = isinstance(self.problem.task, SparseTasks)
+        if self.weights is None or sparse or not isinstance(procedure, GradientStep):
             return None
         return tails_are_seen(self.problem, self.weights, procedure, tally.num_tasks, MAX_UNSEEN_VARIANCE)
 
@@ -394,15 +398,15 @@ def make_run(
     law = problem.inference
     counts = {"n": problem.n, "k": problem.k, "evaluation.n": law.n or 1}
     require_countable(**counts, held_out=max(getattr(p, "held_out", 0) for p in procedures))
-    is_model = isinstance(start, tuple)
-    if sampler == "law" and (is_model or problem.feature_law != "gaussian"):
-        why = "a model" if is_model else f"the feature_law {problem.feature_law!r}"
+    is_model, linear = isinstance(start, tuple), not isinstance(problem.task, SingleIndex)
+    if sampler == "law" and (is_model or not linear or problem.feature_law != "gaussian"):
+        why = "a model" if is_model else f"the feature_law {problem.feature_law!r}" if linear else "labels with a link"
         raise ValueError(f"sampler must be 'data' for {why}, got 'law'")
     dtype = jnp.float64 if x64 else jnp.float32
     weights, drawn = None, problem
     with jax.enable_x64(x64), np.errstate(over="ignore"):
-        if is_model:
-            model, params = _model(start)
+        if is_model or not linear:
+            model, params = _model(start if is_model else (_linear_attention, _dense(start, problem.d)))
             units = Units(1.0, 1.0)
             positive_integer("num_queries", num_queries)
             parts = [samplers.prompts(procedure, problem, model, num_queries) for procedure in procedures]
@@ -433,6 +437,14 @@ def _model(start: tuple) -> tuple[Any, PyTree]:
     if len(start) != 2 or not callable(start[0]):
         raise ValueError(f"{STARTS}, got {shown(start)}")
     return start
+
+
+def _dense(weights: Any, d: int) -> Float[np.ndarray, "d d"]:
+    return linalg.dense(weights_array(weights, d), d)
+
+
+def _linear_attention(weights: Float[Array, "d d"], prompt: Prompt) -> Float[Array, " k"]:
+    return LinearAttention(weights)(prompt)
 
 
 def _finish(run: Run, progress: bool) -> Tally:

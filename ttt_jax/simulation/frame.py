@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from ttt_jax._internal import linalg
-from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.problem import GaussianTasks, Problem, SparseTasks
 from ttt_jax.procedures import GradientStep, Procedure
 from ttt_jax.simulation.chi_square import ChiSquare
 from ttt_jax.simulation.scaled import RowLaw, Scaled
@@ -36,7 +36,8 @@ def in_frame(
     """The problem along its task, which is one-dimensional, with W and the steps there.
 
     Returns:
-        None if a matrix is no multiple of I, a procedure no single step, or d below FRAME: nothing would be saved.
+        None if a matrix is no multiple of I, a procedure no single step, tasks are sparse, or d is below FRAME: nothing
+        would be saved.
 
     Example:
         >>> problem, weights, _ = in_frame(Problem(4, 4, [3.0, 4.0, 0.0, 0.0]), 2 * np.eye(4), ())
@@ -44,6 +45,8 @@ def in_frame(
         ([5.0], 2.0)
     """
     law: Any = problem.inference
+    if isinstance(problem.task, SparseTasks):
+        return None
     random = isinstance(problem.task, GaussianTasks)
     mean, task_cov = (problem.task.mean, problem.task.cov) if random else (problem.task, np.zeros(()))
     steps = [step for step in procedures if isinstance(step, GradientStep)]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from ttt_jax._internal.validate import weights_array
-from ttt_jax.problem import NotApplicable, Problem
+from ttt_jax.problem import NotApplicable, Problem, require_linear
 from ttt_jax.procedures import GradientStep, Procedure
 from ttt_jax.simulation.estimate import make_run
 from ttt_jax.simulation.scaled import Scaled
@@ -38,6 +38,7 @@ def prompt_risks(
     """
     if not isinstance(procedure, GradientStep):
         raise NotApplicable(f"no law of the risk is known for {type(procedure).__name__}")
+    require_linear(problem, "the law of the risk")
     weights = weights_array(start, problem.d)
     run = make_run(
         problem, weights, (procedure,), num_tasks=num_tasks, seed=seed, sampler=sampler, x64=sampler == "law"

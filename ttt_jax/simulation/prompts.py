@@ -1,7 +1,7 @@
 """Samplers of any model on whole prompts: every procedure, by jax.grad through the model.
 
 The rows are those of the streamed path, from the same keys. The risk of one experiment is measured on fresh queries,
-whose label noise is added in expectation.
+whose label noise is added in expectation. Linear attention is a model here where labels are not linear.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from ttt_jax.problem import Inference, NotApplicable, Problem
-from ttt_jax.procedures import Folds, GradientStep, GradientSteps, Optimizer
+from ttt_jax.procedures import Folds, GradientStep, GradientSteps, Optimizer, has_free_lr
 from ttt_jax.simulation import samplers
 from ttt_jax.simulation.gradient_steps import require_gradient_alone
 from ttt_jax.simulation.rows import draw_rows
@@ -72,7 +72,7 @@ class _Draw:
         trained = self.train(params, arguments, prompt_at)
         seen = context if self.n_inference == 0 else pairs(key_fresh, self.n_inference, scaled.inference)
         query_x, _ = pairs(jax.random.fold_in(key_fresh, 2), self.num_queries, scaled.query)
-        query = _prompt(seen, (query_x, query_x @ task))
+        query = _prompt(seen, (query_x, scaled.query.labels(query_x, task)))
 
         def risk(params):
             return ttt_loss(self.model, params, query) / self.num_queries + scaled.query.noise_var
@@ -98,7 +98,7 @@ def prompt_sampler(
     """
     law = problem.inference
     if law.rescale:
-        raise NotApplicable("rescale must be False for a model that is not linear attention")
+        raise NotApplicable("rescale must be False for a model that is not linear attention, and for links")
     folds, held_out = getattr(procedure, "folds", 0), getattr(procedure, "held_out", 0)
     own = isinstance(problem.evaluation, Inference) and problem.evaluation.n is not None
     fresh = procedure.context(problem) if folds and not own else law.n or 0
@@ -118,12 +118,14 @@ def _prompt(context: tuple, query: tuple) -> Prompt:
 @samplers.prompts.register
 def _gradient_step(procedure: GradientStep, problem: Problem, model: Model, num_queries: int) -> Sampler:
     if procedure.left is not None or procedure.right is not None:
-        raise NotApplicable("left and right must be None for a model that is not linear attention")
+        raise NotApplicable("left and right must be None for a model that is not linear attention, and for links")
     return prompt_sampler(procedure, problem, model, num_queries, _OneStep(model), procedure.lr, 1)
 
 
 @samplers.prompts.register
 def _folds(procedure: Folds, problem: Problem, model: Model, num_queries: int) -> Sampler:
+    if has_free_lr(procedure):
+        raise NotApplicable("lr must be a number for a model that is not linear attention, and for links")
     return prompt_sampler(procedure, problem, model, num_queries, _OneStep(model), procedure.lr, 1)
 
 

@@ -96,4 +96,4 @@ def draw_rows(
 def _row_block(key: Key[Array, ""], i: Int[Array, ""], task: Float[Array, " d"], law: RowLaw, features: Callable):
     key_x, key_y = jax.random.split(jax.random.fold_in(key, i))
     x = linalg.apply(law.root, features(key_x, (ROW_BLOCK, len(task)), task.dtype))
-    return x, x @ task + jnp.sqrt(law.noise_var) * jax.random.normal(key_y, (ROW_BLOCK,), task.dtype)
+    return x, law.labels(x, task) + jnp.sqrt(law.noise_var) * jax.random.normal(key_y, (ROW_BLOCK,), task.dtype)

@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from numpy.typing import ArrayLike
 
 from ttt_jax._internal import linalg
-from ttt_jax.problem import GaussianTasks, Problem, mean_square
+from ttt_jax.problem import Problem, SingleIndex, mean_square, require_linear, task_parts
+from ttt_jax.training.prompts import sample_task
 
 __all__ = ["RowLaw", "Scaled", "Units", "as_rows", "draw_task", "feature_unit", "safe_units", "scale_problem"]
 
@@ -22,10 +23,15 @@ SMALLEST_UNIT = 1e-60
 
 
 class RowLaw(NamedTuple):
-    """Rows x = root z with labels y = x'b + xi: the root of the feature covariance, and the variance of xi."""
+    """Rows x = root z with labels y = f(x'b) + xi: the root of the feature covariance, and the variance of xi."""
 
     root: Float[Array, ...]
     noise_var: Float[Array, ""]
+    link: Partial | None = None  # f, None where labels are linear
+
+    def labels(self, x: Float[Array, "rows d"], task: Float[Array, " d"]) -> Float[Array, " rows"]:
+        """f(x'b)."""
+        return x @ task if self.link is None else self.link(x @ task)
 
 
 class Scaled(NamedTuple):
@@ -39,6 +45,7 @@ class Scaled(NamedTuple):
     train: RowLaw
     task_mean: Float[Array, " d"]
     task_root: Float[Array, ...] | None  # None: the task is task_mean in every experiment
+    nonzero: Int[Array, ""] | None  # None: all coordinates of the task are kept
     features: Partial  # (key, shape, dtype) -> independent entries of mean 0 and variance 1
     same: Bool[Array, ""]  # whether the context of TTT is the context at inference
     n_inference: Int[Array, ""]
@@ -65,8 +72,7 @@ def draw_task(key: Key[Array, ""], scaled: Scaled) -> Float[Array, " d"]:
     """The task vector of one experiment."""
     if scaled.task_root is None:
         return scaled.task_mean
-    normals = jax.random.normal(key, scaled.task_mean.shape, scaled.task_mean.dtype)
-    return scaled.task_mean + linalg.apply(scaled.task_root, normals)
+    return sample_task(key, scaled.task_mean, scaled.task_root, scaled.nonzero)
 
 
 def feature_unit(problem: Problem) -> float:
@@ -76,6 +82,7 @@ def feature_unit(problem: Problem) -> float:
 
 def safe_units(problem: Problem) -> Units:
     """Units such that tr(Sx) = d and labels have a variance of order one."""
+    require_linear(problem, "a change of units")  # a link need not be homogeneous
     m = feature_unit(problem)
     with np.errstate(over="ignore"):
         risk = m * mean_square(problem) + problem.noise_var or 1.0
@@ -96,10 +103,8 @@ def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
     def array(value: Any, kind: Any = dtype) -> Any:  # of NumPy, for the device to get all of them at once
         return np.asarray(value, kind)
 
-    task, task_root = problem.task, None
-    if isinstance(task, GaussianTasks):
-        task_root = array(unit * as_rows(linalg.sqrt(task.cov), d))
-        task = task.mean
+    mean, cov, nonzero = task_parts(problem.task)
+    link = Partial(problem.task.function) if isinstance(problem.task, SingleIndex) else None
     law: Any = problem.inference
     covs = [problem.feature_cov, problem.feature_cov if law.context == "same" else law.feature_cov]
     roots = [as_rows(linalg.sqrt(cov), d) / math.sqrt(m) for cov in (*covs, law.query_feature_cov)]
@@ -107,15 +112,16 @@ def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
         roots[:2] = [linalg.dense(root, d) for root in roots[:2]]
     noises = [problem.noise_var, problem.noise_var if law.context == "same" else law.noise_var, law.query_noise_var]
     train, inference, query = (
-        RowLaw(array(root), array(noise / risk)) for root, noise in zip(roots, noises, strict=True)
+        RowLaw(array(root), array(noise / risk), link) for root, noise in zip(roots, noises, strict=True)
     )
     n_inference = law.n if law.context == "fresh" else problem.n
     scaled = Scaled(
         n=array(problem.n, np.int32),
         k=array(problem.k, np.int32),
         train=train,
-        task_mean=array(unit * task),
-        task_root=task_root,
+        task_mean=array(unit * mean),
+        task_root=None if cov is None else array(unit * as_rows(linalg.sqrt(cov), d)),
+        nonzero=None if nonzero is None else array(nonzero, np.int32),
         features=_features(problem, dtype),
         same=array(law.context == "same", bool),
         n_inference=array(n_inference, np.int32),

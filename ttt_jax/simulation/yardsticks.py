@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import integer_from, seed_integer
-from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.problem import Problem, require_linear, second_moment
 
 __all__ = ["estimate_posterior_mean"]
 
@@ -41,6 +41,7 @@ def estimate_posterior_mean(
         >>> 0.5 < risk < 0.6, stderr < 0.01
         (True, True)
     """
+    require_linear(problem, "the risk of the posterior mean")
     integer_from(2, "num_draws", num_draws)
     law: Any = problem.inference
     d, sizes, noises = problem.d, [problem.n + problem.k], [problem.noise_var]
@@ -66,9 +67,10 @@ def estimate_posterior_mean(
 
 def _task_root(problem: Problem) -> Float[np.ndarray, "d r"]:
     """F with F F' = E bb'."""
-    if not isinstance(task := problem.task, GaussianTasks):
+    if isinstance(task := problem.task, np.ndarray):
         return task[:, None]
-    return np.column_stack([task.mean, linalg.dense(linalg.sqrt(task.cov), problem.d)])
+    mean, cov = second_moment(task)
+    return np.column_stack([mean, linalg.dense(linalg.sqrt(cov), problem.d)])
 
 
 def _features(rng: np.random.Generator, problem: Problem, rows: int) -> Float[np.ndarray, "rows d"]:

@@ -25,7 +25,7 @@ from ttt_jax._internal.validate import (
     positive_number,
     seed_integer,
 )
-from ttt_jax.problem import EVALUATIONS, Inference, Problem
+from ttt_jax.problem import EVALUATIONS, Inference, Problem, SingleIndex
 from ttt_jax.procedures import PROCEDURES, Procedure, has_free_lr, make_procedure
 from ttt_jax.shifts import SHIFTS, make_shift
 from ttt_jax.simulation.blocks import MAX_BLOCK_SIZE, MAX_ROWS
@@ -293,6 +293,8 @@ def _try(cell: Cell) -> None:
         problem, _ = cell.problem()
         if problem.feature_law != "gaussian" and cell.sampler == "law":
             raise ValueError(f"sampler must be 'data' for {cell.shift!r}, got 'law'")
+        if isinstance(problem.task, SingleIndex) and (cell.sampler == "law" or isinstance(cell.lr, str)):
+            raise ValueError("labels with a link need the sampler 'data' and a number for the lr")
     except MemoryError:
         raise ValueError(f"grid.d is too large for the memory, got {cell.d}") from None
     except (ValueError, TypeError) as error:

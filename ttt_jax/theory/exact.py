@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ttt_jax._internal.linalg import Operator, Scalar, inner, namespace, operator, outer, trace
-from ttt_jax.problem import Problem, require_gaussian
+from ttt_jax.problem import Problem, require_gaussian, second_moment
 from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.inference import AtInference, at_inference
@@ -49,10 +49,10 @@ def one_step(procedure: GradientStep, problem: Problem, weights: np.ndarray, num
 
 
 def _mean_initial_risk(problem: Problem, weights: np.ndarray) -> float:
-    """E c0 over b ~ N(mean, cov): c0 is b'A b + const, and E b'A b = mean'A mean + tr(A cov)."""
-    tasks, d = problem.task, problem.d
+    """E c0 over random tasks: c0 is b'A b + const, and E b'A b = m'A m + tr(A C) for E bb' = mm' + C."""
+    (task_mean, task_cov), d = second_moment(problem.task), problem.d
     law: Any = at_inference(problem)
-    matrices = law.feature_cov, law.query_feature_cov, weights, tasks.cov
+    matrices = law.feature_cov, law.query_feature_cov, weights, task_cov
     is_dense = max(np.ndim(a) for a in matrices) == 2
     se, sq, w, cov = (operator(np.asarray(a), d, dense=is_dense) for a in matrices)
     n, w = float(law.n), float(law.scale) * w
@@ -60,7 +60,7 @@ def _mean_initial_risk(problem: Problem, weights: np.ndarray) -> float:
     spread = n * inner(wse, sq @ w)  # n tr(W'Sq W Se)
     keep = operator(np.ones(()), d, dense=is_dense) + (-n) * wse
     quadratic = keep.T @ (sq @ keep) + n * (wse.T @ (sq @ wse)) + spread * se
-    quadratic_mean = tasks.mean @ (quadratic @ tasks.mean) + inner(quadratic, cov)
+    quadratic_mean = task_mean @ (quadratic @ task_mean) + inner(quadratic, cov)
     return float(quadratic_mean + law.noise_var * spread + law.query_noise_var)
 
 

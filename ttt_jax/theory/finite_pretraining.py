@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from ttt_jax._internal.validate import non_negative, positive_integer, positive_number
 from ttt_jax.problem import (
-    GaussianTasks,
     NotApplicable,
     Problem,
     mean_square,
@@ -87,7 +88,7 @@ def finite_pretraining_risk(problem: Problem, num_prompts: int, *, ridge: float 
     require_gaussian(problem, formula)
     require_identity(problem, formula)
     require_training_law(problem, formula)
-    if isinstance(problem.task, GaussianTasks) or not mean_square(problem):
+    if not isinstance(problem.task, np.ndarray) or not mean_square(problem):
         raise NotApplicable(f"task must be one vector other than 0 for {formula}")
     n, k, d, s2, norm2 = problem.n, problem.k, problem.d, problem.noise_var, mean_square(problem)
     length = n * (n * norm2 + d * (norm2 + s2))  # E |u|^2

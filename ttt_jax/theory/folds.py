@@ -81,7 +81,7 @@ def folds_curve(
     procedure_for(problem, Folds(folds))
     require_gaussian(problem, "the exact risk of K folds")
     weights, total = weights_array(weights, problem.d), problem.n + problem.k
-    if isinstance(problem.task, GaussianTasks):
+    if not isinstance(problem.task, np.ndarray):
         tasks, chances = _tasks(problem, weights, num_tasks)
         curves = [folds_curve(replace(problem, task=task), weights, folds, context=context) for task in tasks]
         c0, c1, c2 = chances @ np.array([[curve.c0, curve.c1, curve.c2] for curve in curves])
@@ -128,7 +128,8 @@ def _tasks(problem: Problem, weights: np.ndarray, num_tasks: int) -> Quadrature:
         problem.task, isotropic=all(linalg.simplest(np.asarray(a)).ndim == 0 for a in matrices), num_tasks=num_tasks
     )
     if quadrature is None:
-        raise NotApplicable(f"the exact risk of K folds needs num_tasks >= 4^rank(task covariance), got {num_tasks}")
+        nodes = "4^rank(task covariance)" if isinstance(problem.task, GaussianTasks) else "(d over s) 4^s"
+        raise NotApplicable(f"the exact risk of K folds needs num_tasks >= {nodes}, got {num_tasks}")
     return quadrature
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.linalg import Scalar, inner, namespace, operator, trace
-from ttt_jax.problem import GaussianTasks, NotApplicable, Problem
+from ttt_jax.problem import NotApplicable, Problem, second_moment
 from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.inference import AtInference, at_inference
@@ -23,7 +23,10 @@ __all__ = ["asymptotic_coefficients"]
 def one_step(procedure: GradientStep, problem: Problem, weights: np.ndarray, num_tasks: int, seed: int) -> RiskCurve:
     """The leading order of one gradient step, averaged over random tasks; see `asymptotic_risk`."""
     task, sx = problem.task, problem.feature_cov
-    means = [task.mean, *linalg.sqrt(linalg.dense(task.cov, task.d))] if isinstance(task, GaussianTasks) else [task]
+    means = [task]
+    if not isinstance(task, np.ndarray):
+        mean, cov = second_moment(task)
+        means = [mean, *linalg.sqrt(linalg.dense(cov, task.d))]
     signals = [linalg.apply(sx, b) for b in means]
     if not any(np.any(p) for p in signals):
         raise NotApplicable("asymptotic_risk needs a task with signal, but b'Sx b = 0")

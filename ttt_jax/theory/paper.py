@@ -29,6 +29,7 @@ from ttt_jax.problem import (
     require_identity,
     require_problem,
     require_training_law,
+    task_name,
 )
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.risk import exact_risk
@@ -379,7 +380,7 @@ def _fixed_task(problem: Any, formula: str) -> np.ndarray:
     """The task of a problem in the paper's setting: one vector, and the training law at inference."""
     require_training_law(problem, formula)
     if not isinstance(problem.task, np.ndarray):
-        raise ValueError(f"task must be one vector for {formula}, got GaussianTasks")
+        raise ValueError(f"task must be one vector for {formula}, got {task_name(problem.task)}")
     return problem.task
 
 

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import finite_number, positive_numbers, shown, vector, weights_array
-from ttt_jax.problem import GaussianTasks, NotApplicable, Problem
+from ttt_jax.problem import NotApplicable, Problem, require_linear
 from ttt_jax.procedures import GradientStep, Procedure
 from ttt_jax.theory.inference import AtInference, at_inference
 
@@ -79,11 +79,12 @@ def known_law(procedure: Procedure, problem: Problem, weights: np.ndarray) -> Kn
 @known_law.register
 def _one_step(procedure: GradientStep, problem: Problem, weights: np.ndarray) -> KnownLaw:
     """One step of a given size: everything for W = w I, no noise and the same context, less beyond."""
+    require_linear(problem, "the law of the risk")
     law: Any = at_inference(problem)
     factors = [1.0 if a is None else a for a in (procedure.left, procedure.right)]
     matrices = problem.feature_cov, law.feature_cov, law.query_feature_cov, *factors, weights
     *isotropic, weights = (linalg.simplest(np.asarray(matrix)) for matrix in matrices)
-    if isinstance(problem.task, GaussianTasks) or problem.feature_law != "gaussian" or any(map(np.ndim, isotropic)):
+    if not isinstance(problem.task, np.ndarray) or problem.feature_law != "gaussian" or any(map(np.ndim, isotropic)):
         return KnownLaw()
     c, c_e, c_q, left, right = map(float, isotropic)
     n, k, d, context = problem.n, problem.k, problem.d, problem.inference.context

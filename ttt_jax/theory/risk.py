@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from ttt_jax._internal.validate import positive_integer, seed_integer, weights_array
-from ttt_jax.problem import NotApplicable, Problem
+from ttt_jax.problem import NotApplicable, Problem, require_linear
 from ttt_jax.procedures import Folds, GradientStep, GradientSteps, Optimizer, Procedure, procedure_for
 from ttt_jax.risk_curve import RiskCurve, RiskPath
 
@@ -52,15 +52,15 @@ def exact_risk(
         problem: the test-time problem; the risk includes its label noise and is not normalised by |b|^2.
         start: the weights W before the step, a scalar (times the identity), (d,) or (d, d), symmetric or not.
         procedure: what is done at test time; a number is the step size of one gradient step.
-        num_tasks: for `GaussianTasks`, how many tasks to average over where there is no closed form.
-        seed: for `GaussianTasks`, the seed of these tasks.
+        num_tasks: for random tasks, how many to average over where there is no closed form.
+        seed: for random tasks, the seed of these.
 
     Returns:
-        A `RiskCurve` where one step size is free (for every step size at once), else a `RiskPath`. For `GaussianTasks`
+        A `RiskCurve` where one step size is free (for every step size at once), else a `RiskPath`. For random tasks
         it is the averaged parabola, whose optimum is the best one step size for all tasks: E c1 / (2 E c2), not the
         average of the tasks' optima. c0 is always exact; c1 and c2 are if every matrix is a multiple of the identity,
-        or if 4^rank(task covariance) <= num_tasks. Else they are averages over sampled tasks, and `RiskCurve.stderr`
-        says how precise.
+        or if 4^rank(task covariance) <= num_tasks, for s-sparse tasks (d over s) 4^s. Else they are averages over
+        sampled tasks, and `RiskCurve.stderr` says how precise.
 
     Raises:
         ValueError: if W does not fit the problem.
@@ -153,6 +153,7 @@ def _checked(
     positive_integer("num_tasks", num_tasks)
     seed_integer(seed)
     procedure = procedure_for(problem, procedure)
+    require_linear(problem, formula)
     if isinstance(start, tuple) and len(start) == 2 and callable(start[0]):
         raise NotApplicable(f"{formula} is known for linear attention from W, not for a model with parameters")
     return procedure, weights_array(start, problem.d)

@@ -39,7 +39,7 @@ from ttt_jax._internal.validate import (
     step_size_array,
     weights_array,
 )
-from ttt_jax.problem import GaussianTasks, NotApplicable, Problem, require_gaussian
+from ttt_jax.problem import GaussianTasks, NotApplicable, Problem, SparseTasks, require_gaussian
 from ttt_jax.procedures import GradientSteps
 from ttt_jax.risk_curve import RiskPath
 from ttt_jax.theory.inference import at_inference
@@ -242,6 +242,8 @@ def one_batch(problem: Problem, weights: ArrayLike, steps: int) -> Schedules:
     for name, cov in covariances.items():
         if linalg.simplest(np.asarray(cov)).ndim:
             raise NotApplicable(f"{name} must be a multiple of the identity for the exact risk of several steps")
+    if isinstance(task, SparseTasks):
+        raise NotApplicable("task must be one vector or GaussianTasks for the exact risk of several steps")
     vector = task.mean if isinstance(task, GaussianTasks) else task
     norm2, x, y, z = map(Fraction, quadratic_forms(vector, w))
     e = wishart_moments(problem.k, problem.d, order)

@@ -20,12 +20,12 @@ from numpy.typing import ArrayLike
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import positive_integer, positive_number, step_size_array, weights_array
 from ttt_jax.problem import (
-    GaussianTasks,
     NotApplicable,
     Problem,
     require_gaussian,
     require_identity,
     require_training_law,
+    task_name,
 )
 from ttt_jax.procedures import GradientSteps
 from ttt_jax.risk_curve import RiskPath
@@ -279,8 +279,9 @@ def isotropic(problem: Any, weights: ArrayLike) -> tuple[float, float, float, fl
     """B = |b|^2, b'W b, |W b|^2 and |W|_F^2; NotApplicable unless Sx = I and the task is one vector."""
     require_gaussian(problem, "the theory of several steps")
     require_training_law(problem, "the theory of several steps")
-    if isinstance(problem.task, GaussianTasks):
-        raise NotApplicable("task must be one vector for the theory of several steps, got GaussianTasks")
+    if not isinstance(problem.task, np.ndarray):
+        name = task_name(problem.task)
+        raise NotApplicable(f"task must be one vector for the theory of several steps, got {name}")
     require_identity(problem, "the theory of several steps")
     return quadratic_forms(problem.task, weights_array(weights, problem.d))
 

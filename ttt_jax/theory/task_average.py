@@ -1,10 +1,10 @@
-"""The risk of random tasks b ~ N(mean, cov): averages of polynomials of degree 2, 4 and 6 in the task."""
+"""The risk of random tasks, Gaussian or sparse: averages of polynomials of degree 2, 4 and 6 in the task."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import comb, factorial
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from ttt_jax._internal import linalg
 from ttt_jax._internal.mapping import map_rows
 from ttt_jax._internal.validate import positive_integer, seed_integer
-from ttt_jax.problem import GaussianTasks, Problem
+from ttt_jax.problem import GaussianTasks, Problem, SparseTasks, task_parts
 from ttt_jax.procedures import GradientStep
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.theory.inference import at_inference
@@ -34,8 +34,8 @@ def average_over_tasks(
     """The curve of `coefficients`, with the arguments of `exact.risk_coefficients`, averaged over the tasks.
 
     The average is exact if the coefficients depend on the length of the task alone (every matrix is a multiple of the
-    identity), or if 4^rank(task covariance) <= num_tasks; else it is over num_tasks sampled tasks, with the covariance
-    of its errors in the result.
+    identity), or if there are at most num_tasks nodes, 4^rank(task covariance) or (d over s) 4^s; else it is over
+    num_tasks sampled tasks, with the covariance of its errors in the result.
     """
     factors = {
         name: linalg.simplest(matrix) for name in ("left", "right") if (matrix := getattr(procedure, name)) is not None
@@ -72,7 +72,8 @@ def average_over_tasks(
 def _units(problem: Problem) -> tuple[int, int]:
     """Exponents i and j such that 4^i is of the order of the largest feature variance, 4^j of that of the labels."""
     task = problem.task
-    length = math.sqrt(np.abs(task.cov).max()) + np.abs(task.mean).max() if isinstance(task, GaussianTasks) else task
+    mean, cov, _ = task_parts(task)
+    length = mean if cov is None else math.sqrt(np.abs(cov).max()) + np.abs(mean).max()
     feature, label, noise = (
         math.frexp(np.abs(value).max())[1] for value in (problem.feature_cov, length, problem.noise_var)
     )
@@ -81,8 +82,10 @@ def _units(problem: Problem) -> tuple[int, int]:
     return i, max([*signal, *([noise // 2] if problem.noise_var else [])], default=0)
 
 
-def _scaled(task: np.ndarray | GaussianTasks, exponent: int) -> Any:
+def _scaled(task: np.ndarray | GaussianTasks | SparseTasks, exponent: int) -> Any:
     """The tasks 2^exponent b."""
+    if isinstance(task, SparseTasks):
+        return replace(task, variance=math.ldexp(task.variance, 2 * exponent))
     if isinstance(task, GaussianTasks):
         return replace(task, mean=np.ldexp(task.mean, exponent), cov=np.ldexp(task.cov, 2 * exponent))
     return np.ldexp(task, exponent)
@@ -96,8 +99,8 @@ def _ldexp(
     lost = (values != 0) & (np.abs(scaled) < np.finfo(np.float64).tiny)
     if np.isfinite(scaled).all() and not lost.any():
         return scaled
-    task = problem.task
-    arrays = (task.mean, task.cov) if isinstance(task, GaussianTasks) else (task,)
+    mean, cov, _ = task_parts(problem.task)
+    arrays = (mean,) if cov is None else (mean, cov)
     sizes = [float(np.abs(a).max()) for a in (*arrays, problem.feature_cov, problem.noise_var, weights)]
     if np.isfinite(scaled).all():
         what, way = f"underflows float64, with values down to {min(size for size in sizes if size):.3g}", "up"
@@ -108,13 +111,15 @@ def _ldexp(
 
 def find_quadrature(task: Any, *, isotropic: bool, num_tasks: int) -> Quadrature | None:
     """Tasks whose average is exact, None if there are too many."""
-    if not isinstance(task, GaussianTasks):
+    if isinstance(task, np.ndarray):
         return task[None], np.ones(1)
     if positive_integer("num_tasks", num_tasks) < 2:
         raise ValueError("num_tasks must be at least 2 to average over random tasks with a standard error, got 1")
+    if isinstance(task, GaussianTasks):
+        return squared_norm_quadrature(task) if isotropic else hermite_quadrature(task, num_tasks)
     if isotropic:
-        return squared_norm_quadrature(task)
-    return hermite_quadrature(task, num_tasks)
+        return squared_norm_quadrature(_on(range(task.nonzero), task))
+    return sparse_quadrature(task, num_tasks)
 
 
 def squared_norm_quadrature(tasks: GaussianTasks) -> Quadrature:
@@ -164,6 +169,32 @@ def hermite_quadrature(tasks: GaussianTasks, max_tasks: int) -> Quadrature | Non
     grid = np.array(list(itertools.product(nodes, repeat=len(axes))))
     products = np.array(list(itertools.product(probabilities, repeat=len(axes)))).prod(axis=1)
     return tasks.mean + grid.reshape(len(products), -1) @ axes, products
+
+
+def sparse_quadrature(tasks: SparseTasks, max_tasks: int) -> Quadrature | None:
+    """Gauss-Hermite quadrature on every support; None beyond max_tasks.
+
+    Example:
+        >>> nodes, probabilities = sparse_quadrature(SparseTasks(3, nonzero=1), 12)
+        >>> len(nodes), round(float(probabilities @ nodes[:, 0] ** 4), 9)                           # 3 / 3
+        (12, 1.0)
+    """
+    supports = comb(tasks.d, tasks.nonzero)
+    if math.log(supports) + tasks.nonzero * math.log(HERMITE_NODES) > math.log(max_tasks) + 1e-9:
+        return None
+    found = [
+        hermite_quadrature(_on(support, tasks), max_tasks)
+        for support in itertools.combinations(range(tasks.d), tasks.nonzero)
+    ]
+    nodes, probabilities = zip(*(one for one in found if one), strict=True)
+    return np.concatenate(nodes), np.concatenate(probabilities) / supports
+
+
+def _on(support: Iterable[int], tasks: SparseTasks) -> GaussianTasks:
+    """The sparse tasks with this support."""
+    cov = np.zeros(tasks.d)
+    cov[list(support)] = tasks.variance
+    return GaussianTasks(cov=cov)
 
 
 def task_moments(tasks: GaussianTasks, forms: Sequence[Float[np.ndarray, ...]], order: int) -> list[list[Fraction]]:
@@ -222,8 +253,14 @@ def _integers(values: Float[np.ndarray, ...]) -> tuple[np.ndarray, int]:
     return integers.reshape(values.shape), unit
 
 
-def draw_tasks(tasks: GaussianTasks, num_tasks: int, seed: int) -> Float[np.ndarray, "T d"]:
-    """num_tasks task vectors b ~ N(mean, cov)."""
+def draw_tasks(tasks: GaussianTasks | SparseTasks, num_tasks: int, seed: int) -> Float[np.ndarray, "T d"]:
+    """num_tasks task vectors."""
+    mean, cov, nonzero = task_parts(tasks)
+    assert cov is not None
     with jax.enable_x64(True):
         normals = jax.random.normal(jax.random.key(seed, impl="threefry2x32"), (num_tasks, tasks.d))
-    return tasks.mean + linalg.apply(linalg.sqrt(tasks.cov), np.asarray(normals))
+    found = mean + linalg.apply(linalg.sqrt(cov), np.asarray(normals))
+    if nonzero is not None:
+        places = np.random.default_rng(seed).random(found.shape).argsort(axis=1)
+        np.put_along_axis(found, places[:, nonzero:], 0.0, axis=1)
+    return found

@@ -13,7 +13,7 @@ import numpy as np
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import non_negative, positive_integer
-from ttt_jax.problem import NotApplicable, Problem, mean_square, require_gaussian, require_problem
+from ttt_jax.problem import NotApplicable, Problem, mean_square, require_gaussian, require_linear, require_problem
 from ttt_jax.theory.wishart_density import eigenvalue_sum
 
 __all__ = ["labelled_pairs", "least_squares_risk", "ridge_penalty", "ridge_risk"]
@@ -81,7 +81,7 @@ def ridge_penalty(problem: Problem) -> float:
         >>> ridge_penalty(Problem(n=2, k=2, task=[0.6, 0.8], noise_var=0.5))
         1.0
     """
-    require_problem(problem)
+    require_linear(problem, "the penalty of ridge regression")
     norm2 = mean_square(problem)
     return problem.noise_var * problem.d / norm2 if norm2 else math.inf
 

@@ -1,17 +1,38 @@
-"""Prompts of one task: sampled, or made of folds of labelled pairs."""
+"""A task and its prompts: sampled, or made of folds of labelled pairs."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import positive_integer
 from ttt_jax.training.models import Prompt
 
-__all__ = ["fold_prompts", "sample_prompt"]
+__all__ = ["fold_prompts", "sample_prompt", "sample_task"]
+
+
+def sample_task(
+    key: Key[Array, ""],
+    mean: Float[Array, " d"],
+    root: Float[Array, ...],
+    nonzero: Int[Array, ""] | int | None = None,
+) -> Float[Array, " d"]:
+    """A task vector b = mean + root z; with `nonzero` as many of its coordinates, at random places, the others 0.
+
+    Example:
+        >>> task = sample_task(jax.random.key(0), jnp.zeros(9), jnp.ones(()), nonzero=2)
+        >>> int((task != 0).sum())
+        2
+    """
+    task = mean + linalg.apply(root, jax.random.normal(key, mean.shape, mean.dtype))
+    if nonzero is None:
+        return task
+    return jnp.where(jax.random.permutation(jax.random.fold_in(key, 1), len(task)) < nonzero, task, 0.0)
 
 
 def sample_prompt(
@@ -21,8 +42,9 @@ def sample_prompt(
     noise_std: Float[Array, ""],
     n: int,
     k: int,
+    link: Callable | None = None,
 ) -> Prompt:
-    """n context pairs and k queries of one task: x = R z, y = x'b + noise_std xi.
+    """n context pairs and k queries of one task: x = R z, y = f(x'b) + noise_std xi.
 
     Args:
         key: random key.
@@ -30,10 +52,12 @@ def sample_prompt(
         feature_root: R = Sx^(1/2), (), (d,) or (d, d).
         noise_std: standard deviation of the label noise.
         n, k: numbers of rows, static.
+        link: f; None for linear labels.
     """
     key_x, key_y = jax.random.split(key)
     x = linalg.apply(feature_root, jax.random.normal(key_x, (n + k, len(task))))
-    y = x @ task + noise_std * jax.random.normal(key_y, (n + k,))
+    index = x @ task
+    y = (link(index) if link else index) + noise_std * jax.random.normal(key_y, (n + k,))
     return Prompt(x[:n], y[:n], x[n:], y[n:])
 
 

@@ -22,7 +22,7 @@ from ttt_jax._internal.validate import (
     shown,
     weights_array,
 )
-from ttt_jax.problem import NotApplicable, Problem
+from ttt_jax.problem import NotApplicable, Problem, SparseTasks
 from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_lr, with_lr
 from ttt_jax.risk_curve import RiskCurve, RiskPath
 from ttt_jax.simulation import estimate_risk
@@ -207,7 +207,7 @@ def _of_law(
         return value, rounding, math.nan, math.nan, True
     prompts = prompt_risks(problem, weights, procedure, num_tasks=num_tasks, seed=seed, sampler="data")
     estimate, stderr, reliable = of_prompts(quantity, prompts, claimed, level)
-    if quantity == "variance":
+    if quantity == "variance" and not isinstance(problem.task, SparseTasks):
         assert isinstance(procedure, GradientStep)
         reliable = None if tails_are_seen(problem, weights, procedure, num_tasks, MAX_UNSEEN_VARIANCE) else False
     return value, rounding, estimate, stderr, reliable

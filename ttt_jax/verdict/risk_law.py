@@ -21,7 +21,7 @@ from ttt_jax._internal.validate import (
     shown,
     weights_array,
 )
-from ttt_jax.problem import NotApplicable, Problem
+from ttt_jax.problem import NotApplicable, Problem, require_linear
 from ttt_jax.procedures import GradientStep, Procedure, procedure_for
 from ttt_jax.simulation.prompt_risks import prompt_risks
 from ttt_jax.theory.prompt_law import KnownLaw, known_law
@@ -189,6 +189,7 @@ def risk_law(
     Reference: this project.
     """
     step = procedure_for(problem, procedure)
+    require_linear(problem, "risk_law")
     if isinstance(start, tuple) and len(start) == 2 and callable(start[0]):
         raise NotApplicable("risk_law is known for linear attention from W, not for a model with parameters")
     weights = weights_array(start, problem.d)

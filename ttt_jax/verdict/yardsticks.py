@@ -10,7 +10,7 @@ import numpy as np
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import integer_from, require_type, seed_integer
-from ttt_jax.problem import NotApplicable, Pretraining, Problem, mean_square, require_problem
+from ttt_jax.problem import NotApplicable, Pretraining, Problem, SingleIndex, mean_square, require_problem
 from ttt_jax.simulation.yardsticks import estimate_posterior_mean
 from ttt_jax.theory.yardsticks import labelled_pairs, least_squares_risk, ridge_risk
 
@@ -103,7 +103,7 @@ def _measured(
         return Yardstick(name, pairs, exact())
     except NotApplicable as error:
         reason = str(error)
-    if not num_draws:
+    if not num_draws or isinstance(problem.task, SingleIndex):
         return Yardstick(name, pairs, np.nan, None, reason)
     return Yardstick(
         name, pairs, *estimate_posterior_mean(problem, prior, noise_var, num_draws=num_draws, seed=seed), reason
