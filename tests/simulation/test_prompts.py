@@ -133,6 +133,15 @@ def test_softmax_attention_agrees_with_a_numpy_loop(n, k, d):
     assert after.doubt == "not assessed"
 
 
+def test_an_optimiser_alone_is_that_of_one_among_others():
+    problem, start = Problem(4, 3, [0.6, 0.8]), functional(SoftmaxAttention(jnp.eye(2)))
+    steps = Optimizer(optax.sgd(0.05), 2)
+    alone, joint = (estimate_risk(problem, start, what, num_tasks=50) for what in (steps, (0.0, steps, steps)))
+    for estimate in joint.estimates[1:]:
+        np.testing.assert_allclose(estimate.mean, alone.mean, rtol=1e-5)
+    assert alone.mean[0] == pytest.approx(joint.estimates[0].mean, rel=1e-5)
+
+
 def test_a_model_has_no_theory_and_says_so():
     problem = Problem(4, 3, [0.6, 0.8])
     start = functional(SoftmaxAttention(jnp.eye(2)))

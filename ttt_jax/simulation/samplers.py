@@ -61,7 +61,8 @@ class Joint:
                 values.append(draw(key, scaled, start, *own))
                 continue
             stacked = jax.tree.map(lambda *alike: jnp.stack(alike), *own)
-            together = jax.vmap(draw, (None, None, None, 0))  # what does not depend on the arguments is drawn once
+            # What does not depend on the arguments is drawn once; an optimiser of optax has none.
+            together = jax.vmap(draw, (None, None, None, 0), axis_size=len(own))
             values.append(together(key, scaled, start, stacked).reshape(-1))
         return jnp.concatenate(values)
 
