@@ -3,7 +3,17 @@ from datetime import date
 
 import pytest
 
-from ttt_jax import Folds, GradientStep, GradientSteps, Optimizer
+from ttt_jax import (
+    SHIFTS,
+    Folds,
+    GaussianTasks,
+    GradientStep,
+    GradientSteps,
+    Optimizer,
+    Pretraining,
+    Problem,
+    SingleIndex,
+)
 from ttt_jax.procedures import PROCEDURES, Procedure
 from ttt_jax.sweep.spec import load_spec, make_spec
 
@@ -32,6 +42,20 @@ def test_every_axis_multiplies_and_the_last_is_fastest():
         (0.0, "zero", "fresh"),
     ]
     assert len({c.seed for c in cells}) == 8
+
+
+def test_a_shift_to_labels_with_a_link_is_simulated_from_data_at_given_step_sizes(monkeypatch):
+    def signs(n, k, d, noise_var):
+        return Pretraining(n, d=d), Problem(n, k, SingleIndex(GaussianTasks(d=d), "sign"), noise_var=noise_var)
+
+    monkeypatch.setitem(SHIFTS, "signs", signs)
+    data = {"sampler": "data"}
+    assert len(spec(data, shift="signs", lr=[0.0, 0.1]).cells) == 2
+    assert len(spec(data, shift="signs", procedure=STEPS).cells) == 1
+    with pytest.raises(ValueError, match=r"^grid.shift: sampler must be 'data' for 'signs', got 'law'"):
+        spec(shift="signs", lr=0.1)
+    with pytest.raises(ValueError, match=r"^grid.lr must be a number where no formula gives the optimal one of 'step'"):
+        spec(data, shift="signs")
 
 
 def test_shifts_are_axes():

@@ -291,10 +291,9 @@ def _try(cell: Cell) -> None:
     """Make the problem and the procedure of a cell; ValueError naming the key of the grid that is refused."""
     try:
         problem, _ = cell.problem()
-        if problem.feature_law != "gaussian" and cell.sampler == "law":
+        linear = not isinstance(problem.task, SingleIndex)
+        if not (linear and problem.feature_law == "gaussian") and cell.sampler == "law":
             raise ValueError(f"sampler must be 'data' for {cell.shift!r}, got 'law'")
-        if isinstance(problem.task, SingleIndex) and (cell.sampler == "law" or isinstance(cell.lr, str)):
-            raise ValueError("labels with a link need the sampler 'data' and a number for the lr")
     except MemoryError:
         raise ValueError(f"grid.d is too large for the memory, got {cell.d}") from None
     except (ValueError, TypeError) as error:
@@ -305,8 +304,8 @@ def _try(cell: Cell) -> None:
         procedure.check(problem)
     except ValueError as error:
         raise ValueError(f"grid.procedure: {error}") from None
-    exactly = cell.lr == "optimal" and problem.feature_law == "gaussian" and _knows(exact, procedure)
-    if has_free_lr(procedure) and not exactly and not _knows(leading_order, procedure):
+    exactly = linear and cell.lr == "optimal" and problem.feature_law == "gaussian" and _knows(exact, procedure)
+    if has_free_lr(procedure) and not exactly and not (linear and _knows(leading_order, procedure)):
         known, name = f"formula gives the {cell.lr} one", cell.procedure["name"]
         raise ValueError(f"grid.lr must be a number where no {known} of {name!r}, got {cell.lr!r}")
     if cell.sampler == "law" and not _knows(summaries, procedure):
