@@ -1,0 +1,269 @@
+"""Bounds, differences, signs and switches: right claims hold, wrong ones are refuted, too little is neither."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ttt_jax import Folds, GradientSteps, LinearAttention, Problem, check, exact_risk, functional
+from ttt_jax.theory.decisions import warm_or_cold
+from ttt_jax.theory.paper import theorem_4_5
+
+COLD = {"start": "zero", "quantity": "gain"}
+
+
+def unit(n, k, d=4):
+    return Problem(n, k, np.ones(d) / d**0.5)
+
+
+PROBLEMS = [unit(60, 8), unit(90, 4)]
+
+
+def gain(factor):
+    def claim(n, k, d):
+        curve = theorem_4_5(n, k, d)
+        return factor * (curve.initial - curve.optimal)
+
+    return claim
+
+
+@pytest.mark.parametrize(("relation", "loose", "broken"), [("<=", 1.2, 0.8), (">=", 0.8, 1.2)])
+def test_a_bound_holds_on_its_side_and_at_equality(relation, loose, broken):
+    options = COLD | {"relation": relation, "num_tasks": 20_000}
+    result = check(gain(loose), PROBLEMS, **options)
+    assert result.exact_ok
+    assert result.empirical_ok
+    assert result.margins == pytest.approx((0.2, 0.2))
+    assert "holds by 20% to 20% of the value" in str(result)
+    equal = check(gain(1.0), PROBLEMS, **options)
+    assert equal.verdict == "holds"
+    assert equal.margins == pytest.approx((0.0, 0.0), abs=1e-12)
+    refuted = check(gain(broken), PROBLEMS, **options)
+    assert refuted.exact_ok is False
+    assert refuted.empirical_ok is False
+    assert "is broken by up to 20%" in str(refuted)
+    assert check(gain(1 + (broken - 1) * 1e-4), PROBLEMS, **options | {"num_tasks": 0}).verdict == "refuted"
+
+
+def test_a_bound_is_refused_by_simulation_alone_as_rarely_as_its_confidence_says():
+    def simulated(problem, start, procedure, *, seed, **options):
+        noise = np.random.default_rng(seed).standard_normal()
+        return type("Found", (), {"mean": 1.0 + 0.01 * noise, "stderr": 0.01})
+
+    def refused(value):
+        options = {"relation": "<=", "procedure": 0.0, "exact": None, "simulate": simulated, "confidence": 0.95}
+        return sum(
+            check(lambda: value, PROBLEMS[:1], seed=3 * seed, **options).verdict == "refuted" for seed in range(400)
+        )
+
+    assert 8 <= refused(1.0) <= 34  # 20 expected
+    assert refused(1.1) == 0
+    assert refused(0.95) > 390
+
+
+def test_a_difference_is_that_of_the_arms_on_the_same_tasks():
+    problem = unit(40, 40, 8)
+    lr, other = exact_risk(problem, 0.01).optimal_lr, exact_risk(problem, 0.012).optimal_lr
+    exact = exact_risk(problem, 0.01).at(lr) - exact_risk(problem, 0.012).at(other)
+    options = {"start": 0.01, "procedure": lr, "against": {"start": 0.012, "procedure": other}, "num_tasks": 4000}
+    right, wrong = (check(lambda f=f: f * exact, [problem], **options) for f in (1.0, 1.03))
+    assert right.exact_ok
+    assert right.empirical_ok
+    assert wrong.exact_ok is False
+    alone = check(lambda: exact_risk(problem, 0.01).at(lr), [problem], start=0.01, procedure=lr, num_tasks=4000)
+    assert right.rows[0].stderr < alone.rows[0].stderr / 3
+
+
+def test_procedures_are_compared_with_one_another_and_with_none():
+    problem = unit(30, 10)
+    options = {"start": 0.01, "num_tasks": 4000}
+    curves = [exact_risk(problem, 0.01, Folds(4)), exact_risk(problem, 0.01)]
+    exact = curves[0].optimal - curves[1].optimal
+    folds = check(lambda: exact, [problem], procedure=Folds(4), against={"procedure": "optimal"}, **options)
+    assert folds.exact_ok
+    assert folds.empirical_ok
+    helps = check(lambda: 0.0, [problem], relation="<=", against={"procedure": 0.0}, **options)
+    assert helps.verdict == "holds"
+
+
+def test_a_model_and_weights_have_the_same_tasks():
+    problem, options = unit(20, 20), {"procedure": 1e-5, "num_tasks": 500}
+    start = functional(LinearAttention(0.02 * jnp.eye(4)))
+    same = check(lambda: 0.0, [problem], start=start, against={"start": 0.02}, **options)
+    wrong = check(lambda: 0.1, [problem], start=start, against={"start": 0.02}, **options)
+    assert same.exact_ok is None
+    assert same
+    assert not wrong
+    assert same.rows[0].stderr < 0.02
+
+
+def warm_before(threshold):
+    return lambda k, d: k / d < threshold
+
+
+def test_who_wins_is_judged_on_both_sides():
+    """At d = 16, n = 8 the cold start wins from k / d of about 2 on."""
+    switch = warm_or_cold(unit(8, 1, 16)).switch
+    problems = [unit(8, k, 16) for k in (switch // 4, switch - 1, switch, 4 * switch)]
+    options = {"relation": "iff", "against": {"start": "zero"}}
+    right = check(warm_before((switch - 0.5) / 16), problems, **options, num_tasks=0)
+    assert right.verdict == "holds"
+    assert right.on_the_right_side(simulated=False) == (2, 2)
+    wrong = check(warm_before((switch + 0.5) / 16), problems, **options, num_tasks=0)
+    assert wrong.verdict == "refuted"
+    one_side = check(warm_before(1e9), problems[:2], **options, num_tasks=0)
+    assert one_side.verdict == "open"
+    assert not one_side
+    assert "one side was not tried" in str(one_side)
+
+
+def test_signs_that_simulation_cannot_tell_are_counted_and_not_judged():
+    problems = [unit(20, k) for k in (1, 60)]
+    options = {"relation": "iff", "against": {"start": "zero"}, "exact": None, "procedure": 1e-5}
+    sign = [exact_risk(p, w).at(1e-5) for p in problems for w in (1 / 25, 0.0)]
+    first = sign[0] < sign[1]
+    arms = {"start": 1 / 25}
+    open_ = check(lambda: first, problems, **arms, **options, num_tasks=500)
+    assert open_.verdict == "open"
+    assert check(lambda: not first, problems, **arms, **options, num_tasks=500).verdict == "refuted"
+
+
+@pytest.mark.parametrize("along", ["k", "noise_var"])
+def test_a_switch_is_found_and_one_off_by_five_percent_is_refuted(along):
+    if along == "k":
+        problem, at = unit(20, 1, 12), {}
+        exact = warm_or_cold(problem).switch - 0.5
+    else:  # W* for b ~ N(0, I) loses against half of it as the noise grows
+        problem, at = unit(20, 40, 12), {"start": 1 / 33}
+        exact = noise_at_which_half_the_weights_do_better(problem)
+    options = at | {"quantity": "switch", "along": along}
+    options["against"] = {"start": "zero" if along == "k" else 0.5 / 33}
+    right, low, high = (check(lambda f=f: f * exact, [problem], **options, num_tasks=0) for f in (1, 0.95, 1.05))
+    assert right.verdict == "holds"
+    assert low.verdict == high.verdict == "refuted"
+    assert check(lambda: 2000 * exact, [problem], **options, num_tasks=0).rows[0].exact == np.inf
+
+
+def noise_at_which_half_the_weights_do_better(problem):
+    """By bisection, in the words of the exact risk alone."""
+
+    def difference(noise_var):
+        noisy = Problem(problem.n, problem.k, problem.task, noise_var=noise_var)
+        return exact_risk(noisy, 1 / 33).optimal - exact_risk(noisy, 0.5 / 33).optimal
+
+    low, high = 0.0, 100.0
+    assert difference(low) < 0 < difference(high)
+    for _ in range(80):
+        low, high = ((low + high) / 2, high) if difference((low + high) / 2) < 0 else (low, (low + high) / 2)
+    return low
+
+
+def test_a_switch_is_simulated_on_the_same_tasks():
+    problem = unit(16, 1, 8)
+    exact = warm_or_cold(problem).switch - 0.5
+    options = {"quantity": "switch", "along": "k", "against": {"start": "zero"}, "num_tasks": 4000}
+    right = check(lambda: exact, [problem], **options)
+    wrong = check(lambda: 1.5 * exact, [problem], **options)
+    assert right.empirical_ok
+    assert right.detectable < 0.5
+    assert wrong.empirical_ok is False
+
+
+def test_the_leading_order_of_a_switch():
+    """Corollary 4.6 at n = d / 2: k / d tends to 0.9."""
+    problems = [unit(d // 2, 1, d) for d in (128, 256, 512)]
+    options = {"quantity": "switch", "along": "k", "against": {"start": "zero"}, "approximate": True, "rate": 1}
+    right, low, high = (check(lambda d, f=f: 0.9 * f * d, problems, **options, num_tasks=0) for f in (1, 0.95, 1.05))
+    assert right.verdict == "holds"
+    assert low.verdict == high.verdict == "refuted"
+
+
+def test_parameters_of_ones_own():
+    def problem(d, kappa):
+        return unit(10 * d, round(kappa * d), d)
+
+    def claim(n, k, d, kappa, factor=1.0):
+        return factor * theorem_4_5(n, k, d).optimal + 0 * kappa
+
+    parameters = {"d": [4, 8], "kappa": [1.0, 2.0, 3.0]}
+    result = check(claim, problem, start="zero", parameters=parameters, num_tasks=0)
+    assert result
+    assert len(result.rows) == 6
+    assert result.rows[-1].parameters == {"d": 8, "kappa": 3.0}
+    assert str(result).splitlines()[0].split()[:4] == ["kappa", "n", "k", "d"]
+    scaled = check(
+        lambda problem, tau: exact_risk(problem, tau / 50).initial,
+        PROBLEMS,
+        start=lambda problem, tau: tau / 50,
+        quantity="initial",
+        parameters={"tau": [0.5, 1.0]},
+        num_tasks=0,
+    )
+    assert scaled
+    assert len(scaled.rows) == 4
+
+
+def test_a_procedure_may_depend_on_parameters_and_a_claim_on_the_procedure():
+    def steps(problem, T):
+        return GradientSteps([1e-4] * T, new_context=True)
+
+    def claim(problem, procedure, T):
+        assert procedure.num_steps == T
+        return exact_risk(problem, 0.01, procedure).final
+
+    assert check(claim, PROBLEMS, start=0.01, procedure=steps, parameters={"T": [1, 2]}, num_tasks=0)
+
+
+@pytest.mark.parametrize("procedure", [Folds(4, "half"), GradientSteps([1.0, 1.0])], ids=["folds", "steps"])
+def test_a_gain_of_other_procedures_is_seen_three_times_as_sharply(procedure):
+    """As that of one plain step in `test_claim`: at half the optimal step most of the risk is common to both."""
+    problem = unit(40, 40, 8)
+    half = exact_risk(problem, 0.01).optimal_lr / 2
+    if isinstance(procedure, Folds):
+        procedure = Folds(4, exact_risk(problem, 0.01, Folds(4)).optimal_lr / 2)
+    else:
+        procedure = GradientSteps(half / 2 * procedure.step_sizes)
+    options = {"start": 0.01, "procedure": procedure, "exact": None, "num_tasks": 2000}
+    together, before, after = (
+        check(lambda: 0.0, [problem], quantity=quantity, **options).rows[0] for quantity in ("gain", "initial", "risk")
+    )
+    assert 3 * together.stderr < np.hypot(before.stderr, after.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"relation": "<"}, "relation must be one of ==, <=, >=, iff, got '<'"),
+        ({"relation": "<=", "approximate": True}, "relation must be == if approximate, got '<='"),
+        ({"relation": "iff"}, "against must give the other start or procedure for the relation 'iff', got None"),
+        ({"against": {"start": "zero"}, "relation": "iff", "quantity": "gain"}, "quantity must be risk if relation is"),
+        ({"against": {"start": "zero"}, "relation": "iff"}, "claim must give True or False .*, got 60 at n = 60"),
+        ({"against": "zero"}, "against must be a dictionary of start, procedure or both, got 'zero'"),
+        ({"against": {"weights": 0.0}}, "against must be a dictionary of start, procedure or both"),
+        (
+            {"against": {"start": "zero"}, "quantity": "optimal_lr"},
+            "quantity must be one of initial, risk, gain, switch",
+        ),
+        ({"quantity": "switch", "against": {"start": "zero"}}, "along must be given for the quantity 'switch'"),
+        ({"along": "k"}, "along must be given for the quantity 'switch' and no other, got 'k'"),
+        ({"quantity": "switch", "along": "d", "against": {"start": 0.0}}, "along must be one of n, k, noise_var"),
+        ({"quantity": "switch", "along": "k"}, "against must give .* for the quantity 'switch', got None"),
+        (
+            {"quantity": "switch", "along": "k", "against": {"start": 0.0}, "claim": lambda n: -n},
+            "claim must give a positive number for a switch, got -60",
+        ),
+        ({"parameters": [1]}, r"parameters must be a dictionary of names and values, got \[1\]"),
+        ({"parameters": {"lr": [1]}}, "parameters must have names of their own, not lr, .*, got 'lr'"),
+        ({"parameters": {"a": []}}, r"parameters must give a sequence of values of a, got \[\]"),
+        ({"parameters": {"a": 1.0}}, "parameters must give a sequence of values of a, got 1.0"),
+        ({"parameters": {"n": [7]}}, "parameters must agree with the problem, got n = 7, not 60"),
+        ({"problems": lambda kappa: unit(4, 4)}, "parameters must be given where problems is a function"),
+        ({"problems": lambda a: a, "parameters": {"a": [1]}}, "problems must be of type Problem, got 1"),
+        ({"problems": lambda: 1, "parameters": {"a": [1]}}, "problems must not raise, got TypeError: .*'a'"),
+        ({"claim": lambda n: 1 / 0}, "claim must not raise, got ZeroDivisionError: division by zero"),
+        ({"start": lambda problem, tau: tau}, "start may use problem, got tau"),
+        ({"procedure": lambda p: p.missing}, "procedure must not raise, got AttributeError"),
+    ],
+)
+def test_nonsense_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        check(**({"claim": lambda n: n, "problems": PROBLEMS, "num_tasks": 0} | arguments))
