@@ -89,6 +89,7 @@ def check(
         ValueError: if an argument is invalid.
 
     Example:
+        >>> import numpy as np
         >>> problems = [Problem(n, k, np.ones(4) / 2) for n, k in ((40, 8), (60, 4))]
         >>> theorem_4_5 = lambda n, k, d: k / (k + d + 1) * n**2 / (n**2 + 4 * n + 3 + d)
         >>> result = check(theorem_4_5, problems, start="zero", quantity="gain")

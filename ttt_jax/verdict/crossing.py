@@ -14,6 +14,9 @@ from ttt_jax.verdict.measured import Exact, Question, Simulated, exact_value, me
 RANGE = 6
 """A switch is looked for up to 2^RANGE times below and above the claimed one."""
 
+CLOSE = 1e-6
+"""Relative distance of the sizes that a switch is found between, where sizes are real numbers."""
+
 BESIDE = 0.8, 1.0, 1.25
 """Multiples of the claimed switch at which the risks are simulated."""
 
@@ -24,7 +27,7 @@ SEEN = 3.0
 def exact_switch(case: Case, question: Question) -> Exact:
     """The switch nearest to the claimed one by the exact risk; inf where there is none.
 
-    A whole size is interpolated; its rounding error is 1, the distance of the sizes between which the sign changes.
+    It is interpolated; its rounding error is the distance of the sizes between which the sign changes: 1 for n and k.
     """
     if any(arm.curve is None for arm in case.arms):
         return Exact()
@@ -65,7 +68,7 @@ def nearest_crossing(difference: Callable[[float], float], near: float, *, whole
         return None
     low, high = min(brackets, key=lambda ends: max(ends[0] / near, near / ends[1]))
     at_low, at_high = difference(low), difference(high)
-    while high - low > (1 if whole else 1e-10 * high):
+    while high - low > (1 if whole else CLOSE * high):
         middle = (low + high) // 2 if whole else (low + high) / 2
         at_middle = difference(middle)
         if at_middle * at_low > 0:

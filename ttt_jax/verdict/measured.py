@@ -64,7 +64,7 @@ def exact_value(arms: Sequence[Arm], question: Question) -> Exact:
     quantity = question.quantity
     if quantity in LAW_QUANTITIES:
         (arm,) = arms
-        known = known_law(arm.procedure, arm.problem, _weights(arm, quantity))
+        known = known_law(arm.procedure, arm.problem, weights_array(arm.start, arm.problem.d))
         value, rounding = of_known_law(quantity, known, question.level) if question.exactly else (math.nan, 0.0)
         return Exact(value, 0.0, rounding)
     if any(arm.curve is None for arm in arms):
@@ -129,7 +129,7 @@ def _procedures(quantity: str, arm: Arm) -> list[Procedure]:
 def _of_prompts(arm: Arm, case: Case, question: Question) -> Simulated:
     """A quantity of the law of the risk, from sampled prompts."""
     quantity, num_tasks = question.quantity, question.num_tasks
-    weights = _weights(arm, quantity)
+    weights = weights_array(arm.start, arm.problem.d)
     prompts = prompt_risks(arm.problem, weights, arm.procedure, num_tasks=num_tasks, seed=case.seed, sampler="data")
     estimate, stderr, reliable = of_prompts(quantity, prompts, float(case.claimed), question.level)
     if quantity == "variance":
@@ -137,9 +137,3 @@ def _of_prompts(arm: Arm, case: Case, question: Question) -> Simulated:
         seen = tails_are_seen(arm.problem, weights, arm.procedure, num_tasks, MAX_UNSEEN_VARIANCE)
         reliable = None if seen else False
     return Simulated(estimate, stderr, reliable)
-
-
-def _weights(arm: Arm, quantity: str) -> np.ndarray:
-    if isinstance(arm.start, tuple):
-        raise ValueError(f"start must be W for the quantity {quantity}, got (model, params)")
-    return weights_array(arm.start, arm.problem.d)

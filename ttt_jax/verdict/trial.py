@@ -17,6 +17,8 @@ from ttt_jax._internal.validate import (
     seed_integer,
     shown,
 )
+from ttt_jax.problem import NotApplicable
+from ttt_jax.procedures import GradientStep
 from ttt_jax.simulation import estimate_risk
 from ttt_jax.verdict.cases import Case, make_cases
 from ttt_jax.verdict.crossing import exact_switch, simulated_switch
@@ -146,6 +148,10 @@ def _require_arms(relation: str, quantity: str, count: int, simulate: Callable) 
 def _require_quantity(case: Case, quantity: str, num_tasks: int) -> None:
     """ValueError unless the quantity exists for the procedure, and the claim can be it."""
     (arm, *_), claimed = case.arms, case.claimed
+    if quantity in LAW_QUANTITIES and isinstance(arm.start, tuple):
+        raise ValueError(f"start must be W for the quantity {quantity}, got (model, params)")
+    if quantity in LAW_QUANTITIES and not isinstance(arm.procedure, GradientStep):
+        raise NotApplicable(f"no law of the risk is known for {type(arm.procedure).__name__}")
     if quantity == "optimal_lr" and arm.lr is None:
         name = type(arm.procedure).__name__
         raise ValueError(f"quantity must not be optimal_lr for {name}, which has no one step size")
