@@ -14,7 +14,7 @@ from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import Procedure, as_procedure, has_free_lr, with_lr
 from ttt_jax.risk_curve import RiskCurve, RiskPath
 from ttt_jax.theory.pretrained import starting_weights
-from ttt_jax.verdict.claimed import RESERVED, called, claimed_truth, claimed_value, of_case
+from ttt_jax.verdict.claimed import RESERVED, by_name, claimed_truth, claimed_value, of_case
 from ttt_jax.verdict.comparison import require_finite
 
 STRIDE = 3
@@ -138,7 +138,7 @@ def _grid(problems: Any, parameters: dict[str, tuple[Any, ...]]) -> list[tuple[P
     if callable(problems) and not isinstance(problems, type):
         if not parameters:
             raise ValueError("parameters must be given where problems is a function of them, got None")
-        grid = [(called("problems", problems, **own), own) for own in combinations]
+        grid = [(by_name("problems", problems, own), own) for own in combinations]
     else:
         grid = [(problem, own) for problem in _sequence(problems) for own in combinations]
     for problem, own in grid:

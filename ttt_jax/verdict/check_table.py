@@ -29,9 +29,10 @@ def check_table(check: Check) -> str:
         table.append((*own, str(row.n), str(row.k), str(row.d), claimed, *exact, *simulated))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(map(str.rjust, row, widths)) for row in table]
-    words = {True: "agrees", False: "DISAGREES", None: "not compared"}
-    exact_word = words[check.exact_ok] if check.resolved else "not resolved"
-    lines.append(f"exact: {exact_word}{_exact_detail(check)}")
+    unseen = "open" if check.relation == "iff" else "not compared"
+    words = {True: "agrees", False: "DISAGREES", None: unseen if check.resolved else "not resolved"}
+    lines.append(f"exact: {words[check.exact_ok]}{_exact_detail(check)}")
+    words[None] = unseen
     lines.append(f"simulation: {words[check.empirical_ok]}{_empirical_detail(check)}")
     flags = [row.stderr_reliable for row in check.rows]
     if False in flags:
@@ -61,12 +62,10 @@ def _exact_detail(check: Check) -> str:
         limit = f"{_percent(check.limit, '+')} +- {_percent(check.resolution)}"
         return f" (error {falls} {limit} at d = infinity{hint})"
     if check.exact_ok is not None and check.relation != "==":
-        low, high = check.margins
-        holds = (
-            f"holds by {_percent(low)} to {_percent(high)}"
-            if check.exact_ok
-            else f"is broken by up to {_percent(-low)}"
-        )
+        least, most = map(_percent, check.margins)
+        holds = f"holds by {least}{f' to {most}' * (most != least)}"
+        if not check.exact_ok:
+            holds = f"is broken by up to {least.removeprefix('-')}"
         return f" (the bound {holds} of the value)"
     if check.exact_ok is False and max(row.relative_error for row in check.rows) < FLOAT32_ROUNDING:
         return " (by no more than the rounding of float32: is the claim evaluated in float64?)"

@@ -73,6 +73,13 @@ def _arguments(function: Callable) -> tuple[list[str], list[str]]:
     return [p.name for p in named if p.default is p.empty and p.kind is not p.VAR_POSITIONAL], [p.name for p in named]
 
 
+def by_name(field: str, function: Callable, known: Mapping[str, Any]) -> Any:
+    """What the caller's function returns for those of these values that it names; ValueError if it needs others."""
+    required, named = _arguments(function)
+    _known(field, required, known)
+    return called(field, function, **{name: known[name] for name in named if name in known})
+
+
 def called(field: str, function: Callable, *given: Any, **named: Any) -> Any:
     """What the caller's function returns; ValueError with its name where it fails."""
     try:
@@ -99,9 +106,7 @@ def _claimed(claim: Any, problem: Problem, start: Any, lr: Any, procedure: Any, 
     if not callable(claim):
         raise ValueError(f"claim must be a function or a sympy expression, got {shown(claim)}")
     values = numbers | {"problem": problem, "weights": start, "procedure": procedure}
-    required, named = _arguments(claim)
-    _known("claim", required, values)
-    return called("claim", claim, **{name: values[name] for name in named if name in values})
+    return by_name("claim", claim, values)
 
 
 def _place(problem: Problem) -> str:
