@@ -1,5 +1,6 @@
 # make demo   reproduce Figure 1 of the paper (quick preset) and print the table of agreement
 # make test   lint, types, the whole test suite, and every claim of the project on trial (proofs_check --quick)
+# make test-full   the same, and the few tests that take long (tests/full.toml says why each may be left out)
 # make docs   the documentation as a site in docs/_build/html; every warning is an error
 # Each creates .venv first if it is missing. PYTHON names the interpreter that it is made from (3.11 or newer).
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN := .venv/bin
 # Compiled code outlives a process: what a second run would compile again, it reads.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
-.PHONY: demo test docs clean
+.PHONY: demo test test-full docs clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments fig1a fig1b --preset quick --out out/demo
@@ -17,8 +18,11 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations=10
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=10 $(PYTEST)
 	$(BIN)/python -m proofs_check --quick
+
+test-full: PYTEST = --full
+test-full: test
 
 docs: .venv/installed-docs
 	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build/html

@@ -1,8 +1,9 @@
-"""Random problems that the tests share."""
+"""Random problems that the tests share, and which tests are left to `make test-full`."""
 
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import jax
@@ -30,6 +31,29 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="also the tests in tests/full.toml, which take long")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the tests of full.toml, unless they are asked for by --full or by their own name."""
+    here = Path(__file__).parent
+    groups = tomllib.loads((here / "full.toml").read_text())["group"]
+    long = {test for group in groups for test in group["tests"]}
+    found = {item.nodeid: item for item in items}
+    files = {item.path for item in items}
+    if not any("::" in argument for argument in config.args):
+        if lost := [test for test in long - found.keys() if here.parent / test.partition("::")[0] in files]:
+            raise pytest.UsageError(f"tests/full.toml names tests that do not exist: {', '.join(sorted(lost))}")
+        if set(here.rglob("test_*.py")) <= files and len(long) > len(items) / 10:
+            raise pytest.UsageError(f"tests/full.toml must be a tenth of {len(items)} tests at most, got {len(long)}")
+    if config.getoption("--full"):
+        return
+    left_out = [item for name, item in found.items() if name in long and name not in config.args]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 settings.register_profile("reproducible", deadline=None, derandomize=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from ttt_jax.verdict.outcome import Check, CheckRow
 
-__all__ = ["Series", "draw", "draw_check", "draw_values"]
+__all__ = ["HeatMap", "Series", "draw", "draw_check", "draw_heat_maps", "draw_values"]
 
 COLOURS = ("#0b2545", "#b23a0e", "#5f9e35", "#8f63c0", "#c99a00", "#8c8c8c")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -95,6 +96,60 @@ def draw(
         how.append(Line2D([], [], color="black", ls="none", marker="x", ms=8, mew=1.8, label="drawn in the paper"))
     axes.legend(loc="best", fontsize=8)
     figure.legend(handles=how, loc="outside lower center", ncols=2 if len(how) > 3 else 3, fontsize=8, frameon=False)
+    return figure
+
+
+@dataclass(frozen=True, eq=False)
+class HeatMap:
+    """One quantity over a grid of two others.
+
+    Args:
+        label: its name, above the map.
+        values: (Y, X), a row per y from the smallest; nan where there is none, left white.
+        limits: the ends of the scale; None for those of the values.
+        words: what the values 0, 1, ... mean, where they are no quantity.
+    """
+
+    label: str
+    values: Float[np.ndarray, "Y X"]
+    limits: tuple[float, float] | None = None
+    words: tuple[str, ...] = ()
+
+
+def draw_heat_maps(
+    maps: Sequence[HeatMap], x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, *, title: str = ""
+) -> Figure:
+    """Maps over the same grid beside each other, each cell of equal size whatever the steps of x and y.
+
+    Example:
+        >>> figure = draw_heat_maps([HeatMap("gain", np.eye(2))], [1, 2], [3, 4], "k / d", "n / d")
+        >>> len(figure.axes)  # the map and its scale
+        2
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    columns = min(len(maps), 2)
+    lines = -(-len(maps) // columns)
+    figure = _blank(4.6 * columns, 3.9 * lines)
+    figure.suptitle(title, fontsize=10)
+    for i, one in enumerate(maps, start=1):
+        axes = figure.add_subplot(lines, columns, i)
+        low, high = one.limits or (None, None)
+        if one.words:
+            colours = ListedColormap(("#d8c9a6", *COLOURS)[: len(one.words)])
+            axes.imshow(one.values, origin="lower", aspect="auto", cmap=colours, vmin=-0.5, vmax=len(one.words) - 0.5)
+            patches = [Patch(color=colours(j), label=word) for j, word in enumerate(one.words)]
+            axes.legend(handles=patches, loc="upper right", fontsize=8)
+        else:
+            image = axes.imshow(one.values, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high)
+            figure.colorbar(image, ax=axes)
+        axes.set_title(one.label, fontsize=9)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        for axis, values in ((axes.xaxis, x), (axes.yaxis, y)):
+            places = range(0, len(values), -(-len(values) // 8))
+            axis.set_ticks(list(places), [f"{values[j]:.3g}" for j in places], fontsize=8)
     return figure
 
 

@@ -7,13 +7,12 @@ both laws have the same n, noise and features x ~ N(0, I), and the test task has
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ttt_jax._internal.validate import choice, finite_number, non_negative, positive_integer
+from ttt_jax._internal.validate import choice, finite_number, non_negative, positive_integer, require_parameters
 from ttt_jax.problem import Pretraining, Problem
 
 __all__ = [
@@ -60,10 +59,7 @@ def make_shift(name: str, *, n: int, k: int, d: int, noise_var: float = 0.0, **p
         ValueError: shift 'reversed' takes ratio, got angle
     """
     shift = SHIFTS[choice("shift", name, tuple(SHIFTS))]
-    known = [p.name for p in inspect.signature(shift).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    for parameter in parameters:
-        if parameter not in known:
-            raise ValueError(f"shift {name!r} takes {', '.join(known) or 'no parameters'}, got {parameter}")
+    require_parameters("shift", name, shift, parameters)
     positive_integer("d", d)
     try:
         with np.errstate(over="raise", invalid="raise", divide="raise"):

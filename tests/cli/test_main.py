@@ -81,7 +81,7 @@ def test_keys_of_the_json(capsys):
     assert " ".join(result["yardsticks"]["ridge"]) == "name pairs risk stderr reason exact"
     assert " ".join(result["ttt"]) == "exact asymptotic asymptotic_reason monte_carlo"
     assert " ".join(result["ttt"]["monte_carlo"]) == (
-        "mean stderr num_tasks sampler stderr_reliable skewness kurtosis num_nonfinite block_size doubt"
+        "mean stderr stderr_exact num_tasks sampler stderr_reliable skewness kurtosis num_nonfinite block_size doubt"
     )
 
 

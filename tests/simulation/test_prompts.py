@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
 from tests.simulation.draws import draws
 from ttt_jax import (
@@ -33,6 +32,7 @@ from ttt_jax.simulation.blocks import ROW_BLOCK
 from ttt_jax.simulation.gradient_step import risk_after
 from ttt_jax.simulation.prompts import prompt_sampler
 from ttt_jax.simulation.samplers import Sampler
+from ttt_jax.training.models import SoftmaxAttention
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 SX = np.array([[1.0, 0.3, 0.0], [0.3, 0.7, 0.1], [0.0, 0.1, 1.5]])
@@ -93,16 +93,6 @@ def test_a_risk_measured_on_queries_is_that_with_the_query_integrated_out():
     assert (many - streamed).std() < 0.5 * (few - streamed).std()
 
 
-class SoftmaxAttention(nnx.Module):
-    """The labels of the context, averaged with weights softmax(x' W x_i)."""
-
-    def __init__(self, weights):
-        self.weights = nnx.Param(weights)
-
-    def __call__(self, prompt):
-        return jax.nn.softmax(prompt.query_x @ self.weights[...] @ prompt.context_x.T) @ prompt.context_y
-
-
 def softmax_loop(n, k, d, weights, lr, noise_var, num_tasks, num_queries=64):
     """The mean risk after one step and its standard error, written out in NumPy with the gradient by hand."""
     rng = np.random.default_rng(1)
@@ -133,7 +123,7 @@ def softmax_loop(n, k, d, weights, lr, noise_var, num_tasks, num_queries=64):
 def test_softmax_attention_agrees_with_a_numpy_loop(n, k, d):
     weights = np.random.default_rng(0).normal(size=(d, d)) / d + np.eye(d)
     problem = Problem(n, k, np.ones(d) / np.sqrt(d), noise_var=0.1)
-    start = functional(SoftmaxAttention(jnp.asarray(weights, jnp.float32)))
+    start = functional(SoftmaxAttention(jnp.asarray(weights, jnp.float32)), "weights")
     joint = estimate_risk(problem, start, (0.0, 0.1 / k), num_tasks=4000)
     after, (gain, gain_stderr) = joint.estimates[1], joint.difference(0, 1)
     mean, stderr = softmax_loop(n, k, d, weights, 0.1 / k, 0.1, 4000)

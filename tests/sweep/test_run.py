@@ -8,7 +8,7 @@ import pytest
 
 import ttt_jax.sweep.run as sweep
 from tests.sweep.runs import SPEC, table, write_spec
-from ttt_jax import Folds, GradientSteps, Inference, asymptotic_risk, estimate_risk, exact_risk
+from ttt_jax import Folds, GradientSteps, Inference, asymptotic_risk, compare, estimate_risk, exact_risk
 from ttt_jax.cli.main import main
 from ttt_jax.procedures import make_procedure
 from ttt_jax.shifts import SHIFTS
@@ -20,15 +20,16 @@ from ttt_jax.verdict import Verdict, judge
 from ttt_jax.verdict.agreement import critical_z
 
 
-def test_a_cell_is_estimate_risk(undisturbed):
+def test_a_cell_is_compare(undisturbed):
     spec, _ = load_spec(undisturbed / "spec.toml")
     for cell, row in zip(spec.cells, table(undisturbed / "out"), strict=True):
         problem, weights = cell.problem()
         lr = float(row["lr"])
         options = {"sampler": "law", "seed": cell.seed, "block_size": 64}
-        found = estimate_risk(problem, weights, lr, num_tasks=3000, **options)
+        compared = compare(problem, weights, lr, num_tasks=3000, **options)
+        found = compared.estimate
         assert float(row["estimate"]) == found.mean
-        assert float(row["stderr"]) == found.stderr
+        assert float(row["stderr"]) == compared.stderr()
         marks = [r for r in table(undisturbed / "out", "convergence.csv") if r["cell"] == row["cell"]]
         assert [(int(r["num_tasks"]), float(r["mean"])) for r in marks] == [h[:2] for h in found.history]
 

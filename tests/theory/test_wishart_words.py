@@ -71,10 +71,12 @@ def evaluate(expression, values):
 
 
 def test_isotropic_moments_are_known_polynomials():
-    """E tr S^3 and tr S^4, and, for d = 1, E chi2(n)^m = n (n+2) ... up to order 12."""
+    """E tr S^3 and (tr S)^3, and, for d = 1, E chi2(n)^m = n (n+2) ... up to order 12."""
     for n, d in itertools.product((1, 3, 10), (1, 2, 7)):
         third = n * d * (n**2 + 3 * n * (d + 1) + d**2 + 3 * d + 4)
         assert expectation(trace(product(T, T, T))).at({"T": n}, d) == third
+        rows = n * d
+        assert expectation(trace(T) * trace(T) * trace(T)).at({"T": n}, d) == rows * (rows + 2) * (rows + 4)
     for order in (1, 4, 12):
         rising = np.prod([5 + 2 * i for i in range(order)], dtype=object)
         moment = expectation(trace(product(*[T] * order)))

@@ -9,7 +9,7 @@ from tests.training.test_models import random_prompt
 from ttt_jax import LinearAttention, Pretraining, TokenLinearAttention, functional, pretrain, ttt_loss, ttt_train
 from ttt_jax._internal.progress import Progress
 from ttt_jax.training import transformers
-from ttt_jax.training.transformers import Decoder, MultiLayerLinearAttention
+from ttt_jax.training.transformers import Decoder, LoopedLinearAttention, MultiLayerLinearAttention
 
 PROMPT = jax.tree.map(jnp.float32, random_prompt(0, 5, 4, 3))
 
@@ -18,7 +18,11 @@ def decoder(seed=0):
     return Decoder(3, max_context=6, layers=2, width=16, heads=2, rngs=nnx.Rngs(seed))
 
 
-MODELS = {"decoder": decoder, "linear": lambda seed=0: MultiLayerLinearAttention(3, 2, nnx.Rngs(seed), 0.3)}
+MODELS = {
+    "decoder": decoder,
+    "linear": lambda seed=0: MultiLayerLinearAttention(3, 2, nnx.Rngs(seed), 0.3),
+    "looped": lambda seed=0: LoopedLinearAttention(3, 2, nnx.Rngs(seed), 0.3),
+}
 
 
 def test_every_model_is_tested():

@@ -24,7 +24,7 @@ def test_table_is_aligned_and_says_disagree():
     lines = agreement_table(rows, verdict).splitlines()
     assert len({len(line) for line in lines[:3]}) == 1
     assert lines[3].startswith("DISAGREE: |z| > 2.81 in 1 of 2 cells")
-    assert "1 not judged: heavy tails make the standard error doubtful" in lines[3]
+    assert "1 not judged: too few tasks for the tails of the risk" in lines[3]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from ttt_jax import (
     exact_risk,
     functional,
     judge,
+    risk_law,
 )
 from ttt_jax.verdict.comparison import theory
 
@@ -27,9 +28,31 @@ def test_three_ways_side_by_side():
         c = compare(problem, 1 / 51, num_tasks=4000, seed=2)
         assert c.lr == exact_risk(problem, 1 / 51).optimal_lr
         assert vars(c.estimate) == vars(estimate_risk(problem, 1 / 51, c.lr, num_tasks=4000, seed=2))
-        assert c.z == pytest.approx((c.estimate.mean - c.exact.optimal) / c.estimate.stderr)
+        assert c.z == pytest.approx((c.estimate.mean - c.exact.optimal) / c.stderr(), rel=1e-3)
         assert abs(c.z) < 4
         assert c.asymptotic.optimal == pytest.approx(c.exact.optimal, rel=0.25)
+
+
+def test_the_standard_error_is_that_of_the_exact_variance_where_it_is_known():
+    for evaluation, noise_var in (("fresh", 0.2), ("same", 0.0), ("same", 0.2)):
+        problem = Problem(30, 40, np.ones(8) / np.sqrt(8), 1.5, noise_var, evaluation=evaluation)
+        c = compare(problem, 0.01, num_tasks=4000)
+        assert c.stderr() == pytest.approx(risk_law(problem, 0.01, c.procedure).std() / np.sqrt(4000))
+        spread = np.sqrt((c.estimate.kurtosis - 1) / 4000) / 2  # relative, of the standard error of the sample
+        assert 1e-6 < abs(c.stderr() / c.estimate.stderr - 1) < 4 * spread
+        assert (c.row()["stderr"], c.row()["stderr_exact"]) == (c.stderr(), True)
+        other = compare(replace(problem, feature_law="rademacher"), 0.01, 1e-5, num_tasks=100)
+        assert (other.stderr(), other.row()["stderr_exact"]) == (other.estimate.stderr, False)
+
+
+def test_a_known_variance_says_how_many_tasks_a_target_needs():
+    """A run of this size rarely sees the tails; its sample would stop it far too early."""
+    problem = Problem(6, 6, [1.0, 0.0], evaluation="same")
+    c = compare(problem, 0.0, 0.02, num_tasks=10_000, target_relative_stderr=0.3, sampler="law")
+    assert 2 < c.estimate.num_tasks < 10_000
+    assert 0.29 < c.stderr() / c.exact.after(c.procedure) <= 0.3
+    capped = compare(problem, 0.0, 0.02, num_tasks=50, target_relative_stderr=0.3, sampler="law")
+    assert capped.estimate.num_tasks == 50
 
 
 def test_a_risk_that_no_task_changes_is_compared_to_its_rounding():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import jax
@@ -78,6 +79,14 @@ def boolean(field: str, value) -> bool:
     if isinstance(value, bool | np.bool_):
         return bool(value)
     raise ValueError(f"{field} must be True or False, got {shown(value)}")
+
+
+def require_parameters(kind: str, name: str, entry: Callable, given: Iterable[str]) -> None:
+    """ValueError unless an entry of a registry takes these parameters, as its keyword-only ones."""
+    known = [p.name for p in signature(entry).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for parameter in given:
+        if parameter not in known:
+            raise ValueError(f"{kind} {name!r} takes {', '.join(known) or 'no parameters'}, got {parameter}")
 
 
 def covariance(field: str, value: Any) -> np.ndarray:

@@ -254,7 +254,16 @@ def _as_json(
     row = comparison.row()
     monte_carlo = None
     if comparison.estimate is not None:
-        names = ("stderr", "num_tasks", "sampler", "stderr_reliable", "skewness", "kurtosis", "num_nonfinite")
+        names = (
+            "stderr",
+            "stderr_exact",
+            "num_tasks",
+            "sampler",
+            "stderr_reliable",
+            "skewness",
+            "kurtosis",
+            "num_nonfinite",
+        )
         monte_carlo = {"mean": row["estimate"], **{name: row[name] for name in (*names, "block_size")}}
         monte_carlo["doubt"] = comparison.estimate.doubt
     return {

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +29,7 @@ from ttt_jax.sweep.spec import Cell, Spec, import_plugins, load_spec, make_spec
 from ttt_jax.sweep.store import Store, StoreError
 from ttt_jax.theory.yardsticks import least_squares_risk, ridge_risk
 from ttt_jax.verdict.agreement import finite_or_none
-from ttt_jax.verdict.comparison import Comparison, resolved, theory
+from ttt_jax.verdict.comparison import Comparison, exact_variance, resolved, tasks_for, theory
 
 SECONDS_PER_SAVE = 1.0
 MOST_RIDGE_FEATURES = 200
@@ -39,6 +40,7 @@ SECONDS = "seconds.csv"
 FILES = (Store.FILE, Store.LOCK, RESULTS, CONVERGENCE, PARQUET, SECONDS)
 NO_ESTIMATE: dict[str, Any] = {
     **dict.fromkeys(("estimate", "stderr")),
+    "stderr_exact": False,
     "stderr_reliable": False,
     "z": None,
     "num_tasks": 0,
@@ -248,6 +250,10 @@ def _computed(spec: Spec, cell: Cell, begun: dict | None, saving: Saving, bar: P
         procedure = with_lr(procedure, share(procedure.lr))
     if not spec.num_tasks:
         return _row(spec, cell, Comparison(procedure, exact, asymptotic, reason, None))
+    variance, target = exact_variance(problem, weights, procedure), spec.target_relative_stderr
+    if target is not None and variance is not None and exact is not None:
+        most = int(share(tasks_for(target, exact.after(procedure), variance, spec.num_tasks)))
+        spec = replace(spec, num_tasks=most, target_relative_stderr=None)
     run = spec.run(cell, problem, weights, procedure, begun["block_size"] if begun else None)
     first, before = (Tally.from_dict(begun["tally"]), begun["seconds"]) if begun else (Tally(), 0.0)
     tally, started = first, time.perf_counter()
@@ -263,7 +269,7 @@ def _computed(spec: Spec, cell: Cell, begun: dict | None, saving: Saving, bar: P
         bar.advance(0, f"{rate:.3g} tasks/s, relative error {stderr / abs(mean or 1.0):.1e}")
         saving.keep(partial, lasting=False)
     (estimate,) = run.estimates(tally)
-    comparison = Comparison(procedure, exact, asymptotic, reason, estimate)
+    comparison = Comparison(procedure, exact, asymptotic, reason, estimate, variance)
     return _row(spec, cell, comparison)
 
 

@@ -198,10 +198,11 @@ def same_context_moments(
     norm, rest = math.sqrt(task @ task), len(task) - 1
     if not norm:
         return 0.0, 0.0
-    e, w = task / norm, linalg.dense(weights_array(weights, len(task)), len(task))
-    across = w - np.outer(w @ e, e)  # W (I - e e')
+    weights = weights_array(weights, len(task))
+    e, w = task / norm, linalg.operator(weights, len(task), dense=weights.ndim == 2)
+    across = w + linalg.outer(-(w @ e), e, like=w)  # W (I - e e')
     form = across.T @ across
-    trace, trace2 = np.trace(form), np.sum(form**2)
+    trace, trace2 = linalg.trace(form), linalg.inner(form, form)
     variables = _Variables()
     t, s, q, m = (variables.chi2(dof, degree) for dof, degree in ((n, 12), (rest, 6), (k, 4), (rest, 2)))
     residual = [e - x * (w @ e) for x in t.ravel()]  # b - W u without its part across b, in units of |b|
@@ -222,8 +223,10 @@ def isotropic_moments(
 ) -> tuple[float, float]:  # fmt: skip
     """Mean and variance of the risk after a step, exactly, where every matrix is a multiple of I; noise, any context.
 
-    In a frame in which b, u, v and the summary at inference fill one coordinate more each, they are functions of twelve
-    independent normals and chi-squares at most. The squared risk is a polynomial, and Gauss quadrature is exact.
+    In a frame in which b, u and the summary at inference fill one coordinate more each, they are functions of eight
+    independent normals and chi-squares at most. Given them and t ~ chi2(k), the error e - a v is Gaussian with
+    v | t ~ N(c t r, c t (tau I - c r r')), and the two moments of its square are known. What is left is a polynomial,
+    for which Gauss quadrature is exact.
 
     Args:
         n, k, d: the sizes.
@@ -244,15 +247,24 @@ def isotropic_moments(
     law: Any = inference or AtInference(n, c, noise_var, c, noise_var, 1.0)
     b = [math.sqrt(norm2)]
     u = _summary(b, c, noise_var, *variables.rows(n, d, 1, 8 if fresh else 12))
-    v = _summary(_minus(b, u, weight), c, noise_var, *variables.rows(k, d, 2, 4))
     u_e = u
     if fresh:
-        u_e = [law.scale * x for x in _summary(b, law.feature_cov, law.noise_var, *variables.rows(law.n, d, 3, 4))]
-    overlap = sum(x * y for x, y in zip(u, u_e, strict=False))
-    error = _minus(_minus(b, u_e, weight), v, 2 * lr * overlap)
-    risk = law.query_noise_var + law.query_feature_cov * sum(x**2 for x in error)
-    mean = variables.mean(risk)
-    return mean, variables.mean((risk - mean) ** 2)
+        u_e = [law.scale * x for x in _summary(b, law.feature_cov, law.noise_var, *variables.rows(law.n, d, 2, 4))]
+    r, e, a, t = _minus(b, u, weight), _minus(b, u_e, weight), 2 * lr * _dot(u, u_e), variables.chi2(k, 4)
+    center, r2, width = _minus(e, r, a * c * t), _dot(r, r), a**2 * c * t
+    tau = c * r2 + noise_var
+    center2 = _dot(center, center)
+    square = center2 + width * (tau * d - c * r2)  # E |e - a v|^2, and half of its variance
+    spread = width**2 * (tau**2 * d - 2 * tau * c * r2 + c**2 * r2**2)
+    spread = spread + 2 * width * (tau * center2 - c * _dot(r, center) ** 2)
+    mean = variables.mean(square)
+    var = variables.mean((square - mean) ** 2 + 2 * spread)
+    return law.query_noise_var + law.query_feature_cov * mean, law.query_feature_cov**2 * var
+
+
+def _dot(left: list[Array], right: list[Array]) -> Array:
+    """The inner product of vectors in the frame; where one has no coordinate, it is 0."""
+    return sum(x * y for x, y in zip(left, right, strict=False))
 
 
 def _minus(left: list[Array], right: list[Array], factor: Array) -> list[Array]:

@@ -1,4 +1,4 @@
-"""Models beyond one layer: several layers of linear attention, and a decoder in the style of GPT-2."""
+"""Models beyond one layer: several layers of linear attention, one layer in a loop, a decoder in the style of GPT-2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from ttt_jax._internal.validate import positive_integer
 from ttt_jax.training.models import Prompt
 
-__all__ = ["Decoder", "MultiLayerLinearAttention"]
+__all__ = ["Decoder", "LoopedLinearAttention", "MultiLayerLinearAttention"]
 
 
 class MultiLayerLinearAttention(nnx.Module):
@@ -41,17 +41,57 @@ class MultiLayerLinearAttention(nnx.Module):
         )
 
     def __call__(self, prompt: Prompt) -> Float[Array, " k"]:
-        context = jnp.column_stack([prompt.context_x, prompt.context_y])
-        queries = jnp.column_stack([prompt.query_x, jnp.zeros_like(prompt.query_x[:, 0])])
-
-        def layer(carry, weights):
-            context, queries = carry
-            query, key, value = weights
-            keys, values = context @ key, context @ value
-            return tuple(z + (z @ query @ keys.T) @ values for z in (context, queries)), None
-
-        (_, queries), _ = jax.lax.scan(layer, (context, queries), (self.query[...], self.key[...], self.value[...]))
+        layers = self.query[...], self.key[...], self.value[...]
+        (_, queries), _ = jax.lax.scan(lambda tokens, layer: (_attend(tokens, layer), None), _tokens(prompt), layers)
         return queries[:, -1]
+
+
+class LoopedLinearAttention(nnx.Module):
+    """One layer of `MultiLayerLinearAttention`, gone through L times.
+
+    Args:
+        d: number of features.
+        loops: L.
+        rngs: where the initial weights come from.
+        scale: standard deviation of the initial weights.
+
+    Example:
+        >>> model = LoopedLinearAttention(3, 4, nnx.Rngs(0))
+        >>> model(Prompt(jnp.ones((5, 3)), jnp.ones(5), jnp.ones((2, 3)), jnp.zeros(2))).shape, model.query.shape
+        ((2,), (4, 4))
+
+    Reference: Gatmiry et al. (2024), where it learns gradient descent in L steps.
+    """
+
+    def __init__(self, d: int, loops: int, rngs: nnx.Rngs, scale: float = 0.02):
+        self.loops = positive_integer("loops", loops)
+        shape = positive_integer("d", d) + 1, d + 1
+        self.query, self.key, self.value = (
+            nnx.Param(scale * jax.random.normal(rngs.params(), shape)) for _ in range(3)
+        )
+
+    def __call__(self, prompt: Prompt) -> Float[Array, " k"]:
+        layer = self.query[...], self.key[...], self.value[...]
+        _, queries = jax.lax.fori_loop(0, self.loops, lambda _, tokens: _attend(tokens, layer), _tokens(prompt))
+        return queries[:, -1]
+
+
+Tokens = tuple[Float[Array, "n e"], Float[Array, "k e"]]
+"""The tokens of the context and those of the queries."""
+
+
+def _tokens(prompt: Prompt) -> Tokens:
+    """(x_i, y_i) of the context and (x, 0) of the queries."""
+    context = jnp.column_stack([prompt.context_x, prompt.context_y])
+    return context, jnp.column_stack([prompt.query_x, jnp.zeros_like(prompt.query_x[:, 0])])
+
+
+def _attend(tokens: Tokens, layer: tuple[Float[Array, "e e"], ...]) -> Tokens:
+    """The tokens after a layer W_Q, W_K, W_V."""
+    context, queries = tokens
+    query, key, value = layer
+    keys, values = context @ key, context @ value
+    return context + (context @ query @ keys.T) @ values, queries + (queries @ query @ keys.T) @ values
 
 
 class Decoder(nnx.Module):

@@ -101,7 +101,7 @@ class Verdict:
         if self.unassessed:
             parts.append(f"the standard error is not assessed in {self.unassessed} of them")
         if self.unreliable:
-            parts.append(f"{self.unreliable} not judged: heavy tails make the standard error doubtful")
+            parts.append(f"{self.unreliable} not judged: too few tasks for the tails of the risk")
         if self.broken:
             parts.append(f"{self.broken} with risks that are not finite")
         if self.empty:

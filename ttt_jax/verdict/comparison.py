@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from ttt_jax._internal.plural import counted
-from ttt_jax._internal.validate import integer_from, shown
+from ttt_jax._internal.validate import integer_from, level_number, shown, weights_array
 from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import Procedure, as_procedure, has_free_lr, with_lr
 from ttt_jax.risk_curve import RiskCurve, RiskPath
 from ttt_jax.simulation import Estimate, estimate_risk
 from ttt_jax.theory import asymptotic_risk, exact_risk
+from ttt_jax.theory.prompt_law import known_law
 from ttt_jax.verdict.agreement import finite_or_none
 
 __all__ = ["Comparison", "compare"]
@@ -35,6 +37,7 @@ class Comparison:
         asymptotic: that to leading order, None where it does not apply.
         reason: why one of them does not apply, else None.
         estimate: the Monte Carlo estimate, None if none was asked for.
+        variance: of one prompt's risk, where it is known exactly; else None.
     """
 
     procedure: Procedure
@@ -42,6 +45,7 @@ class Comparison:
     asymptotic: Theory
     reason: str | None
     estimate: Estimate | None
+    variance: float | None = None
 
     @property
     def lr(self) -> float | None:
@@ -56,12 +60,25 @@ class Comparison:
         """
         return self._z(-1)
 
+    @property
+    def stderr_exact(self) -> bool:
+        """Whether the standard error comes from the exact variance, not from the sample."""
+        return self.variance is not None and self.estimate is not None and math.isfinite(_at(self.estimate.stderr, -1))
+
+    def stderr(self, step: int = -1) -> float:
+        """Standard error of the estimate: from the exact variance where it is known, else from the sample; or nan."""
+        if self.estimate is None:
+            return math.nan
+        if self.stderr_exact and self.variance is not None:
+            return math.sqrt(max(self.variance, 0.0) / self.estimate.num_tasks)
+        return _at(self.estimate.stderr, step)
+
     def _z(self, step: int) -> float | None:
         if self.estimate is None or self.exact is None:
             return None
         mean, exact = _at(self.estimate.mean, step), self._risk(self.exact, step)
         sampled = self.exact.stderr(self.lr or 0.0) if isinstance(self.exact, RiskCurve) else 0.0
-        stderr = math.hypot(_at(self.estimate.stderr, step), sampled, FLOAT32_ROUNDING * mean)
+        stderr = math.hypot(self.stderr(step), sampled, FLOAT32_ROUNDING * mean)
         if mean == exact:
             return 0.0
         return (mean - exact) / stderr if stderr else math.inf
@@ -90,10 +107,12 @@ class Comparison:
         elif estimate.stderr_reliable is None:
             notes.append("the reliability of the standard error is not assessed")
         elif not estimate.stderr_reliable:
-            notes.append("too few tasks for the tails of the risk: the standard error is doubtful")
+            doubt = "the mean is far from normal" if self.stderr_exact else "the standard error is doubtful"
+            notes.append(f"too few tasks for the tails of the risk: {doubt}")
         return row | {
             "estimate": finite_or_none(_at(estimate.mean, step) / unit),
-            "stderr": finite_or_none(_at(estimate.stderr, step) / unit),
+            "stderr": finite_or_none(self.stderr(step) / unit),
+            "stderr_exact": self.stderr_exact,
             "stderr_reliable": estimate.stderr_reliable,
             "z": finite_or_none(self._z(step)),
             "num_tasks": estimate.num_tasks,
@@ -116,7 +135,7 @@ class Comparison:
         if self.reason:
             lines.append(f"  not applicable         {self.reason}")
         if self.estimate is not None:
-            mean, stderr = _at(self.estimate.mean, -1), _at(self.estimate.stderr, -1)
+            mean, stderr = _at(self.estimate.mean, -1), self.stderr()
             error = f" +- {stderr:.2g}" if math.isfinite(stderr) else ""
             value = f"{mean:.6g}{error}" if math.isfinite(mean) else "no value"
             lines.append(f"  Monte Carlo            {value}  ({counted(self.estimate.num_tasks, 'task')})")
@@ -125,7 +144,8 @@ class Comparison:
             if self.estimate.stderr_reliable is None:
                 lines.append("  the reliability of the standard error is not assessed")
             elif self.estimate.doubt:
-                lines.append(f"  the standard error is not reliable: {self.estimate.doubt}")
+                what = "z" if self.stderr_exact else "the standard error"
+                lines.append(f"  {what} is not reliable: {self.estimate.doubt}")
         return "\n".join(lines)
 
 
@@ -159,10 +179,43 @@ def compare(
     procedure = as_procedure(procedure)
     exact, asymptotic, reason = theory(problem, start, procedure, options.get("seed", 0))
     procedure = resolved(procedure, exact, asymptotic, reason)
-    estimate = None
+    variance, estimate = exact_variance(problem, start, procedure), None
     if num_tasks:
+        target = options.get("target_relative_stderr")
+        if target is not None and variance is not None and exact is not None:
+            num_tasks = tasks_for(
+                level_number("target_relative_stderr", target), exact.after(procedure), variance, num_tasks
+            )
+            options["target_relative_stderr"] = None
         estimate = estimate_risk(problem, start, procedure, num_tasks=num_tasks, **options)
-    return Comparison(procedure, exact, asymptotic, reason, estimate)
+    return Comparison(procedure, exact, asymptotic, reason, estimate, variance)
+
+
+def tasks_for(target: float, mean: float, variance: float, most: int) -> int:
+    """The number of tasks whose mean has this relative standard error; at least 2, and at most so many.
+
+    Example:
+        >>> tasks_for(0.1, 2.0, 1.0, 1000), tasks_for(0.01, 2.0, 1.0, 1000), tasks_for(0.1, 2.0, 0.0, 1000)
+        (25, 1000, 2)
+    """
+    return min(most, max(2, math.ceil(variance / (target * mean) ** 2))) if mean else most
+
+
+def exact_variance(problem: Problem, start: Any, procedure: Procedure) -> float | None:
+    """The variance of one prompt's risk; None where `risk_law` would have to sample it.
+
+    Example:
+        >>> from ttt_jax.procedures import Folds, GradientStep
+        >>> problem = Problem(n=12, k=18, task=[1.0, 0.0], evaluation="same")
+        >>> round(exact_variance(problem, 0.0, GradientStep(0.0)), 3), exact_variance(problem, [0.1, 0.2], Folds(3))
+        (0.0, None)
+    """
+    if isinstance(start, tuple):
+        return None
+    with contextlib.suppress(NotApplicable):
+        variance = known_law(procedure, problem, weights_array(start, problem.d)).var
+        return finite_or_none(variance)
+    return None
 
 
 def resolved(procedure: Procedure, exact: Theory, asymptotic: Theory, reason: str | None) -> Procedure:
