@@ -247,19 +247,19 @@ def draw_values(check: Check, *, title: str = "") -> Figure:
         axes.plot(places, exact, color=COLOURS[0], marker="x", ms=7, mew=1.8, ls="none", label="exact")
     if np.isfinite(simulated).any():
         style: dict[str, Any] = {"color": COLOURS[1], "marker": "s", "mfc": "white", "ls": "none", "capsize": 2.5}
-        axes.errorbar(places + 0.15, simulated, 2 * stderr, label="simulated, 2 standard errors", **style)
+        axes.errorbar(places + 0.08, simulated, 2 * stderr, label="simulated, 2 standard errors", **style)
     finite = np.concatenate([values[np.isfinite(values)] for values in (claimed, exact, simulated)])
     if finite.min() > 0 and finite.max() > 30 * finite.min():
         axes.set_yscale("log")
-    axes.set_xticks(places, [_place(row) for row in rows], fontsize=max(4, 9 - len(rows) // 2))
+    axes.set_xlim(-0.5, len(rows) - 0.5)
+    axes.set_xticks(places, [_place(row, check.along) for row in rows], fontsize=max(4, 9 - len(rows) // 2))
     axes.grid(alpha=0.25, lw=0.6)
     axes.legend(fontsize=8)
     return figure
 
 
-def _place(row: CheckRow) -> str:
-    """The parameters and sizes of a row, on lines of their own."""
+def _place(row: CheckRow, along: str | None) -> str:
+    """The parameters and sizes of a row, on lines of their own, without a size that varies."""
     sizes = {"n": row.n, "k": row.k, "d": row.d} | dict(row.parameters)
-    return "\n".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in sizes.items()
-    )
+    values = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in sizes.items()}
+    return "\n".join(f"{name} {value}" for name, value in values.items() if name != along)

@@ -6,6 +6,7 @@ import pytest
 
 from ttt_jax import (
     Folds,
+    GaussianTasks,
     GradientStep,
     GradientSteps,
     LinearAttention,
@@ -190,6 +191,17 @@ def test_of_several_switches_that_nearest_to_the_claim_is_found():
         right, wrong = (check(lambda value=f * switch: value, [unit(5, 120, 12)], **options) for f in (1, 1.4))
         assert right.verdict == "holds"
         assert wrong.verdict == "refuted"
+
+
+def test_a_switch_of_sampled_tasks_has_their_standard_error():
+    tasks = GaussianTasks(cov=1 / 12, d=12)
+    isotropic, sampled = (Problem(20, 1, tasks, cov) for cov in (1.0, 1 + 1e-12 * np.arange(12)))
+    options = {"quantity": "switch", "along": "k", "against": {"start": "zero"}, "num_tasks": 0, "start": 1 / 33}
+    exact = check(lambda: 50.0, [isotropic], **options).rows[0].exact
+    right, wrong = (check(lambda f=f: f * exact, [sampled], **options) for f in (1, 2))
+    assert right.rows[0].exact_stderr > 0
+    assert right.verdict == "holds"
+    assert wrong.verdict == "refuted"
 
 
 def test_a_switch_is_simulated_on_the_same_tasks():

@@ -16,7 +16,8 @@ def check_table(check: Check) -> str:
     """The rows of a check as aligned text columns, and below them the verdict."""
     last = {"==": "rel. error", "iff": "better"}.get(check.relation, "margin")
     named = [name for name in (check.rows[0].parameters if check.rows else ()) if name not in ("n", "k", "d")]
-    table = [(*named, "n", "k", "d", "claimed", "exact", last, "simulated", "z")]
+    sizes = [name for name in ("n", "k", "d") if name != check.along]
+    table = [(*named, *sizes, "claimed", "exact", last, "simulated", "z")]
     for row in check.rows:
         exact = simulated = ("-", "-")
         if not math.isnan(row.exact):
@@ -26,7 +27,7 @@ def check_table(check: Check) -> str:
             simulated = f"{row.estimate:.5g}({row.stderr:.1g})", f"{row.z:.2f}{mark}"
         claimed = {-1: "first", 1: "second"}[row.side] if check.relation == "iff" else f"{row.claimed:.6g}"
         own = [f"{v:.6g}" if isinstance(v := row.parameters[name], float) else str(v) for name in named]
-        table.append((*own, str(row.n), str(row.k), str(row.d), claimed, *exact, *simulated))
+        table.append((*own, *(str(getattr(row, size)) for size in sizes), claimed, *exact, *simulated))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(map(str.rjust, row, widths)) for row in table]
     unseen = "open" if check.relation == "iff" else "not compared"

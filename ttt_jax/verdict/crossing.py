@@ -38,7 +38,19 @@ def exact_switch(case: Case, question: Question) -> Exact:
         return found.value if abs(found.value) > found.rounding else 0.0
 
     found = nearest_crossing(difference, float(case.claimed), whole=_whole(along))
-    return Exact(math.inf) if found is None else Exact(found[0], 0.0, found[1])
+    if found is None:
+        return Exact(math.inf)
+    low, there, high = _beside(found[0], along)
+    stderr = exact_value(at_size(case, along, there), question).stderr
+    if stderr:  # of sampled tasks, by the slope of the difference
+        stderr *= (high - low) / abs(difference(high) - difference(low))
+    return Exact(found[0], stderr, found[1])
+
+
+def _beside(switch: float, along: str | None) -> list[float]:
+    """A size below a switch, one at it and one above."""
+    sizes: list[float] = [multiple * switch for multiple in BESIDE]
+    return [max(1, math.floor(sizes[0])), max(1, round(switch)), math.ceil(sizes[2])] if _whole(along) else sizes
 
 
 def _whole(along: str | None) -> bool:
@@ -85,9 +97,7 @@ def simulated_switch(case: Case, question: Question) -> Simulated:
     where nothing is seen, neither a difference at the claim nor a slope.
     """
     claimed = float(case.claimed)
-    sizes: list[float] = [multiple * claimed for multiple in BESIDE]
-    if _whole(question.along):
-        sizes = [max(1, math.floor(sizes[0])), max(1, round(claimed)), math.ceil(sizes[2])]
+    sizes = _beside(claimed, question.along)
     if not question.num_tasks or len({*sizes}) < len(BESIDE):
         return Simulated()
     arms = [arm for size in sizes for arm in at_size(case, question.along, size)]

@@ -22,6 +22,7 @@ def judge_rows(
     *,
     relation: str = "==",
     quantity: str = "risk",
+    along: str | None = None,
     approximate: bool = False,
     rate: float | None = None,
     confidence: float = 0.99,
@@ -41,7 +42,7 @@ def judge_rows(
             all(row.beyond(row.estimate) <= critical * row.stderr for row in judged) if judged else None,
             (critical + POWER) * min((row.stderr / abs(row.estimate or math.nan) for row in judged), default=math.nan),
         )
-    found = replace(found, relation=relation, quantity=quantity)
+    found = replace(found, relation=relation, quantity=quantity, along=along)
     return _with_both_sides(found) if relation == "iff" else found
 
 

@@ -92,6 +92,7 @@ class Check:
         limit_z: z of the simulated relative error at d = infinity; nan unless approximate and simulated.
         relation: "==", "<=", ">=" or "iff".
         quantity: what the claim is about.
+        along: of a switch, the size that varies, whose values in the problems do not matter.
     """
 
     rows: tuple[CheckRow, ...]
@@ -105,6 +106,7 @@ class Check:
     limit_z: float = math.nan
     relation: str = "=="
     quantity: str = "risk"
+    along: str | None = None
 
     @property
     def resolved(self) -> bool:

@@ -67,7 +67,8 @@ class Trial:
                 "num_tasks must be positive where no exact risk is known, or there is nothing to compare with"
             )
         options: dict[str, Any] = {"approximate": self.approximate, "rate": self.rate, "confidence": self.confidence}
-        return judge_rows(rows, relation=self.relation, quantity=self.question.quantity, **options)
+        quantity, along = self.question.quantity, self.question.along
+        return judge_rows(rows, relation=self.relation, quantity=quantity, along=along, **options)
 
 
 def make_trial(
