@@ -174,7 +174,16 @@ def test_a_switch_is_found_and_one_off_by_five_percent_is_refuted(along):
     right, low, high = (check(lambda f=f: f * exact, [problem], **options, num_tasks=0) for f in (1, 0.95, 1.05))
     assert right.verdict == "holds"
     assert low.verdict == high.verdict == "refuted"
-    assert check(lambda: 2000 * exact, [problem], **options, num_tasks=0).rows[0].exact == np.inf
+
+
+@pytest.mark.parametrize("options", [{}, {"relation": ">="}, {"approximate": True, "rate": 1}])
+def test_a_switch_that_does_not_exist_is_refuted(options):
+    """The best step is better than none for every k."""
+    arms = {"start": 0.01, "procedure": 0.0, "against": {"procedure": lambda p: exact_risk(p, 0.01).optimal_lr}}
+    problems = [unit(20, 10, d) for d in (4, 8)]
+    result = check(lambda: 10.0, problems, quantity="switch", along="k", num_tasks=0, **arms, **options)
+    assert result.verdict == "refuted"
+    assert "the risks do not cross near the claimed k, in 2 of 2 rows" in str(result)
 
 
 def test_of_several_switches_that_nearest_to_the_claim_is_found():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ttt_jax._internal.plural import counted
 from ttt_jax.verdict.agreement import NOTICED
 from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 
@@ -49,12 +50,17 @@ def _last(row: CheckRow, relation: str) -> str:
         return "first" if row.exact < 0 else "second" if row.exact > 0 else "equal"
     if relation == "==":
         return f"{row.relative_error:.1e}"
+    if math.isinf(row.exact):
+        return "-"
     return f"{-row.beyond(row.exact) / abs(row.exact):+.1e}" if row.exact else f"{-row.beyond(row.exact):+.1e} abs."
 
 
 def _exact_detail(check: Check) -> str:
     if check.relation == "iff":
         return _sides(check, check.exact_ok, simulated=False)
+    if without := sum(math.isinf(row.exact) for row in check.rows):
+        where = f"in {without} of {counted(len(check.rows), 'row')}"
+        return f" (the risks do not cross near the claimed {check.along}, {where})"
     if check.resolution == math.inf:
         return " (the sizes do not show how the error falls; larger d, or a rate if none is given, would tell more)"
     if not math.isnan(check.resolution):

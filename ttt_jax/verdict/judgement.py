@@ -32,7 +32,9 @@ def judge_rows(
     judged = [row for row in rows if row.stderr_reliable is not False and 0 < row.stderr < math.inf]
     count = 1 if approximate else max(len(judged), 1)
     critical = (critical_z if relation == "==" else critical_one_sided)(confidence, count)
-    if approximate:
+    if any(math.isinf(row.exact) for row in rows):  # a switch that does not exist
+        found = Check(rows, critical, False, None, math.nan)
+    elif approximate:
         found = _leading_order(rows, judged, critical, rate, has_exact)
     else:
         found = Check(
