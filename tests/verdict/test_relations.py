@@ -18,6 +18,7 @@ from ttt_jax import (
 )
 from ttt_jax.theory.decisions import warm_or_cold
 from ttt_jax.theory.paper import theorem_4_5
+from ttt_jax.verdict.crossing import nearest_crossing
 
 COLD = {"start": "zero", "quantity": "gain"}
 
@@ -176,6 +177,15 @@ def test_a_switch_is_found_and_one_off_by_five_percent_is_refuted(along):
     assert low.verdict == high.verdict == "refuted"
 
 
+def test_a_switch_between_two_whole_sizes_is_interpolated():
+    for root in (3.25, 17.5, 60.0, 101.75):
+        found, width = nearest_crossing(lambda k, root=root: 1 - k / root, 20.0, whole=True)
+        assert found == pytest.approx(root)
+        assert width == 1
+    found, width = nearest_crossing(lambda x: x**2 - 2, 1.0, whole=False)
+    assert abs(found - 2**0.5) < width < 1e-5
+
+
 @pytest.mark.parametrize("options", [{}, {"relation": ">="}, {"approximate": True, "rate": 1}])
 def test_a_switch_that_does_not_exist_is_refuted(options):
     """The best step is better than none for every k."""
@@ -222,6 +232,7 @@ def test_a_switch_is_simulated_on_the_same_tasks():
     assert right.empirical_ok
     assert right.detectable < 0.5
     assert wrong.empirical_ok is False
+    assert abs(wrong.rows[0].estimate / exact - 1) < 0.2  # it points to where the switch is
 
 
 def test_the_leading_order_of_a_switch():
