@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,8 @@ def _summaries(procedure: GradientStep, problem: Problem, units: Units, d: int) 
     if problem.d < d:
         draw, arguments = risk_in_frame, (lr, FrameLaw.of(problem, d))
     else:
-        rows = problem.n, problem.k, problem.inference.n or problem.n
+        law: Any = problem.inference
+        rows = (problem.n, problem.k, law.n)[: 2 if law.context == "same" else 3]
         draw, arguments = risk_of_summaries, (lr, *factors, tuple(map(ChiSquare.of, rows)))
     return Sampler(draw, arguments, np.array([units.risk]), 1)
 

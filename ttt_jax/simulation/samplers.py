@@ -56,9 +56,13 @@ class Joint:
         scaled, start, arguments = setting
         values = []
         for (draw, *_), group in groupby(zip(self.draws, arguments, strict=True), _kind):
-            stacked = jax.tree.map(lambda *own: jnp.stack(own), *(own for _, own in group))
-            alike = jax.vmap(draw, (None, None, None, 0))  # what does not depend on the arguments is drawn once
-            values.append(alike(key, scaled, start, stacked).reshape(-1))
+            own = [arguments for _, arguments in group]
+            if len(own) == 1:  # an axis of length 1 is not free
+                values.append(draw(key, scaled, start, *own))
+                continue
+            stacked = jax.tree.map(lambda *alike: jnp.stack(alike), *own)
+            together = jax.vmap(draw, (None, None, None, 0))  # what does not depend on the arguments is drawn once
+            values.append(together(key, scaled, start, stacked).reshape(-1))
         return jnp.concatenate(values)
 
 

@@ -37,24 +37,24 @@ def risk_of_step(
     lr: Float[Array, ""],
     left: Float[Array, ...] | None,
     right: Float[Array, ...] | None,
-    rows: tuple[ChiSquare, ChiSquare, ChiSquare],
+    rows: tuple[ChiSquare, ...],
 ) -> Float[Array, ""]:
     """The risk after one gradient step in one experiment, the new query integrated out.
 
     W_TT u_e = W u_e + 2 lr (u'R u_e) L v,     risk = |Sq^(1/2) (b - W_TT u_e)|^2 + sq2
 
-    `rows` are the laws of t of the context, the batch and a new context at inference.
+    `rows` are the laws of t of the context, the batch and, if it is new, the context at inference.
     """
     key_task, key_rows, *keys = jax.random.split(key, 5)
     task = draw_task(key_task, scaled)
-    context, batch, inference = (
-        law(z) for law, z in zip(rows, jax.random.normal(key_rows, (3,), task.dtype), strict=True)
+    context, batch, *inference = (
+        law(z) for law, z in zip(rows, jax.random.normal(key_rows, (len(rows),), task.dtype), strict=True)
     )
     u = summary(keys[0], context, task, scaled.train)
     v = summary(keys[1], batch, task - linalg.apply(weights, u), scaled.train)
-    u_eval = scaled.summary_scale * jax.lax.cond(
-        scaled.same, lambda: u, lambda: summary(keys[2], inference, task, scaled.inference)
-    )
+    u_eval = u
+    for t in inference:
+        u_eval = scaled.summary_scale * summary(keys[2], t, task, scaled.inference)
     overlap = jnp.sum(u * (u_eval if right is None else linalg.apply(right, u_eval)))
     v = v if left is None else linalg.apply(left, v)
     predictor = linalg.apply(weights, u_eval) + 2 * lr * overlap * v
