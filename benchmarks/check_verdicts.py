@@ -44,13 +44,13 @@ QUANTITIES: dict[str, Callable[[RiskCurve], float]] = {
 }
 
 
-def leading_order(problem: Problem, weights: float, evaluation: str, power: float) -> RiskCurve:
+def leading_order(problem: Problem, weights: float, power: float) -> RiskCurve:
     """The parabola to leading order, n growing like this power of d."""
     if power == 1:
-        return asymptotic_risk(problem, weights, evaluation)
+        return asymptotic_risk(problem, weights)
     n, k, d = problem.n, problem.k, problem.d
     initial = d / (n + d) if weights else 1.0
-    if evaluation == "same":
+    if problem.evaluation == "same":
         gain, lr = k / (k + d) * initial, 1 / (2 * n * (n + d) * (k + d))
     else:
         misalignment = initial**2 if weights else 1.0
@@ -67,9 +67,9 @@ def verdicts(grid: dict, *, known_rate: bool) -> dict[float, Counter]:
         problems, exact, claimed = {}, {}, {}
         for d in sorted({d for sizes in grid["sizes"] for d in sizes}):
             n, k = max(round(a * d**power), 1), max(round(ratio * d), 1)
-            problem, weights = Problem(n, k, np.eye(1, d)[0]), 1 / (n + d + 1) if warm else 0.0
-            problems[d], exact[d] = problem, exact_risk(problem, weights, evaluation)
-            claimed[d] = leading_order(problem, weights, evaluation, power)
+            problem, weights = Problem(n, k, np.eye(1, d)[0], evaluation=evaluation), 1 / (n + d + 1) if warm else 0.0
+            problems[d], exact[d] = problem, exact_risk(problem, weights)
+            claimed[d] = leading_order(problem, weights, power)
         for quantity, sizes, factor in itertools.product(QUANTITIES, grid["sizes"], FACTORS):
             result = check(
                 lambda d: factor * QUANTITIES[quantity](claimed[d]),  # noqa: B023

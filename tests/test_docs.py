@@ -24,7 +24,7 @@ EXECUTED = [page for page in PAGES if "{code-cell}" in page.read_text()]
 
 
 def test_there_are_pages_with_code():
-    assert {"theory", "formula", "model", "tasks", "optimiser", "procedure", "tables"} <= {
+    assert {"theory", "claim", "formula", "model", "tasks", "optimiser", "procedure", "tables"} <= {
         page.stem for page in EXECUTED
     }
 

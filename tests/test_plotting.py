@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ttt_jax import Problem, check
-from ttt_jax.plotting import Series, draw, draw_check
+from ttt_jax.plotting import Series, draw, draw_check, draw_values
 
 
 def test_figure_shows_lines_markers_bars_and_both_legends(tmp_path):
@@ -39,6 +39,18 @@ def test_a_notebook_shows_the_figures():
     result = check(lambda n, d: d / (n + d), problems, quantity="initial", approximate=True, num_tasks=0)
     for figure in draw_check(result), draw([Series("one", [1, 2], [1, 2])], x_label="x", y_label="y"):
         assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_values_of_a_check_are_drawn_row_by_row():
+    problems = [Problem(d, d, np.ones(d) / d**0.5) for d in (8, 16)]
+    bound = check(lambda: 1.0, problems, quantity="initial", relation="<=", num_tasks=500)
+    sign = check(lambda: True, problems, relation="iff", procedure=0.0, against={"start": "zero"}, num_tasks=500)
+    for result, word in ((bound, "claimed upper bound"), (sign, "claimed below 0")):
+        (axes,) = draw_values(result).axes
+        words = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert words[0] == word
+        assert {"exact", "simulated, 2 standard errors"} <= {*words}
+        assert [label.get_text().count("d ") for label in axes.get_xticklabels()] == [1, 1]
 
 
 def test_figure_of_a_check_without_error_is_refused():

@@ -29,6 +29,7 @@ with one_line_interrupt():
     from ttt_jax.verdict.claim import check
     from ttt_jax.verdict.outcome import Check, CheckRow
     from ttt_jax.verdict.risk_law import RiskLaw, risk_law
+    from ttt_jax.verdict.stated import Claim
     from ttt_jax.verdict.yardsticks import Yardstick, yardsticks
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ __all__ = [
     "SHIFTS",
     "Check",
     "CheckRow",
+    "Claim",
     "Comparison",
     "Estimate",
     "Folds",

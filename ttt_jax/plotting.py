@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ttt_jax.verdict.outcome import Check
+    from ttt_jax.verdict.outcome import Check, CheckRow
 
-__all__ = ["HeatMap", "Series", "draw", "draw_check", "draw_heat_maps"]
+__all__ = ["HeatMap", "Series", "draw", "draw_check", "draw_heat_maps", "draw_values"]
 
 COLOURS = ("#0b2545", "#b23a0e", "#5f9e35", "#8f63c0", "#c99a00", "#8c8c8c")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -212,3 +212,54 @@ def draw_check(check: Check, *, title: str = "") -> Figure:
     axes.legend(fontsize=8)
     axes.grid(alpha=0.25, lw=0.6, which="both")
     return figure
+
+
+def draw_values(check: Check, *, title: str = "") -> Figure:
+    """The claimed values of a check against the exact and the simulated ones, row by row.
+
+    Of a claim about signs the difference of the two risks, which is to be below 0 where the first is said to be better.
+
+    Args:
+        check: a result of `ttt_jax.check`.
+        title: of the figure.
+
+    Example:
+        >>> from ttt_jax import Problem, check
+        >>> right = check(lambda n, d: (d + 1) / (n + d + 1), [Problem(4, 4, [1.0])], quantity="initial", num_tasks=0)
+        >>> [text.get_text() for text in draw_values(right).axes[0].get_legend().get_texts()]
+        ['claimed', 'exact']
+    """
+    figure = _blank(6.4, 4.4)
+    axes = figure.add_subplot(ylabel=check.quantity, title=title)
+    rows, places = check.rows, np.arange(len(check.rows))
+    claimed, exact, simulated, stderr = np.array([(r.claimed, r.exact, r.estimate, r.stderr) for r in rows], float).T
+    says = {"==": "claimed", "<=": "claimed upper bound", ">=": "claimed lower bound"}
+    if check.relation == "iff":
+        axes.set_ylabel(f"{check.quantity}, first minus second")
+        for side, marker in ((-1, "v"), (1, "^")):
+            own = [place for place, row in zip(places, rows, strict=True) if row.side == side]
+            label = f"claimed {'below' if side < 0 else 'above'} 0"
+            axes.plot(own, np.zeros(len(own)), color="#888888", marker=marker, ms=9, ls="none", label=label)
+        axes.axhline(0, color="#888888", lw=1.0)
+    else:
+        axes.plot(places, claimed, color="black", marker="_", ms=18, mew=1.8, ls="none", label=says[check.relation])
+    if np.isfinite(exact).any():
+        axes.plot(places, exact, color=COLOURS[0], marker="x", ms=7, mew=1.8, ls="none", label="exact")
+    if np.isfinite(simulated).any():
+        style: dict[str, Any] = {"color": COLOURS[1], "marker": "s", "mfc": "white", "ls": "none", "capsize": 2.5}
+        axes.errorbar(places + 0.08, simulated, 2 * stderr, label="simulated, 2 standard errors", **style)
+    finite = np.concatenate([values[np.isfinite(values)] for values in (claimed, exact, simulated)])
+    if finite.min() > 0 and finite.max() > 30 * finite.min():
+        axes.set_yscale("log")
+    axes.set_xlim(-0.5, len(rows) - 0.5)
+    axes.set_xticks(places, [_place(row, check.along) for row in rows], fontsize=max(4, 9 - len(rows) // 2))
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _place(row: CheckRow, along: str | None) -> str:
+    """The parameters and sizes of a row, on lines of their own, without a size that varies."""
+    sizes = {"n": row.n, "k": row.k, "d": row.d} | dict(row.parameters)
+    values = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in sizes.items()}
+    return "\n".join(f"{name} {value}" for name, value in values.items() if name != along)

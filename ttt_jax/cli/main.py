@@ -1,4 +1,4 @@
-"""The command line: `ttt-jax risk`, `sweep`, `merge`, `report` and `tabular`; the three about sweeps are one module.
+"""The command line: `ttt-jax risk`, `check`, `sweep`, `merge`, `report`, `tabular`; those about sweeps are one module.
 
 What a command needs beyond its parser is imported when it runs.
 """
@@ -9,6 +9,7 @@ import argparse
 from importlib.metadata import version
 
 from ttt_jax._internal.command import OneLineParser, exit_status
+from ttt_jax.cli.check import add_check_command
 from ttt_jax.cli.risk import add_risk_command
 from ttt_jax.cli.sweep import add_merge_command, add_report_command, add_sweep_command
 from ttt_jax.cli.tabular import add_tabular_command
@@ -26,7 +27,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ttt-jax {version('ttt_jax')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    adders = add_risk_command, add_sweep_command, add_merge_command, add_report_command, add_tabular_command
+    adders = (
+        add_risk_command,
+        add_check_command,
+        add_sweep_command,
+        add_merge_command,
+        add_report_command,
+        add_tabular_command,
+    )
     for add_command in adders:
         add_command(commands)
     return parser

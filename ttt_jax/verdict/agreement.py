@@ -18,6 +18,9 @@ __all__ = ["POWER", "Verdict", "agreement_table", "critical_z", "family_verdict"
 POWER = NormalDist().inv_cdf(0.95)
 """Standard errors beyond the critical ones at which a difference is noticed with probability 95%."""
 
+NOTICED = 0.05
+"""What a constant of a leading order may be wrong by and the claim still agree: less than this."""
+
 
 def critical_z(confidence: float, count: int = 1) -> float:
     """The bound that |z| of `count` independent scores keeps, all of them, with this probability if their claims hold.
@@ -27,6 +30,16 @@ def critical_z(confidence: float, count: int = 1) -> float:
         (1.96, 2.93)
     """
     return NormalDist().inv_cdf((1 + confidence ** (1 / count)) / 2)
+
+
+def critical_one_sided(confidence: float, count: int = 1) -> float:
+    """The bound that `count` independent scores all stay below with this probability if their claims hold.
+
+    Example:
+        >>> round(critical_one_sided(0.95), 2), round(critical_one_sided(0.99, count=3), 2)
+        (1.64, 2.71)
+    """
+    return NormalDist().inv_cdf(confidence ** (1 / count))
 
 
 def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, float]:

@@ -1,43 +1,116 @@
-"""What a claim says of one problem: a function or a sympy expression, evaluated to a number."""
+"""What the caller says of one problem: functions and sympy expressions, called with what they name."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from flax import nnx
 
 from ttt_jax._internal.validate import shown
 from ttt_jax.problem import Problem, mean_square
 
+RESERVED = "lr", "noise_var", "task_norm2", "problem", "weights", "procedure"
+"""Names that a parameter of the caller's own may not have; n, k and d may, where the problem has these values."""
 
-def claimed_value(claim: Any, problem: Problem, start: Any, lr: Any) -> float:
+
+def claimed_value(
+    claim: Any,
+    problem: Problem,
+    start: Any,
+    lr: Any,
+    procedure: Any = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> float:
     """The claim at one problem; ValueError unless it is a finite real number of arguments that it may use."""
-    numbers = {
+    value = _claimed(claim, problem, start, lr, procedure, parameters or {})
+    number = _real_number(value)
+    if not math.isfinite(number):
+        raise ValueError(f"claim must give a finite real number, got {shown(value, str)} at {_place(problem)}")
+    return number
+
+
+def claimed_truth(
+    claim: Any,
+    problem: Problem,
+    start: Any,
+    lr: Any,
+    procedure: Any = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> bool:
+    """The claim at one problem; ValueError unless it is True or False."""
+    value = _claimed(claim, problem, start, lr, procedure, parameters or {})
+    if isinstance(value, bool | np.bool_) or (getattr(value, "is_Boolean", False) and not value.free_symbols):
+        return bool(value)
+    raise ValueError(f"claim must give True or False if relation is iff, got {shown(value, str)} at {_place(problem)}")
+
+
+def of_case(field: str, given: Any, problem: Problem, parameters: Mapping[str, Any]) -> Any:
+    """The value for this case, where a function of the problem and of parameters by name says it.
+
+    A first argument of another name is the problem. A Flax module and a class are called for other purposes.
+    """
+    if not callable(given) or isinstance(given, nnx.Module | type):
+        return given
+    known = {"problem": problem, **parameters}
+    required, named = _arguments(given)
+    first = [] if not named or named[0] in known else [problem]
+    by_name = named[len(first) :]
+    _known(field, [name for name in required if name in by_name], known)
+    return called(field, given, *first, **{name: known[name] for name in by_name if name in known})
+
+
+def _arguments(function: Callable) -> tuple[list[str], list[str]]:
+    """The names of the arguments that a function needs, and of all that it has."""
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a function without a signature is one of the problem
+        return ["problem"], ["problem"]
+    named = [p for p in found if p.kind is not p.VAR_KEYWORD]
+    return [p.name for p in named if p.default is p.empty and p.kind is not p.VAR_POSITIONAL], [p.name for p in named]
+
+
+def by_name(field: str, function: Callable, known: Mapping[str, Any]) -> Any:
+    """What the caller's function returns for those of these values that it names; ValueError if it needs others."""
+    required, named = _arguments(function)
+    _known(field, required, known)
+    return called(field, function, **{name: known[name] for name in named if name in known})
+
+
+def called(field: str, function: Callable, *given: Any, **named: Any) -> Any:
+    """What the caller's function returns; ValueError with its name where it fails."""
+    try:
+        return function(*given, **named)
+    except ValueError:
+        raise
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{field} must not raise, got {what}") from error
+
+
+def _claimed(claim: Any, problem: Problem, start: Any, lr: Any, procedure: Any, parameters: Mapping[str, Any]) -> Any:
+    numbers: dict[str, Any] = {
         "n": problem.n,
         "k": problem.k,
         "d": problem.d,
         "noise_var": problem.noise_var,
         "task_norm2": mean_square(problem),
     } | ({} if lr is None else {"lr": lr})
+    numbers |= parameters
     if hasattr(claim, "free_symbols"):
-        _known(map(str, claim.free_symbols), numbers)
-        value = claim.subs({symbol: numbers[str(symbol)] for symbol in claim.free_symbols})
-    elif callable(claim):
-        values = numbers | {"problem": problem, "weights": start}
-        parameters = inspect.signature(claim).parameters.values()
-        named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        _known([p.name for p in named if p.default is p.empty], values)
-        value = claim(**{p.name: values[p.name] for p in named if p.name in values})
-    else:
+        _known("claim", map(str, claim.free_symbols), numbers)
+        return claim.subs({symbol: numbers[str(symbol)] for symbol in claim.free_symbols})
+    if not callable(claim):
         raise ValueError(f"claim must be a function or a sympy expression, got {shown(claim)}")
-    number = _real_number(value)
-    if not math.isfinite(number):
-        at = f"n = {problem.n}, k = {problem.k}, d = {problem.d}"
-        raise ValueError(f"claim must give a finite real number, got {shown(value, str)} at {at}")
-    return number
+    values = numbers | {"problem": problem, "weights": start, "procedure": procedure}
+    return by_name("claim", claim, values)
+
+
+def _place(problem: Problem) -> str:
+    return f"n = {problem.n}, k = {problem.k}, d = {problem.d}"
 
 
 def _real_number(value: Any) -> float:
@@ -52,7 +125,7 @@ def _real_number(value: Any) -> float:
         return math.nan
 
 
-def _known(names: Iterable[str], values: dict) -> None:
+def _known(field: str, names: Iterable[str], values: Mapping[str, Any]) -> None:
     unknown = sorted(set(names) - set(values))
     if unknown:
-        raise ValueError(f"claim may use {', '.join(values)}, got {', '.join(unknown)}")
+        raise ValueError(f"{field} may use {', '.join(values)}, got {', '.join(unknown)}")

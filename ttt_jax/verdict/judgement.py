@@ -1,15 +1,16 @@
-"""The verdict on a claim over its rows: exact row by row, approximate where d is infinite."""
+"""The verdict on a claim over its rows: row by row, approximate where d is infinite, of signs on both sides."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ttt_jax.verdict.agreement import POWER, critical_z
+from ttt_jax.verdict.agreement import NOTICED, POWER, critical_one_sided, critical_z
 from ttt_jax.verdict.infinity import Limit, limit_with_resolution
-from ttt_jax.verdict.outcome import NOTICED, Check, CheckRow
+from ttt_jax.verdict.outcome import Check, CheckRow
 from ttt_jax.verdict.quantities import ROUNDING
 
 FLAT = math.log1p(NOTICED) / 2
@@ -18,25 +19,47 @@ FLAT = math.log1p(NOTICED) / 2
 
 def judge_rows(
     rows: tuple[CheckRow, ...],
-    approximate: bool,
-    rate: float | None,
-    has_exact: bool,
-    simulated: bool,
-    confidence: float,
+    *,
+    relation: str = "==",
+    quantity: str = "risk",
+    along: str | None = None,
+    approximate: bool = False,
+    rate: float | None = None,
+    confidence: float = 0.99,
 ) -> Check:
     """The verdict on an exact claim row by row, on an approximate one by its error at d = infinity."""
-    judged = [row for row in rows if simulated and row.stderr_reliable is not False and 0 < row.stderr < math.inf]
-    critical = critical_z(confidence, 1 if approximate else max(len(judged), 1))
-    if approximate:
-        return _leading_order(rows, judged, critical, rate, has_exact)
-    exact_ok = empirical_ok = None
-    detectable = math.nan
-    if has_exact:
-        exact_ok = all(abs(r.claimed - r.exact) <= r.exact_rounding + critical * r.exact_stderr for r in rows)
-    if judged:
-        empirical_ok = all(abs(row.z) <= critical for row in judged)
-        detectable = (critical + POWER) * min(row.stderr / abs(row.estimate or math.nan) for row in judged)
-    return Check(rows, critical, exact_ok, empirical_ok, detectable)
+    has_exact = not any(math.isnan(row.exact) for row in rows)
+    judged = [row for row in rows if row.stderr_reliable is not False and 0 < row.stderr < math.inf]
+    count = 1 if approximate else max(len(judged), 1)
+    critical = (critical_z if relation == "==" else critical_one_sided)(confidence, count)
+    if any(math.isinf(row.exact) for row in rows):  # a switch that does not exist
+        found = Check(rows, critical, False, None, math.nan)
+    elif approximate:
+        found = _leading_order(rows, judged, critical, rate, has_exact)
+    else:
+        found = Check(
+            rows,
+            critical,
+            _none_beyond(rows, critical) if has_exact else None,
+            all(row.beyond(row.estimate) <= critical * row.stderr for row in judged) if judged else None,
+            (critical + POWER) * min((row.stderr / abs(row.estimate or math.nan) for row in judged), default=math.nan),
+        )
+    found = replace(found, relation=relation, quantity=quantity, along=along)
+    return _with_both_sides(found) if relation == "iff" else found
+
+
+def _none_beyond(rows: Sequence[CheckRow], critical: float) -> bool:
+    """Whether every exact value is where the claim has it, to rounding and the errors of sampled tasks."""
+    return all(row.beyond(row.exact) <= row.exact_rounding + critical * row.exact_stderr for row in rows)
+
+
+def _with_both_sides(check: Check) -> Check:
+    """A claim about signs agrees only if both signs are seen where it has them; else it is open."""
+    verdicts = [
+        ok and (all(check.on_the_right_side(simulated)) or None)
+        for ok, simulated in ((check.exact_ok, False), (check.empirical_ok, True))
+    ]
+    return replace(check, exact_ok=verdicts[0], empirical_ok=verdicts[1], detectable=math.nan)
 
 
 def _leading_order(
@@ -73,7 +96,8 @@ def _limit(rows: Sequence[CheckRow], critical: float, rate: float | None, has_ex
     values, stderrs = np.array([(r.exact, r.exact_stderr) if has_exact else (r.estimate, r.stderr) for r in rows]).T
     ratios = np.array([row.claimed for row in rows]) / values
     logs = np.log(abs(ratios))
-    bounds = abs(logs) * _off_power_law(rows) + critical * stderrs / abs(values) + ROUNDING
+    steps = np.array([(row.exact_rounding / row.exact) ** 2 if has_exact else 0.0 for row in rows])  # of a whole k or n
+    bounds = abs(logs) * _off_power_law(rows) + critical * stderrs / abs(values) + ROUNDING + steps
     found = limit_with_resolution([row.d for row in rows], logs, bounds, rate=rate, flat=FLAT)
     if len({*np.sign(ratios)}) > 1:
         found = found._replace(resolution=math.inf)

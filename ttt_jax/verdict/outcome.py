@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
+from ttt_jax.verdict.check_table import check_table
 
-__all__ = ["NOTICED", "Check", "CheckRow"]
+__all__ = ["Check", "CheckRow"]
 
-NOTICED = 0.05
-"""What a constant of a leading order may be wrong by and the claim still agree: less than this."""
+SIDES = {"==": 0, "<=": -1, ">=": 1}
+"""Of the claimed value, where the quantity is said to be."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class CheckRow:
 
     Args:
         n, k, d: the sizes.
-        claimed: the value of the claim.
+        claimed: the value of the claim; 0 where the claim is about the sign of a difference.
         exact: the exact value.
         relative_error: |claimed / exact - 1|.
         estimate: the simulated value.
@@ -28,6 +30,8 @@ class CheckRow:
         stderr_reliable: False where z is not judged, None where that is not assessed, as in `Estimate`.
         exact_stderr: standard error of the exact value, where `exact_risk` had to sample tasks; else 0.
         exact_rounding: rounding error of the exact value.
+        side: 0 if the quantity is said to be the claimed value, -1 if at most that, 1 if at least that.
+        parameters: the caller's own, by name.
     """
 
     n: int
@@ -40,6 +44,8 @@ class CheckRow:
     stderr_reliable: bool | None
     exact_stderr: float
     exact_rounding: float
+    side: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def relative_error(self) -> float:
@@ -51,6 +57,16 @@ class CheckRow:
     def z(self) -> float:
         return (self.estimate - self.claimed) / self.stderr if self.stderr else math.nan
 
+    @property
+    def value(self) -> float:
+        """The exact value, or the simulated one where there is none."""
+        return self.estimate if math.isnan(self.exact) else self.exact
+
+    def beyond(self, value: float) -> float:
+        """How far a value is on the wrong side of the claimed one; of an equality, how far from it; < 0 on the right
+        side."""
+        return self.side * (self.claimed - value) if self.side else abs(value - self.claimed)
+
 
 @dataclass(frozen=True)
 class Check:
@@ -58,7 +74,8 @@ class Check:
 
     Args:
         rows: one `CheckRow` per problem.
-        critical: the |z| beyond which a row contradicts the claim, from the confidence of the whole family (Sidak).
+        critical: the |z| beyond which a row contradicts the claim, from the confidence of the whole family (Sidak); of
+            an inequality or a sign, the z on the wrong side.
         exact_ok: whether the claim agrees with the exact risk: to rounding (and critical standard errors, where tasks
             were sampled) if it is exact; if approximate, False if the limit is beyond the resolution, else True if a
             constant wrong by 5% would have been. None if not compared, or not resolved.
@@ -66,13 +83,16 @@ class Check:
             whether its error at d = infinity is within critical standard errors and the resolution of the
             extrapolation. Only rows of reliable standard error count; None if there are too few.
         detectable: the smallest relative error, common to all rows (if approximate, at d = infinity), that the
-            simulation would have noticed with probability 95%; nan if not simulated.
+            simulation would have noticed with probability 95%; nan if not simulated, or about a sign.
         rate: the exponent with which claimed / exact approaches its limit, as the last three sizes show it, < 0; nan
             where they do not, and unless approximate.
         limit: claimed / exact - 1 at d = infinity; nan unless approximate.
         resolution: how far off 1 + limit may be, as a share of it; inf where the sizes support no extrapolation, nan
             unless approximate.
         limit_z: z of the simulated relative error at d = infinity; nan unless approximate and simulated.
+        relation: "==", "<=", ">=" or "iff".
+        quantity: what the claim is about.
+        along: of a switch, the size that varies, whose values in the problems do not matter.
     """
 
     rows: tuple[CheckRow, ...]
@@ -84,6 +104,9 @@ class Check:
     limit: float = math.nan
     resolution: float = math.nan
     limit_z: float = math.nan
+    relation: str = "=="
+    quantity: str = "risk"
+    along: str | None = None
 
     @property
     def resolved(self) -> bool:
@@ -95,50 +118,40 @@ class Check:
         verdicts = self.exact_ok, self.empirical_ok
         return self.resolved and True in verdicts and False not in verdicts
 
+    @property
+    def verdict(self) -> str:
+        """One word: "holds", "refuted", or "open" where nothing speaks against the claim and too little for it."""
+        return "holds" if self.ok else "refuted" if False in (self.exact_ok, self.empirical_ok) else "open"
+
+    @property
+    def margins(self) -> tuple[float, float]:
+        """How far the bound of an inequality is from the value, relative to it: of the tightest row and the loosest.
+
+        Negative where the bound does not hold; nan for other claims.
+        """
+        if self.relation not in ("<=", ">="):
+            return math.nan, math.nan
+        shares = [-row.beyond(row.value) / abs(row.value) if row.value else math.inf for row in self.rows]
+        return min(shares), max(shares)
+
+    def on_the_right_side(self, simulated: bool) -> tuple[int, int]:
+        """Rows of a claim about signs whose sign is seen, and as claimed: of the first as the better one, the second.
+
+        Args:
+            simulated: by simulation, else by the exact risk.
+        """
+        seen = [row.side for row in self.rows if _seen(row, self.critical, simulated)]
+        return seen.count(-1), seen.count(1)
+
     def __bool__(self) -> bool:
         return self.ok
 
     def __str__(self) -> str:
-        table = [("n", "k", "d", "claimed", "exact", "rel. error", "simulated", "z")]
-        for row in self.rows:
-            exact = simulated = ("-", "-")
-            if not math.isnan(row.exact):
-                exact = f"{row.exact:.6g}", f"{row.relative_error:.1e}"
-            if not math.isnan(row.estimate):
-                mark = {True: "", False: "*", None: "?"}[row.stderr_reliable]
-                simulated = f"{row.estimate:.5g}({row.stderr:.1g})", f"{row.z:.2f}{mark}"
-            table.append((str(row.n), str(row.k), str(row.d), f"{row.claimed:.6g}", *exact, *simulated))
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = ["  ".join(map(str.rjust, row, widths)) for row in table]
-        words = {True: "agrees", False: "DISAGREES", None: "not compared"}
-        verdict = words[self.exact_ok] if self.resolved else "not resolved"
-        lines.append(f"exact: {verdict}{self._exact_detail()}")
-        lines.append(f"simulation: {words[self.empirical_ok]}{self._empirical_detail()}")
-        flags = [row.stderr_reliable for row in self.rows]
-        if False in flags:
-            lines.append("* not judged: too few tasks for the tails of the risk")
-        if None in flags:
-            lines.append("? the reliability of the standard error is not assessed")
-        return "\n".join(lines)
-
-    def _exact_detail(self) -> str:
-        if self.resolution == math.inf:
-            return " (the sizes do not show how the error falls; larger d, or a rate if none is given, would tell more)"
-        if not math.isnan(self.resolution):
-            falls = "is" if math.isnan(self.rate) else f"falls like d^{self.rate:.2f} to"
-            hint = "" if self.resolved else f"; larger d, or a rate if none is given, would tell {NOTICED:.0%} from 0"
-            limit = f"{_percent(self.limit, '+')} +- {_percent(self.resolution)}"
-            return f" (error {falls} {limit} at d = infinity{hint})"
-        if self.exact_ok is False and max(row.relative_error for row in self.rows) < FLOAT32_ROUNDING:
-            return " (by no more than the rounding of float32: is the claim evaluated in float64?)"
-        return ""
-
-    def _empirical_detail(self) -> str:
-        if self.empirical_ok is None:
-            return ""
-        limit = "" if math.isnan(self.limit_z) else f", z at d = infinity {self.limit_z:.2f}"
-        return f" (critical |z| {self.critical:.2f}{limit}, would notice a relative error of {self.detectable:.1%})"
+        return check_table(self)
 
 
-def _percent(share: float, sign: str = "") -> str:
-    return f"{100 * share:{sign}{'.2g' if abs(share) < 0.995 else '.0f'}}%"
+def _seen(row: CheckRow, critical: float, simulated: bool) -> bool:
+    if simulated:
+        trusted = row.stderr_reliable is not False and 0 < row.stderr < math.inf
+        return trusted and -row.beyond(row.estimate) > critical * row.stderr
+    return -row.beyond(row.exact) > row.exact_rounding + critical * row.exact_stderr

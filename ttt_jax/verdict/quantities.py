@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from ttt_jax.risk_curve import RiskCurve, RiskPath
 
-QUANTITIES = {"initial": (0,), "risk": (1,), "gain": (0, 1), "optimal_lr": (0, 1, 2)}
+QUANTITIES = {"initial": (0,), "risk": (1,), "gain": (0, 1), "optimal_lr": (0, 1, 2), "switch": (1,)}
 """What can be claimed, and the multiples of the step size at which it has to be simulated."""
 
 ROUNDING = 1e-9
@@ -18,11 +18,14 @@ ROUNDING = 1e-9
 
 
 def of_theory(quantity: str, curve: RiskCurve | RiskPath, lr: Any) -> float:
+    """The value by theory; of a switch, of the risks that it compares."""
     if isinstance(curve, RiskPath):
-        return {"initial": curve.initial, "risk": curve.final, "gain": curve.initial - curve.final}[quantity]
+        risk = curve.final
+        return {"initial": curve.initial, "risk": risk, "switch": risk, "gain": curve.initial - risk}[quantity]
     return {
         "initial": curve.initial,
         "risk": curve.at(lr),
+        "switch": curve.at(lr),
         "gain": curve.c1 * lr - curve.c2 * lr**2,
         "optimal_lr": curve.optimal_lr,
     }[quantity]
@@ -38,6 +41,7 @@ def errors_of_theory(quantity: str, curve: RiskCurve | RiskPath, lr: Any) -> tup
     gradient = {
         "initial": (1.0, 0.0, 0.0),
         "risk": (1.0, -lr, lr**2),
+        "switch": (1.0, -lr, lr**2),
         "gain": (0.0, lr, -(lr**2)),
         "optimal_lr": (0.0, 1 / (2 * c2), -curve.c1 / (2 * c2**2)),
     }[quantity]
