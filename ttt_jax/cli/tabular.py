@@ -22,7 +22,7 @@ the PFN that reads a context of n demonstrations, the same after test-time train
 regression and a random forest fitted to all of them. Of a large table a random choice of {MOST_DEMONSTRATIONS:,}
 demonstrations and {MOST_TEST_ROWS:,} test rows is used. Log-loss counts a probability below 1e-7 as 1e-7."""
 
-MODES_HELP = """none: the plain PFN only; one: one step of gradient descent; few: 50 updates of Adam (default);
+MODES_HELP = """none: the plain PFN only; one: one step of gradient descent; few: 30 updates of AdamW (default);
 full: 50 for every context that the demonstrations fill"""
 
 PREDICTIONS_HELP = """write the last PFN's predictions of the test rows, in random order: row (0 is the first
@@ -46,7 +46,9 @@ def add_tabular_command(commands: Any) -> None:
     parser.add_argument("table", metavar="TABLE", help="a .csv file with a header; .parquet where pyarrow is installed")
     parser.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict: 2 to 10 classes")
     parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
-    parser.add_argument("--context", type=int, metavar="N", help="rows n of the context (default: half, at most 256)")
+    parser.add_argument(
+        "--context", type=int, metavar="N", help="rows n of the context (default: all; at most 2,000 per member)"
+    )
     parser.add_argument("--ttt", choices=("none", "one", "few", "full"), default="few", help=MODES_HELP)
     parser.add_argument("--steps", type=int, help="updates in place of the mode's")
     parser.add_argument("--lr", type=float, help="learning rate in place of the usual")

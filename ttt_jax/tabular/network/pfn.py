@@ -80,9 +80,15 @@ class PFN:
         return _apply(self, x_context, y_context, x_query)
 
     def pad(
-        self, x_context: Float[np.ndarray, "N F"], y_context: Num[np.ndarray, " N"], x_query: Float[np.ndarray, "M F"]
+        self,
+        x_context: Float[np.ndarray, "N F"],
+        y_context: Num[np.ndarray, " N"],
+        x_query: Float[np.ndarray, "M F"],
+        width: int = 0,
     ) -> Table:
         """The table with its rows and columns padded to one of few sizes, so that tables share compilations.
+
+        Of fewer than `width` columns, it is padded as one of `width`.
 
         Sizes are 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...: at most a quarter is padding beyond the smallest.
         """
@@ -90,7 +96,11 @@ class PFN:
         dtype = np.result_type(np.float32, jnp.result_type(x_context, x_query))
         (n, features), m = np.shape(x_context), np.shape(x_query)[0]
         groups = -(-features // self.config.features_per_column)
-        n_padded, m_padded, groups_padded = bucket(n), bucket(m), bucket(groups)
+        n_padded, m_padded, groups_padded = (
+            bucket(n),
+            bucket(m),
+            bucket(max(groups, -(-width // self.config.features_per_column))),
+        )
         columns = (0, groups_padded * self.config.features_per_column - features)
         draws = column_draws(self.config.column_seed, groups, self.config.column_size, self.config.column_dtype).astype(
             dtype
