@@ -6,19 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttt_jax.tabular.classify import codings
-from ttt_jax.tabular.classify.members import draw_members
+from ttt_jax.tabular.classify.members import Plan, draw_members
 
 
 def draw(X, number=8, labels=None, categorical=None, contexts=None, classes=3, shown=3, seed=0):
     return draw_members(
-        number,
         X,
         np.arange(len(X)) % classes if labels is None else labels,
         np.zeros(X.shape[1], bool) if categorical is None else categorical,
-        [np.arange(len(X))] if contexts is None else contexts,
-        np.arange(classes),
-        shown,
-        np.random.RandomState(seed),
+        Plan(number, [np.arange(len(X))] if contexts is None else contexts, np.arange(classes), shown, seed),
     )
 
 

@@ -151,11 +151,24 @@ def test_other_rows_can_choose(squares):
         classifier().fit(X, y, eval_set=(X_test[:2], ["odd", "other"]))
 
 
-def test_class_weights_count_in_training(squares):
-    """With a class that weighs much, the tuned network finds more of it."""
-    X, y, X_test, _ = squares
-    even, odd = (classifier(class_weight={c: 20.0}, n_context=None).fit(X, y) for c in ("even", "odd"))
-    assert (even.predict(X_test) == "even").mean() > (odd.predict(X_test) == "even").mean() + 0.3
+def test_class_weights_count_in_training(squares, monkeypatch):
+    """In the loss, and in the odds that it is the loss of."""
+    asked = []
+    monkeypatch.setattr(
+        tuning, "_add_gradients", lambda gradients, _, __, question: asked.append(question) or gradients
+    )
+    classifier(class_weight={"odd": 20.0}).fit(*squares[:2])
+    for question in asked:
+        real = question.weights > 0
+        of_odd, of_even = (
+            question.weights[real & (question.targets == 1)],
+            question.weights[real & (question.targets == 0)],
+        )
+        np.testing.assert_allclose(of_odd, 20 * of_even[0], rtol=1e-5)
+        assert question.weights.sum() == pytest.approx(1, rel=1e-5)
+        assert question.log_odds[1] - question.log_odds[0] == pytest.approx(np.log(20), rel=1e-5)
+        assert (question.log_odds[2:] == -np.inf).all()
+    assert asked
 
 
 def test_a_second_fit_compiles_nothing(squares, caplog):

@@ -19,7 +19,7 @@ _MOST_COMPONENTS = 12
 
 
 def plain() -> Pipeline:
-    """The columns as they are; of more than 64, those that tell most about the class."""
+    """The columns as they are, but for constant ones; of more than 64, those that tell most about the class."""
     return make_pipeline(_MostTelling())
 
 
@@ -77,15 +77,24 @@ class _Clip(_Stateless):
 
 
 class _MostTelling(TransformerMixin, BaseEstimator):
-    """At most 64 columns: those with the largest share of variance between the classes."""
+    """At most 64 columns, none of them constant: those with the largest share of variance between the classes.
+
+    If all are constant, all are kept, for queries may differ from the context.
+    """
 
     def fit(self, X: Float[np.ndarray, "N F"], y: Int[np.ndarray, " N"]) -> _MostTelling:
-        share = variance_between_classes(X, y) if X.shape[1] > MOST_COLUMNS else np.zeros(X.shape[1])
-        self.columns_ = np.sort(np.argsort(-share, kind="stable")[:MOST_COLUMNS])
+        varies = np.flatnonzero(_varies(X)) if _varies(X).any() else np.arange(X.shape[1])
+        share = variance_between_classes(X[:, varies], y)
+        self.columns_ = varies if len(varies) <= MOST_COLUMNS else np.sort(varies[np.argsort(-share)[:MOST_COLUMNS]])
         return self
 
     def transform(self, X: Float[np.ndarray, "rows F"]) -> Float[np.ndarray, "rows P"]:
         return X[:, self.columns_].astype(np.float32)
+
+
+def _varies(X: Float[np.ndarray, "N F"]) -> Bool[np.ndarray, " F"]:
+    X = X.astype(np.float32)
+    return ((X[1:] != X[0]) & ~(np.isnan(X[1:]) & np.isnan(X[0]))).any(0)
 
 
 def variance_between_classes(X: Float[np.ndarray, "N F"], y: Int[np.ndarray, " N"]) -> Float[np.ndarray, " F"]:

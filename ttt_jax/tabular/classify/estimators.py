@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ttt_jax._internal.validate import positive_integer, positive_number, shown
+from ttt_jax._internal.validate import boolean, positive_integer, positive_number, shown
 from ttt_jax.tabular.classify.ensemble import Ensemble, mean_probabilities
-from ttt_jax.tabular.classify.members import draw_members
+from ttt_jax.tabular.classify.members import Plan
+from ttt_jax.tabular.classify.storage import load_classifier, save_classifier
 from ttt_jax.tabular.classify.table_input import as_frame, categories_of, numbers
 from ttt_jax.tabular.network.pfn import PFN
 from ttt_jax.tabular.official.checkpoint import load_tabpfn_checkpoint
@@ -47,6 +48,8 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
             rows count as much more; None for 1.
         softmax_temperature: logits are divided by this.
         outlier_sigma: soft clipping in standard deviations, None for none.
+        cache_context: keep what the network makes of each member's context, so that later predictions take a fraction
+            of the time. It takes memory: rows times columns times width times layers, for each member.
         max_context_rows: refuse a larger training table; time grows with its square, memory in proportion.
         device: a platform of JAX, `"cpu"`, `"gpu"` or `"tpu"`; None for JAX's default.
         random_state: seed of the orders.
@@ -72,6 +75,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         class_weight: str | Mapping[Any, float] | None = None,
         softmax_temperature: float = 0.9,
         outlier_sigma: float | None = 12.0,
+        cache_context: bool = False,
         max_context_rows: int = 10_000,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = 0,
@@ -82,6 +86,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         self.class_weight = class_weight
         self.softmax_temperature = softmax_temperature
         self.outlier_sigma = outlier_sigma
+        self.cache_context = cache_context
         self.max_context_rows = max_context_rows
         self.device = device
         self.random_state = random_state
@@ -101,18 +106,15 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         """
         X, labels = self._read(X, y)
         classes = len(self.classes_)
-        members = draw_members(
-            self.n_estimators,
-            X,
-            labels,
-            self._is_categorical(),
-            [np.arange(len(X))],
-            np.arange(classes),
-            classes,
-            check_random_state(self.random_state),
-        )
-        self.ensemble_, self.temperature_ = Ensemble(X, labels, members, shown=classes), self.softmax_temperature
+        seed = check_random_state(self.random_state).randint(2**31)
+        plan = Plan(self.n_estimators, [np.arange(len(X))], np.arange(classes), classes, seed)
+        self.temperature_ = self.softmax_temperature
+        self._use(Ensemble.draw(X, labels, self._is_categorical(), plan, predicted=classes))
         return self
+
+    def _use(self, ensemble: Ensemble) -> None:
+        with self._on_device():
+            self.ensemble_ = ensemble.read(self.pfn_) if self.cache_context else ensemble
 
     def _read(self, X: Any, y: Any) -> tuple[Float[np.ndarray, "rows F"], Int[np.ndarray, " rows"]]:
         """Learn what columns and classes there are, load the network, and return the table as numbers."""
@@ -157,6 +159,22 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
             logits = self.ensemble_.logits(self.pfn_, X)
         return mean_probabilities(logits, self.temperature_, self.class_weights_)
 
+    def save(self, path: str | Path) -> None:
+        """Write the fitted classifier, network and rows included, to one file without pickle."""
+        check_is_fitted(self)
+        save_classifier(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A classifier of `save`, with the same predictions by the same versions of JAX and scikit-learn.
+
+        Nothing in the file is executed.
+
+        Raises:
+            CheckpointError: it is not such a file, or what it says does not fit together.
+        """
+        return load_classifier(path, {kind.__name__: kind for kind in (cls, *cls.__subclasses__())})
+
     def _features(self, X: Any) -> Float[np.ndarray, "M F"]:
         """Other rows of the table's columns, as numbers."""
         X = numbers(as_frame(X, self.categorical_features), self.categories_)
@@ -179,6 +197,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         for name in ("n_estimators", "max_context_rows"):
             positive_integer(name, getattr(self, name))
         positive_number("softmax_temperature", self.softmax_temperature)
+        boolean("cache_context", self.cache_context)
         try:
             jax.devices(self.device)
         except (RuntimeError, TypeError):

@@ -31,38 +31,44 @@ class Member(NamedTuple):
         return self.coding.transform(X)[:, self.order]
 
 
+class Plan(NamedTuple):
+    """What determines the members of a table.
+
+    Attributes:
+        number: of members.
+        contexts: rows of each context.
+        ranks: the number of each class in the first member.
+        shown: only the ranks below change places, for the contexts have no class of the others.
+        seed: of the orders of columns and classes.
+    """
+
+    number: int
+    contexts: list[Int[np.ndarray, " N"]]
+    ranks: Int[np.ndarray, " C"]
+    shown: int
+    seed: int
+
+
 def draw_members(
-    number: int,
     X: Float[np.ndarray, "rows F"],
     labels: Int[np.ndarray, " rows"],
     is_categorical: Bool[np.ndarray, " F"],
-    contexts: list[Int[np.ndarray, " N"]],
-    ranks: Int[np.ndarray, " C"],
-    shown: int,
-    rng: np.random.RandomState,
+    plan: Plan,
 ) -> list[Member]:
     """Plain and recoded columns in turn, principal components in place of every eighth, and contexts in turn.
 
     The first member changes nothing, the others have random orders of columns and classes.
-
-    Args:
-        number: of members.
-        X, labels: the table.
-        is_categorical: which columns hold codes of categories.
-        contexts: rows of each context.
-        ranks: the number of each class in the first member.
-        shown: only the ranks below change places, for the contexts have no class of the others.
-        rng: of the orders of columns and classes.
     """
-    others, members = np.arange(shown, len(ranks)), []
-    for i in range(number):
-        rows = contexts[i % len(contexts)]
+    rng, others = np.random.RandomState(plan.seed), np.arange(plan.shown, len(plan.ranks))
+    members = []
+    for i in range(plan.number):
+        rows = plan.contexts[i % len(plan.contexts)]
         coding = recoded(X[rows], is_categorical) if i % 2 else plain()
         if i % 8 == 7 and len(rows) > 1:
             coding = components(*X[rows].shape)
         with np.errstate(invalid="ignore"):  # scikit-learn divides by the variance, 0 where all columns are constant
             columns = coding.fit_transform(X[rows], labels[rows]).shape[1]
         order = rng.permutation(columns) if i else np.arange(columns)
-        classes = np.concatenate([rng.permutation(shown), others]) if i else np.arange(len(ranks))
-        members.append(Member(rows, coding, order, classes[ranks]))
+        classes = np.concatenate([rng.permutation(plan.shown), others]) if i else np.arange(len(plan.ranks))
+        members.append(Member(rows, coding, order, classes[plan.ranks]))
     return members

@@ -11,7 +11,7 @@ from ttt_jax.tabular.classify.ensemble import mean_probabilities
 METRICS = ("log_loss", "accuracy", "balanced_accuracy", "roc_auc")
 _LEAST_PROBABILITY = 1e-7
 _TEMPERATURES = 2.0 ** np.linspace(-1, 2, 25)
-_FEWEST_ROWS_FOR_A_TEMPERATURE = 30
+_FEWEST_ROWS_FOR_A_TEMPERATURE = 100
 
 
 def log_loss(

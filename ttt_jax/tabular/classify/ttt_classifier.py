@@ -17,7 +17,7 @@ from sklearn.utils.validation import column_or_1d
 from ttt_jax._internal.validate import choice, level_number, positive_integer, positive_number, shown
 from ttt_jax.tabular.classify.ensemble import Ensemble, mean_probabilities
 from ttt_jax.tabular.classify.estimators import PFNClassifier
-from ttt_jax.tabular.classify.members import Member, draw_members
+from ttt_jax.tabular.classify.members import Member, Plan
 from ttt_jax.tabular.classify.scores import METRICS, fitted_temperature, log_loss, metric
 from ttt_jax.tabular.classify.splits import deal_contexts, split_rows
 from ttt_jax.tabular.classify.tuning import OPTIMIZERS, Judged, Question, Score, Tuned, tune, tune_in_one_step
@@ -51,7 +51,7 @@ class TTTClassifier(PFNClassifier):
             all queries of one context, as in the theory; `"few"`: 30 updates; `"full"`: 50 for every context that
             the rows fill.
         steps: updates in place of the mode's.
-        learning_rate: the largest of the schedule, warm-up and then a cosine; None for 0.02 / embedding size with
+        learning_rate: the largest of the schedule, warm-up and then a cosine; None for 4 / embedding size^2 with
             AdamW, 0.1 with gradient descent, and in mode `"one"` the best of nine on the held-out rows.
         optimizer: `"adamw"` or `"sgd"`; mode `"one"` is gradient descent always.
         batch_size: queries per member of an update.
@@ -62,8 +62,8 @@ class TTTClassifier(PFNClassifier):
         patience: stop when this many of five evaluations in a row bring nothing better.
         time_limit: seconds that `fit` may take, compilation included; None for no limit. It ends at most one update
             and a tenth later, unless compilation alone takes longer; a warning then says how much is needed.
-        n_estimators, categorical_features, class_weight, softmax_temperature, outlier_sigma, max_context_rows, device,
-            random_state: as in `PFNClassifier`; the temperature is fitted anew where 30 rows or more are held out.
+        n_estimators, categorical_features, class_weight, softmax_temperature, outlier_sigma, cache_context, device,
+            random_state: as in `PFNClassifier`; the temperature is fitted anew where 100 rows or more are held out.
 
     Attributes:
         classes_, n_features_in_: as in `PFNClassifier`.
@@ -100,6 +100,7 @@ class TTTClassifier(PFNClassifier):
         class_weight: str | Mapping[Any, float] | None = None,
         softmax_temperature: float = 0.9,
         outlier_sigma: float | None = 12.0,
+        cache_context: bool = False,
         max_context_rows: int = 2_000,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = 0,
@@ -111,6 +112,7 @@ class TTTClassifier(PFNClassifier):
             class_weight=class_weight,
             softmax_temperature=softmax_temperature,
             outlier_sigma=outlier_sigma,
+            cache_context=cache_context,
             max_context_rows=max_context_rows,
             device=device,
             random_state=random_state,
@@ -157,8 +159,7 @@ class TTTClassifier(PFNClassifier):
         return self._features(X), np.searchsorted(self.classes_, y)
 
     def _fit_rows(self, X, labels, others, started: float) -> None:
-        random = check_random_state(self.random_state)
-        seed = random.randint(2**31)
+        seed = check_random_state(self.random_state).randint(2**31)
         rng = np.random.default_rng(seed)
         classes, rows = len(self.classes_), np.arange(len(X))
         n_context = 0 if self.n_context is None else self.n_context
@@ -169,24 +170,24 @@ class TTTClassifier(PFNClassifier):
         contexts = self._contexts(ranks[labels], training, min(self.max_context_rows, _MOST_ROWS_JUDGED_BY), rng)
         shown = len(np.unique(labels[contexts[0]]))
 
-        def ensemble(contexts: list[np.ndarray]) -> Ensemble:
-            orders = np.random.RandomState(seed)
-            drawn = draw_members(self.n_estimators, X, labels, self._is_categorical(), contexts, ranks, shown, orders)
-            return Ensemble(X, labels, drawn, shown)
+        plan, predicted = Plan(self.n_estimators, contexts, ranks, shown, seed), shown
 
-        self.ensemble_, self.scores_, self.temperature_ = ensemble(contexts), [], self.softmax_temperature
+        def ensemble(plan: Plan, predicted: int) -> Ensemble:
+            return Ensemble.draw(X, labels, self._is_categorical(), plan, predicted)
+
+        self.scores_, self.temperature_ = [], self.softmax_temperature
         queries, answers = others or (X[held_out], labels[held_out])
         if len(answers) and classes > 1 and self.mode != "none" and len(training) > max(1, n_context):
-            trainer = _Trainer(self, ensemble(contexts), training, queries, answers, rng)
+            trainer = _Trainer(self, ensemble(plan, predicted), training, queries, answers, rng)
             tuned = trainer.tune(started)
             self.pfn_, self.scores_, self.chosen_ = tuned.pfn, tuned.scores, tuned.chosen.score
             self.temperature_ = fitted_temperature(
                 tuned.chosen.logits, self.class_weights_, answers, self.softmax_temperature
             )
-            shown = classes if self.chosen_.step else shown
+            predicted = classes if self.chosen_.step else shown
         if self.n_context is None:  # the held-out rows join the context
-            contexts = self._contexts(ranks[labels], rows, self.max_context_rows, rng)
-        self.ensemble_ = ensemble(contexts)
+            plan = plan._replace(contexts=self._contexts(ranks[labels], rows, self.max_context_rows, rng))
+        self._use(ensemble(plan, predicted))
 
     def _contexts(
         self, ranked: Int[np.ndarray, " rows"], rows: Int[np.ndarray, " some"], most: int, rng: np.random.Generator
@@ -232,7 +233,7 @@ class _Trainer:
         if model.mode == "one":
             return tune_in_one_step(pfn, self.all_queries(), self.judge, model.learning_rate)
         by_mode = {"few": _FEW_STEPS, "full": _STEPS_PER_CONTEXT * max(1, len(self.training) // self.context)}
-        usual = 0.02 / pfn.config.embedding_size if model.optimizer == "adamw" else 0.1
+        usual = 4 / pfn.config.embedding_size**2 if model.optimizer == "adamw" else 0.1
         return tune(
             pfn,
             self.draws(),
@@ -247,7 +248,7 @@ class _Trainer:
     def draws(self) -> Iterator[list[Question]]:
         """Without end: for each member of an update another choice of context and query rows."""
         members = itertools.cycle(self.ensemble.members)
-        ranked = self.ensemble.members[0].ranks[self.ensemble.labels]
+        ranked = self.ensemble.plan.ranks[self.ensemble.labels]
         while True:
             questions = []
             for member in itertools.islice(members, self.model.members_per_step):
@@ -284,13 +285,13 @@ class _Trainer:
 
     def judge(self, pfn: PFN, step: int) -> Judged:
         """By the first members. Untuned, they predict the classes that their context shows and no others."""
-        judges = replace(self.ensemble, members=self.ensemble.members[:_JUDGES], shown=len(self.model.classes_))
+        judges = replace(self.ensemble, members=self.ensemble.members[:_JUDGES], predicted=len(self.model.classes_))
         logits = judges.logits(pfn, self.queries)
         class_weights, temperature = self.model.class_weights_, self.model.softmax_temperature
         probabilities = mean_probabilities(logits, temperature, class_weights)
         loss = log_loss(probabilities, self.answers, class_weights)
         if not step:
-            probabilities = probabilities * (self.ensemble.members[0].ranks < self.ensemble.shown)
+            probabilities = probabilities * (self.ensemble.plan.ranks < self.ensemble.predicted)
         accuracy = float((probabilities.argmax(1) == self.answers).mean())
         name = self.model.eval_metric
         value = -loss if name == "log_loss" else metric(name, probabilities, self.answers)
