@@ -3,11 +3,11 @@
 `python -m experiments fig3a --preset quick|cpu|paper --out DIR [--weights PATH]`; what the results say:
 `python -m experiments.fig3a_report DIR/fig3a.csv`.
 
-Of each table 1,000 rows are demonstrations. The plain PFN reads n of them. Test-time training splits the rows into
-1000 / n groups of n context rows; an update is one gradient step on a batch of queries from rows outside the context of
-each group in it; a fifth of the rows outside the prediction's context is held out to choose the number of updates, 0
-included. Both predict from the same n rows. At n = 1,000 no row is left to train on, so both are equal by definition.
-The paper makes 50 updates per group; the preset caps them. Contexts hold the classes in proportion.
+Of each table 1,000 rows are demonstrations. The plain PFN reads n of them. An update of test-time training is a step on
+a batch of queries after a context of n other rows, both drawn anew; a fifth of the rows outside the prediction's
+context is held out to choose the number of updates, 0 included. Both predict from the same n rows. At n = 1,000 no row
+is left to train on, so both are equal by definition. The paper makes 50 updates for each of 1000 / n groups; the preset
+caps them. Contexts hold the classes in proportion. (The record of results is older: fixed groups, another coding.)
 
 Results are appended to DIR/fig3a.csv row by row, so an interrupted run continues where it stopped.
 """
@@ -112,7 +112,8 @@ def run_cell(table: RealTable, seed: int, n: int, preset: Preset, weights: str) 
 
 def fit_classical(methods: Sequence[str], plain: Any, table: RealTable, seed: int, n: int) -> list[dict[str, Any]]:
     """Classical methods on the context of the fitted plain PFN."""
-    context, labels = plain.contexts_[0]
+    chosen = plain.ensemble_.members[0].rows
+    context, labels = plain.ensemble_.X[chosen], plain.ensemble_.labels[chosen]
     rows = []
     for method in methods:
         model, started = classical(seed)[method], time.perf_counter()

@@ -12,7 +12,7 @@ from sklearn.dummy import DummyClassifier
 
 from ttt_jax.cli import tabular as tabular_command
 from ttt_jax.cli.main import main
-from ttt_jax.cli.tabular import read_table, split_table
+from ttt_jax.cli.tabular import conclusion, read_table, split_table
 
 BLOBS = str(Path(__file__).parent / "fixtures" / "blobs.safetensors")
 OFFICIAL = str(Path(__file__).parent / "fixtures" / "small.ckpt")
@@ -39,16 +39,48 @@ def test_a_table_is_split_tuned_and_compared(table, tmp_path, capsys):
     assert run(table, tmp_path, "--context", "20", "--steps", "2", "--predictions", str(out)) == 0
     printed = capsys.readouterr().out
     assert "150 rows, 4 columns, 3 classes; 120 demonstrations, 30 test rows" in printed
-    for method in ("PFN ", "PFN + TTT (few)", "logistic regression", "random forest"):
-        line = next(line for line in printed.splitlines() if line.startswith(method))
-        accuracy, loss, auc, _ = map(float, line[26:].split())
-        assert accuracy > 0.8, line
-        assert loss < 0.7, line
-        assert auc > 0.9, line
+    assert "this takes about " in printed
+    lines = {line[:26].strip(): line[26:].split() for line in printed.splitlines()}
+    for method in ("PFN", "PFN + TTT (few)", "logistic regression", "random forest", "gradient boosting"):
+        accuracy, balanced, loss, roc, precision, _ = map(float, lines[method])
+        assert min(accuracy, balanced, precision) > 0.8, method
+        assert loss < 0.7, method
+        assert roc > 0.9, method
+    assert list(map(float, lines["most frequent class"]))[:2] == pytest.approx([1 / 3, 1 / 3], abs=1e-4)
+    assert printed.count("On these test rows PFN + TTT (few) ") == 1
     written = pd.read_csv(out)
     assert list(written.columns) == ["row", "label", "prediction", "p(x)", "p(y)", "p(z)"]
     assert (table["kind"][written["row"]].to_numpy() == written["label"]).all()
     assert (written["label"] == written["prediction"]).mean() > 0.8
+
+
+def test_a_saved_model_predicts_a_file_without_labels(table, tmp_path, capsys):
+    model, new, out, again = (str(tmp_path / name) for name in ("m", "new.csv", "out.csv", "again.csv"))
+    options = ["--context", "20", "--ttt", "none", "--save", model, "--predictions", out]
+    assert run(table, tmp_path, *options) == 0
+    table.drop(columns="kind")[["colour", "c", "a", "b"]].assign(more=1).to_csv(new, index=False)
+    assert main(["tabular", new, "--model", model, "--predictions", again]) == 0
+    assert "150 rows" in capsys.readouterr().out
+    told, retold = pd.read_csv(out), pd.read_csv(again)
+    assert list(retold.columns) == ["row", "prediction", "p(x)", "p(y)", "p(z)"]
+    np.testing.assert_allclose(retold.loc[told["row"], "p(x)"], told["p(x)"], atol=2e-6)
+    for change, message in (
+        (["--model", model], "--model: name a file for the predictions with --predictions"),
+        (["--model", BLOBS, "--predictions", again], "is not 'ttt_jax.tabular.classifier/1'"),
+        ([], "--target: name the column to predict, or give a saved --model"),
+    ):
+        assert main(["tabular", new, *change]) == 2
+        assert message in capsys.readouterr().err
+    table[["a", "b"]].to_csv(new, index=False)
+    assert main(["tabular", new, "--model", model, "--predictions", again]) == 2
+    assert "no column 'c'; there are 'a', 'b'" in capsys.readouterr().err
+
+
+def test_a_conclusion_says_what_the_rows_can_tell():
+    some, all_, none = np.arange(100) % 10 > 0, np.ones(100, bool), np.zeros(100, bool)
+    assert "PFN is better than forest: 0.100" in conclusion("PFN", {"PFN": all_, "forest": some, "other": none})
+    assert "forest is better than PFN: 0.900" in conclusion("PFN", {"PFN": none, "forest": some})
+    assert "cannot be told apart: +0.000" in conclusion("PFN", {"PFN": some, "forest": some})
 
 
 def test_official_weights(table, tmp_path, capsys):
@@ -77,6 +109,8 @@ def test_official_weights(table, tmp_path, capsys):
         ({}, ["--context", "121"], "--context must be from 1 to the 120 demonstrations, got 121"),
         ({}, ["--context", "0"], "--context must be from 1 to the 120 demonstrations, got 0"),
         ({}, ["--lr", "-1"], "--lr must be a positive number, got -1.0"),
+        ({}, ["--time-limit", "0"], "--time-limit must be a positive number, got 0.0"),
+        ({}, ["--save", "nowhere/m"], "--save: no such directory: nowhere"),
         ({}, ["--lr", "nan"], "--lr must be a positive number, got nan"),
         ({}, ["--steps", "0"], "--steps must be an integer >= 1, got 0"),
         ({}, ["--predictions", "nowhere/out.csv"], "--predictions: no such directory: nowhere"),

@@ -11,7 +11,7 @@ from sklearn.datasets import make_blobs
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ttt_jax.tabular import PFN, PFNClassifier, PFNConfig
-from ttt_jax.tabular.classify import estimators
+from ttt_jax.tabular.classify import ensemble, estimators
 from ttt_jax.tabular.classify.table_input import categories_of, numbers
 
 BLOBS = Path(__file__).parent / "fixtures" / "blobs.safetensors"
@@ -65,7 +65,7 @@ def test_rows_do_not_affect_each_other(blobs, monkeypatch):
     X, y, X_test, _ = blobs
     model = classifier().fit(X, y)
     together = model.predict_proba(X_test)
-    monkeypatch.setattr(estimators, "_QUERY_ROWS", 7)
+    monkeypatch.setattr(ensemble, "_QUERY_ROWS", 7)
     np.testing.assert_allclose(model.predict_proba(X_test), together, atol=1e-6)
     X_test = X_test.copy()
     X_test[1:] = 1e3
@@ -93,6 +93,35 @@ def test_weights_can_be_a_file_or_a_network(blobs, weights):
     assert classifier(weights=weights, device="cpu").fit(X, y).predict_proba(X_test).shape == (60, 3)
 
 
+def test_named_columns_are_categories_as_strings_are(blobs):
+    X, y, X_test, _ = blobs
+    X, X_test = X.round().astype(int), X_test.round().astype(int)
+    kinds = {"n_estimators": 2, "categorical_features": [2]}
+    named = classifier(**kinds).fit(X, y)
+    assert list(named.categories_) == [2]
+    frames = [pd.DataFrame(table).astype({2: str}) for table in (X, X_test)]
+    same_order = classifier(n_estimators=2).fit(
+        frames[0].astype({2: pd.CategoricalDtype(named.categories_[2], ordered=True)}), y
+    )
+    np.testing.assert_array_equal(same_order.predict_proba(frames[1]), named.predict_proba(X_test))
+    by_name = classifier(**kinds | {"categorical_features": ["c"]}).fit(pd.DataFrame(X, columns=list("abcd")), y)
+    np.testing.assert_array_equal(
+        by_name.predict_proba(pd.DataFrame(X_test, columns=list("abcd"))), named.predict_proba(X_test)
+    )
+
+
+def test_class_weights_multiply_the_odds(blobs):
+    X, y, X_test, _ = blobs
+    plain = classifier().fit(X, y).predict_proba(X_test)
+    weighted = classifier(class_weight={0: 3.0}).fit(X, y).predict_proba(X_test)
+    expected = plain * [3, 1, 1]
+    np.testing.assert_allclose(weighted, expected / expected.sum(1, keepdims=True), rtol=1e-6)
+    labels = np.where(y == 2, 0, y)
+    odds = [classifier(class_weight=w).fit(X, labels).predict_proba(X_test) for w in (None, "balanced")]
+    ratio = (odds[1][:, 1] / odds[1][:, 0]) / (odds[0][:, 1] / odds[0][:, 0])
+    np.testing.assert_allclose(ratio, (labels == 0).sum() / (labels == 1).sum(), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -100,6 +129,12 @@ def test_weights_can_be_a_file_or_a_network(blobs, weights):
         ({"n_estimators": True}, "n_estimators must be an integer >= 1, got True"),
         ({"softmax_temperature": 0.0}, "softmax_temperature must be positive, got 0.0"),
         ({"softmax_temperature": "a"}, "softmax_temperature must be a finite number, got 'a'"),
+        ({"categorical_features": ["x"]}, "categorical_features must name columns of X, got 'x'"),
+        ({"categorical_features": [4]}, "categorical_features must name columns of X, got 4"),
+        ({"categorical_features": "x"}, "categorical_features must be a list of columns' names or positions, got 'x'"),
+        ({"class_weight": "even"}, "class_weight must be 'balanced', a weight for each class or None, got 'even'"),
+        ({"class_weight": {7: 1.0}}, "class_weight: class 7 is none of y's"),
+        ({"class_weight": {1: 0.0}}, r"class_weight\[1\] must be positive, got 0.0"),
         ({"outlier_sigma": -1.0}, "outlier_sigma must be a number above 1, or None for no clipping, got -1.0"),
         ({"outlier_sigma": "x"}, "outlier_sigma must be a finite number, got 'x'"),
         ({"weights": 3}, "weights must be 'default', the path of a file or a PFN, got 3"),

@@ -125,13 +125,26 @@ def test_padding_receives_no_gradient(small):
     assert np.asarray(context[table.is_context]).any()
 
 
+@pytest.mark.parametrize("outlier_sigma", [None, 12.0])
+def test_a_context_is_read_once_for_all_queries(small, outlier_sigma):
+    """Padded, with missing values in queries and context, and whatever the queries are."""
+    rng = np.random.default_rng(0)
+    pfn = replace(small, config=replace(small.config, outlier_sigma=outlier_sigma))
+    x, y, queries = rng.normal(size=(33, 5)), rng.integers(0, 3, 33), rng.normal(size=(20, 5))
+    x[3, 1] = queries[4, 2] = np.nan
+    reading = pfn.read(pfn.pad(x, y, queries[:1]))
+    for q in (queries, 50 * queries):
+        table = pfn.pad(x, y, q)
+        np.testing.assert_allclose(pfn.answer(reading, table.x_query), pfn.apply_table(table), atol=1e-5, rtol=0)
+
+
 def test_tables_of_different_shapes_share_a_compilation(small):
     rng = np.random.default_rng(0)
-    pfn_module._apply_table.clear_cache()
+    pfn_module._call.clear_cache()
     for n, m, features in ((57, 50, 9), (61, 49, 10), (64, 56, 8)):
         table = small.pad(rng.normal(size=(n, features)), rng.integers(0, 3, n), rng.normal(size=(m, features)))
         small.apply_table(table)
-    assert pfn_module._apply_table._cache_size() == 2  # 8 features are 4 groups, 9 and 10 are 5
+    assert pfn_module._call._cache_size() == 2  # 8 features are 4 groups, 9 and 10 are 5
 
 
 def test_a_network_is_a_pytree_that_compiles_once_for_a_configuration(small):

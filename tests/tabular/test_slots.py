@@ -52,6 +52,15 @@ def test_names_of_the_classes_do_not_matter(pfn, table, logits):
     assert np.abs(np.diff(logits[:, :CLASSES], axis=1)).max() > 0.1  # they do differ between classes
 
 
+def test_a_context_is_read_once_for_all_queries(pfn, table, logits):
+    x, y, x_query = table
+    reading = pfn.read(pfn.pad(x, y, x_query[:1]))
+    for queries in (x_query, 50 * x_query):
+        padded = pfn.pad(x, y, queries)
+        expected = answer(pfn, x, y, queries)
+        np.testing.assert_allclose(pfn.answer(reading, padded.x_query)[:M], expected, atol=1e-12, rtol=0)
+
+
 def test_names_of_equally_frequent_classes_do_not_matter(pfn, table):
     x, y, x_query = table[0][:36], np.arange(36.0) % 3, table[2]
     cycled = answer(pfn, x, (y + 1) % 3, x_query)
@@ -147,7 +156,8 @@ def test_at_first_all_rows_have_an_equal_vote(table):
     y = table[1]
     even = slots.Vote(CONFIG, rngs=slots.nnx.Rngs(0))
     one_hot = jnp.asarray(y[:, None] == np.arange(CLASSES), float)
-    votes = even(jnp.zeros((N, 32)), one_hot, jnp.ones(N, bool))
+    rows = jnp.zeros((N, 32))
+    votes = even(rows, rows, one_hot, jnp.ones(N, bool))
     np.testing.assert_allclose(jnp.exp(votes[0]), one_hot.mean(0), atol=1e-4)
 
 

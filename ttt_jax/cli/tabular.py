@@ -18,11 +18,13 @@ MOST_DEMONSTRATIONS, MOST_TEST_ROWS = 10_000, 5_000
 _TEXT_VALUES = 100  # a column of more different strings than this, and than half its rows, is text
 
 DESCRIPTION = f"""Split a table into demonstrations and test rows, 80 to 20 and by class, and compare on the test rows:
-the PFN that reads a context of n demonstrations, the same after test-time training on all of them, and logistic
-regression and a random forest fitted to all of them. Of a large table a random choice of {MOST_DEMONSTRATIONS:,}
-demonstrations and {MOST_TEST_ROWS:,} test rows is used. Log-loss counts a probability below 1e-7 as 1e-7."""
+the PFN that reads the demonstrations (or --context of them), the same after test-time training on all of them, and
+logistic regression, a random forest, boosting and the most frequent class. Of a large table a random choice of
+{MOST_DEMONSTRATIONS:,} demonstrations and {MOST_TEST_ROWS:,} test rows is used. Balanced accuracy is the mean over
+classes; ROC AUC and PR AUC (average precision) are means over classes, each against the rest. Log-loss counts a
+probability below 1e-7 as 1e-7."""
 
-MODES_HELP = """none: the plain PFN only; one: one step of gradient descent; few: 50 updates of Adam (default);
+MODES_HELP = """none: the plain PFN only; one: one step of gradient descent; few: 30 updates of AdamW (default);
 full: 50 for every context that the demonstrations fill"""
 
 PREDICTIONS_HELP = """write the last PFN's predictions of the test rows, in random order: row (0 is the first
@@ -31,6 +33,8 @@ after the header; sort by it), label, prediction and for each class its probabil
 EXAMPLES = """examples:
   ttt-jax tabular wine.csv --target quality
   ttt-jax tabular wine.csv --target quality --context 32 --ttt full --predictions out.csv
+  ttt-jax tabular wine.csv --target quality --save wine.model
+  ttt-jax tabular new.csv --model wine.model --predictions out.csv
 """
 
 
@@ -44,16 +48,23 @@ def add_tabular_command(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("table", metavar="TABLE", help="a .csv file with a header; .parquet where pyarrow is installed")
-    parser.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict: 2 to 10 classes")
+    parser.add_argument("--target", metavar="COLUMN", help="the column to predict: 2 to 10 classes")
     parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
-    parser.add_argument("--context", type=int, metavar="N", help="rows n of the context (default: half, at most 256)")
+    parser.add_argument(
+        "--context", type=int, metavar="N", help="rows n of the context (default: all; at most 2,000 per member)"
+    )
     parser.add_argument("--ttt", choices=("none", "one", "few", "full"), default="few", help=MODES_HELP)
     parser.add_argument("--steps", type=int, help="updates in place of the mode's")
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="of the training, compilation included")
     parser.add_argument("--lr", type=float, help="learning rate in place of the usual")
     parser.add_argument(
         "--weights", default="default", metavar="PATH", help="a TabPFN v2 checkpoint or PFN.save's file"
     )
     parser.add_argument("--predictions", metavar="OUT.csv", help=PREDICTIONS_HELP)
+    parser.add_argument("--save", metavar="MODEL", help="write the last PFN, fitted, to a file")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a file of --save: predict TABLE's rows, labelled or not, into --predictions"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the split and the training (default: 0)")
     parser.set_defaults(run=run_tabular)
 
@@ -73,16 +84,45 @@ def _run(arguments: argparse.Namespace) -> int:
         import sklearn  # noqa: F401
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed; pip install '.[tabular]' in a checkout") from None
+    if arguments.model:
+        return _apply_saved(arguments)
+    if arguments.target is None:
+        raise ValueError("--target: name the column to predict, or give a saved --model")
+    return _compare(arguments)
+
+
+def _apply_saved(arguments: argparse.Namespace) -> int:
+    """Predictions for the rows of a file, which needs no labels."""
+    from ttt_jax.tabular import PFNClassifier
+
+    if not arguments.predictions:
+        raise ValueError("--model: name a file for the predictions with --predictions")
+    _require_writable("--predictions", arguments.predictions, [arguments.table, arguments.model])
+    model = PFNClassifier.load(arguments.model)
+    if not hasattr(model, "feature_names_in_"):
+        raise ValueError(f"{arguments.model}: its columns have no names; fit it to a data frame")
+    names = list(model.feature_names_in_)
+    X = _float32_or_missing(read_file(arguments.table, names)[names])
+    if not len(X):
+        raise ValueError(f"{arguments.table}: 0 rows; at least 1 is needed")
+    write_predictions(arguments.predictions, np.arange(len(X)), None, model.predict_proba(X), model.classes_)
+    print(f"wrote {arguments.predictions}: {counted(len(X), 'row')}")
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
     from ttt_jax.tabular.classify.estimators import load_weights
 
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed must be an integer from 0 to 4294967295, got {arguments.seed}")
     if arguments.steps is not None:
         positive_integer("--steps", arguments.steps)
-    if arguments.lr is not None and not 0 < arguments.lr < np.inf:
-        raise ValueError(f"--lr must be a positive number, got {arguments.lr}")
-    if arguments.predictions:
-        _require_writable(Path(arguments.predictions), [arguments.table, arguments.weights])
+    for name, value in (("--lr", arguments.lr), ("--time-limit", arguments.time_limit)):
+        if value is not None and not 0 < value < np.inf:
+            raise ValueError(f"{name} must be a positive number, got {value}")
+    for name, path in (("--predictions", arguments.predictions), ("--save", arguments.save)):
+        if path:
+            _require_writable(name, path, [arguments.table, arguments.weights])
     X, y = read_table(arguments.table, arguments.target, arguments.drop)
     train, test = split_table(y, arguments.seed)
     if arguments.context is not None and not 1 <= arguments.context <= len(train):
@@ -92,43 +132,102 @@ def _run(arguments: argparse.Namespace) -> int:
         f"{len(y)} rows, {counted(X.shape[1], 'column')}, {len(np.unique(y))} classes; "
         f"{len(train)} demonstrations, {len(test)} test rows"
     )
-    print(f"{'':26}{'accuracy':>9}{'log-loss':>10}{'ROC AUC':>9}{'seconds':>9}")
+    print(f"this takes about {seconds_needed(arguments, X, y, train, test):.0f} seconds", flush=True)
+    print(f"{'':26}{'accuracy':>9}{'balanced':>9}{'log-loss':>10}{'ROC AUC':>9}{'PR AUC':>8}{'seconds':>9}")
     last = "PFN" if arguments.ttt == "none" else f"PFN + TTT ({arguments.ttt})"
+    hits = {}
     for name, model in methods(arguments):
         started = time.perf_counter()
         model.fit(X.iloc[train], y[train])
         probabilities = model.predict_proba(X.iloc[test])
         seconds = time.perf_counter() - started
         print(f"{name:26}{_scores(y[test], probabilities, model.classes_)}{seconds:9.1f}", flush=True)
+        hits[name] = model.classes_[probabilities.argmax(1)] == y[test]
         if name.startswith("PFN + TTT"):
             print(f"  {_what_was_chosen(model)}")
         if name == last and arguments.predictions:
             write_predictions(arguments.predictions, test, y[test], probabilities, model.classes_)
+        if name == last and arguments.save:
+            model.save(arguments.save)
     if absent := sorted(set(y[train]) - set(y[test])):
         print(f"no ROC AUC: class {str(absent[0])!r} is too rare for a test row")
-    if arguments.predictions:
-        print(f"wrote {arguments.predictions}: {last}")
+    print(conclusion(last, hits))
+    for path in filter(None, (arguments.predictions, arguments.save)):
+        print(f"wrote {path}: {last}")
     return 0
 
 
-def _require_writable(path: Path, inputs: list[str]) -> None:
+def seconds_needed(arguments: argparse.Namespace, X: Any, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
+    """An estimate for the PFNs, from two predictions of one member, the first of which compiles."""
+    from ttt_jax.tabular import TTTClassifier
+
+    model = TTTClassifier(arguments.weights, n_context=arguments.context, mode="none", n_estimators=1)
+    model.fit(X.iloc[train], y[train])
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        model.predict_proba(X.iloc[test])
+        seconds.append(time.perf_counter() - started)
+    compilation, member = max(0.0, seconds[0] - seconds[1]), seconds[1]
+    members = TTTClassifier().n_estimators
+    plain = compilation + members * member
+    if arguments.ttt == "none":
+        return plain
+    context = arguments.context or min(256, len(train))
+    per_update = 6 * member * (context + 64) / (min(len(train), arguments.context or len(train)) + len(test))
+    steps = arguments.steps or {"one": 1, "few": 30, "full": 50 * max(1, len(train) // context)}[arguments.ttt]
+    training = min(4 * compilation + steps * per_update + 10 * member, arguments.time_limit or np.inf)
+    return 2 * plain + training
+
+
+def conclusion(ours: str, hits: dict[str, np.ndarray]) -> str:
+    """One sentence: whether the PFN or the best of the others is ahead, by more than chance or not."""
+    theirs = max((name for name in hits if not name.startswith("PFN")), key=lambda name: hits[name].mean())
+    difference = hits[ours].astype(float) - hits[theirs]
+    gain, error = difference.mean(), difference.std() / len(difference) ** 0.5
+    if abs(gain) <= 2 * error or gain == 0:
+        return (
+            f"On these test rows {ours} and the best other method, {theirs}, cannot be told apart: "
+            f"{gain:+.3f} accuracy, give or take {2 * error:.3f}."
+        )
+    better, worse = (ours, theirs) if gain > 0 else (theirs, ours)
+    return (
+        f"On these test rows {better} is better than {worse}: {abs(gain):.3f} accuracy, give or take {2 * error:.3f}."
+    )
+
+
+def _require_writable(option: str, file: str, inputs: list[str]) -> None:
+    path = Path(file)
     if not path.parent.is_dir():
-        raise ValueError(f"--predictions: no such directory: {path.parent}")
+        raise ValueError(f"{option}: no such directory: {path.parent}")
     for name in inputs:
         if path.exists() and Path(name).exists() and path.samefile(name):
-            raise ValueError(f"--predictions must be another file than the input {name}, got {path}")
+            raise ValueError(f"{option} must be another file than the input {name}, got {path}")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"--predictions must be a file that can be written, got {path}")
+        raise ValueError(f"{option} must be a file that can be written, got {path}")
 
 
 def read_table(path: str, target: str, drop: list[str]) -> tuple[Any, np.ndarray]:
     """Features and labels of a file; a ValueError says what cannot be used."""
+    if target in drop:
+        raise ValueError(f"--drop: {target!r} is the target; drop other columns")
+    table = read_file(path, [target, *drop])
+    X, y = table.drop(columns=[target, *drop]), table[target]
+    if len(table) < 10 or not X.shape[1]:
+        found = f"{counted(len(table), 'row')} and {counted(X.shape[1], 'feature column')}"
+        raise ValueError(f"{path}: {found}; at least 10 and 1 are needed")
+    _require_target(target, y)
+    for name in X.columns:
+        _require_usable(name, X[name])
+    return _float32_or_missing(X), y.to_numpy() if y.dtype.kind in "iub" else y.astype(str).to_numpy()
+
+
+def read_file(path: str, needed: list[str]) -> Any:
+    """The data frame of a file that has these columns, each name once."""
     import pandas as pd
 
     if not Path(path).is_file():
         raise ValueError(f"{path}: {'not a file' if Path(path).exists() else 'no such file'}")
-    if target in drop:
-        raise ValueError(f"--drop: {target!r} is the target; drop other columns")
     try:
         if path.endswith(".parquet"):
             table = pd.read_parquet(path)
@@ -152,22 +251,19 @@ def read_table(path: str, target: str, drop: list[str]) -> tuple[Any, np.ndarray
         raise ValueError(f"{path}: two columns are named {header[header.duplicated()][0]!r}; rename one")
     if len(table) and not isinstance(table.index, pd.RangeIndex) and not path.endswith(".parquet"):
         raise ValueError(f"{path}: its rows have more fields than its header; name every column")
-    for column in (target, *drop):
+    for column in needed:
         if column not in table.columns:
             hint = " (one column only: is the separator a comma?)" if len(table.columns) == 1 else ""
             raise ValueError(
                 f"{path}: no column {column!r}; there are {', '.join(map(repr, table.columns[:20]))}{hint}"
             )
-    X, y = table.drop(columns=[target, *drop]), table[target]
-    if len(table) < 10 or not X.shape[1]:
-        found = f"{counted(len(table), 'row')} and {counted(X.shape[1], 'feature column')}"
-        raise ValueError(f"{path}: {found}; at least 10 and 1 are needed")
-    _require_target(target, y)
-    for name in X.columns:
-        _require_usable(name, X[name])
+    return table
+
+
+def _float32_or_missing(X: Any) -> Any:
     numeric = X.select_dtypes("number")
     X[numeric.columns] = numeric.where(numeric.abs() <= np.finfo(np.float32).max)  # else missing, as to the PFN
-    return X, y.to_numpy() if y.dtype.kind in "iub" else y.astype(str).to_numpy()
+    return X
 
 
 def _require_target(name: str, y: Any) -> None:
@@ -216,7 +312,8 @@ def split_table(y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def methods(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
     """Names and unfitted classifiers; the plain PFN reads the context that TTT predicts from."""
     from sklearn.compose import make_column_selector, make_column_transformer
-    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.dummy import DummyClassifier
+    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -231,6 +328,7 @@ def methods(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
             mode=mode,
             steps=arguments.steps,
             learning_rate=arguments.lr,
+            time_limit=arguments.time_limit,
             random_state=arguments.seed,
         )
 
@@ -238,7 +336,7 @@ def methods(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
         numeric, other = make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")
         columns = make_column_transformer(
             (make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()), numeric),
-            (OneHotEncoder(handle_unknown="ignore", max_categories=50), other),
+            (OneHotEncoder(handle_unknown="ignore", max_categories=50, sparse_output=False), other),
         )
         return make_pipeline(columns, model)
 
@@ -247,19 +345,24 @@ def methods(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
         rows.append((f"PFN + TTT ({arguments.ttt})", pfn(arguments.ttt)))
     rows.append(("logistic regression", encoded(LogisticRegression(max_iter=1000))))
     rows.append(("random forest", encoded(RandomForestClassifier(200, random_state=arguments.seed))))
+    rows.append(("gradient boosting", encoded(HistGradientBoostingClassifier(random_state=arguments.seed))))
+    rows.append(("most frequent class", DummyClassifier()))
     return rows
 
 
 def _scores(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> str:
-    from sklearn.metrics import roc_auc_score
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
-    accuracy = (classes[probabilities.argmax(1)] == y).mean()
-    of_label = probabilities[np.arange(len(y)), np.searchsorted(classes, y)]
-    loss = -np.log(np.maximum(of_label, 1e-7)).mean()
+    labels = np.searchsorted(classes, y)
+    hits = probabilities.argmax(1) == labels
+    balanced = np.mean([hits[labels == c].mean() for c in np.unique(labels)])
+    loss = -np.log(np.maximum(probabilities[np.arange(len(y)), labels], 1e-7)).mean()
+    told = f"{hits.mean():9.4f}{balanced:9.4f}{loss:10.4f}"
     if len(np.unique(y)) < len(classes):
-        return f"{accuracy:9.4f}{loss:10.4f}{'-':>9}"  # ROC AUC needs a test row of every class
-    one = {"y_score": probabilities[:, 1]} if len(classes) == 2 else {"y_score": probabilities, "multi_class": "ovr"}
-    return f"{accuracy:9.4f}{loss:10.4f}{roc_auc_score(y, **one):9.4f}"
+        return f"{told}{'-':>9}{'-':>8}"  # both need a test row of every class
+    pairs = [(labels == c, probabilities[:, c]) for c in range(len(classes))]
+    roc, precision = (np.mean([score(*pair) for pair in pairs]) for score in (roc_auc_score, average_precision_score))
+    return f"{told}{roc:9.4f}{precision:8.4f}"
 
 
 def _what_was_chosen(model: Any) -> str:
@@ -271,10 +374,13 @@ def _what_was_chosen(model: Any) -> str:
     return f"update {chosen.step} chosen: held-out log-loss {first.log_loss:.4f} -> {chosen.log_loss:.4f}"
 
 
-def write_predictions(path: str, rows: Any, y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> None:
+def write_predictions(
+    path: str, rows: Any, y: np.ndarray | None, probabilities: np.ndarray, classes: np.ndarray
+) -> None:
     """A CSV of row number (0 is the first after the header), label, prediction and the probability of each class."""
     import pandas as pd
 
-    columns = {"row": rows, "label": y, "prediction": classes[probabilities.argmax(1)]}
+    columns = {"row": rows} | ({} if y is None else {"label": y})
+    columns["prediction"] = classes[probabilities.argmax(1)]
     columns |= {f"p({name})": p for name, p in zip(classes, probabilities.T.round(6), strict=True)}
     pd.DataFrame(columns).to_csv(path, index=False)

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ttt_jax._internal.validate import finite_number, positive_integer
-from ttt_jax.tabular.classify.members import draw_members
+from ttt_jax._internal.validate import boolean, positive_integer, positive_number, shown
+from ttt_jax.tabular.classify.ensemble import Ensemble, mean_probabilities
+from ttt_jax.tabular.classify.members import Plan
+from ttt_jax.tabular.classify.storage import load_classifier, save_classifier
 from ttt_jax.tabular.classify.table_input import as_frame, categories_of, numbers
 from ttt_jax.tabular.network.pfn import PFN
 from ttt_jax.tabular.official.checkpoint import load_tabpfn_checkpoint
 
 __all__ = ["PFNClassifier", "load_weights"]
-
-_QUERY_ROWS = 2048  # predicted at once
-_FEWEST_QUERY_ROWS = 64  # fewer are padded to this, so that a row's prediction does not depend on how many there are
 
 
 class PFNClassifier(ClassifierMixin, BaseEstimator):
@@ -38,11 +39,17 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
     Args:
         weights: `"default"` for the bundled weights, the path of an official TabPFN v2 classifier checkpoint or of a
             file of `PFN.save`, or a `PFN`.
-        n_estimators: number of forward passes, each with its own order of features and of classes; every other one
-            sees principal components in place of columns. Their probabilities are averaged. Time grows with it; 8 are
-            nearly as accurate.
+        n_estimators: number of forward passes, each with its own order of features and of classes, and some with
+            a column per category and quantiles of numbers, or with principal components, in place of the columns.
+            Their probabilities are averaged.
+        categorical_features: names or positions of columns that hold categories though they are numbers. Strings,
+            objects and pandas categories are categorical anyway.
+        class_weight: `"balanced"`, or a weight for each class: probabilities are multiplied by it, and errors on its
+            rows count as much more; None for 1.
         softmax_temperature: logits are divided by this.
         outlier_sigma: soft clipping in standard deviations, None for none.
+        cache_context: keep what the network makes of each member's context, so that later predictions take a fraction
+            of the time. It takes memory: rows times columns times width times layers, for each member.
         max_context_rows: refuse a larger training table; time grows with its square, memory in proportion.
         device: a platform of JAX, `"cpu"`, `"gpu"` or `"tpu"`; None for JAX's default.
         random_state: seed of the orders.
@@ -63,17 +70,23 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         self,
         weights: str | Path | PFN = "default",
         *,
-        n_estimators: int = 32,
+        n_estimators: int = 8,
+        categorical_features: Sequence[str | int] | None = None,
+        class_weight: str | Mapping[Any, float] | None = None,
         softmax_temperature: float = 0.9,
         outlier_sigma: float | None = 12.0,
+        cache_context: bool = False,
         max_context_rows: int = 10_000,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ):
         self.weights = weights
         self.n_estimators = n_estimators
+        self.categorical_features = categorical_features
+        self.class_weight = class_weight
         self.softmax_temperature = softmax_temperature
         self.outlier_sigma = outlier_sigma
+        self.cache_context = cache_context
         self.max_context_rows = max_context_rows
         self.device = device
         self.random_state = random_state
@@ -91,9 +104,23 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: a parameter or the table cannot be used, in one line that says what would be right.
         """
+        X, labels = self._read(X, y)
+        classes = len(self.classes_)
+        seed = check_random_state(self.random_state).randint(2**31)
+        plan = Plan(self.n_estimators, [np.arange(len(X))], np.arange(classes), classes, seed)
+        self.temperature_ = self.softmax_temperature
+        self._use(Ensemble.draw(X, labels, self._is_categorical(), plan, predicted=classes))
+        return self
+
+    def _use(self, ensemble: Ensemble) -> None:
+        with self._on_device():
+            self.ensemble_ = ensemble.read(self.pfn_) if self.cache_context else ensemble
+
+    def _read(self, X: Any, y: Any) -> tuple[Float[np.ndarray, "rows F"], Int[np.ndarray, " rows"]]:
+        """Learn what columns and classes there are, load the network, and return the table as numbers."""
         self._require_parameters()
-        X = as_frame(X)
-        self.categories_ = categories_of(X)
+        X = as_frame(X, self.categorical_features)
+        self.categories_ = categories_of(X, self.categorical_features)
         X, y = validate_data(self, numbers(X, self.categories_), y, dtype=np.float64, ensure_all_finite=False)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -104,22 +131,19 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
                 f"y: {len(self.classes_)} classes, but this network has {pfn.config.num_classes}; "
                 "merge rare classes, or wrap it in sklearn.multiclass.OneVsRestClassifier"
             )
-        pfn = replace(pfn, config=replace(pfn.config, outlier_sigma=self.outlier_sigma))
+        with self._on_device():
+            self.pfn_ = jax.tree.map(
+                jnp.asarray, replace(pfn, config=replace(pfn.config, outlier_sigma=self.outlier_sigma))
+            )
         self.offsets_ = _offsets(X)
         X = self._float32(X)
         varies = (X[1:] != X[0]).any(0) & np.isfinite(X).any(0)
         self.columns_ = np.flatnonzero(varies) if varies.any() else np.arange(1)
-        with self._on_device():
-            self.pfn_ = jax.tree.map(jnp.asarray, pfn)
-            self._set_context(X[:, self.columns_], labels)
-        return self
+        self.class_weights_ = _class_weights(self.class_weight, self.classes_, y)
+        return X[:, self.columns_], labels
 
-    def _set_context(self, X: Float[np.ndarray, "N F"], labels: Int[np.ndarray, " N"]) -> None:
-        """Predict from these rows."""
-        classes = len(self.classes_)
-        rng = check_random_state(self.random_state)
-        self.members_ = draw_members(self.n_estimators, X, np.arange(classes), classes, rng)
-        self.contexts_, self.ranks_shown_ = [(X, labels)], classes
+    def _is_categorical(self) -> Bool[np.ndarray, " F"]:
+        return np.isin(self.columns_, list(self.categories_))
 
     def _require_rows(self, rows: int) -> None:
         if rows > self.max_context_rows:
@@ -130,31 +154,37 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> Float[np.ndarray, "rows classes"]:
         """Class probabilities, columns in the order of `classes_`."""
         check_is_fitted(self)
-        X = numbers(as_frame(X), self.categories_)
-        X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite=False)
-        X = self._float32(X)[:, self.columns_]
-        blocks = [X[start : start + _QUERY_ROWS] for start in range(0, len(X), _QUERY_ROWS)]
+        X = self._features(X)
         with self._on_device():
-            return np.concatenate([self._predict_block(block) for block in blocks])
+            logits = self.ensemble_.logits(self.pfn_, X)
+        return mean_probabilities(logits, self.temperature_, self.class_weights_)
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted classifier, network and rows included, to one file without pickle."""
+        check_is_fitted(self)
+        save_classifier(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A classifier of `save`, with the same predictions by the same versions of JAX and scikit-learn.
+
+        Nothing in the file is executed.
+
+        Raises:
+            CheckpointError: it is not such a file, or what it says does not fit together.
+        """
+        return load_classifier(path, {kind.__name__: kind for kind in (cls, *cls.__subclasses__())})
+
+    def _features(self, X: Any) -> Float[np.ndarray, "M F"]:
+        """Other rows of the table's columns, as numbers."""
+        X = numbers(as_frame(X, self.categorical_features), self.categories_)
+        X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite=False)
+        return self._float32(X)[:, self.columns_]
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each row."""
         best = self.predict_proba(X).argmax(1)
         return self.classes_[best]
-
-    def _predict_block(self, X: Float[np.ndarray, "M F"]) -> Float[np.ndarray, "M classes"]:
-        total = np.zeros((len(X), len(self.classes_)))
-        for context, labels in self.contexts_:
-            filler = np.repeat(context[:1], max(0, _FEWEST_QUERY_ROWS - len(X)), axis=0)
-            queries = np.concatenate([X, filler])
-            for member in self.members_:
-                labelled = member.features(context), member.ranks[labels]
-                table = self.pfn_.pad(*labelled, member.features(queries))
-                logits = np.asarray(self.pfn_.apply_table(table), np.float64)[: len(X), member.ranks]
-                logits = np.where(member.ranks < self.ranks_shown_, logits, -np.inf)
-                scores = np.exp((logits - logits.max(1, keepdims=True)) / self.softmax_temperature)
-                total += scores / scores.sum(1, keepdims=True)
-        return total / (len(self.contexts_) * len(self.members_))
 
     def _float32(self, X: Float[np.ndarray, "rows F"]) -> Float[np.ndarray, "rows F"]:
         with np.errstate(over="ignore"):
@@ -166,8 +196,8 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
     def _require_parameters(self) -> None:
         for name in ("n_estimators", "max_context_rows"):
             positive_integer(name, getattr(self, name))
-        if finite_number("softmax_temperature", self.softmax_temperature) <= 0:
-            raise ValueError(f"softmax_temperature must be positive, got {self.softmax_temperature!r}")
+        positive_number("softmax_temperature", self.softmax_temperature)
+        boolean("cache_context", self.cache_context)
         try:
             jax.devices(self.device)
         except (RuntimeError, TypeError):
@@ -181,6 +211,17 @@ def _offsets(X: Float[np.ndarray, "rows F"]) -> Float[np.ndarray, " F"]:
         finite = np.ma.masked_invalid(X)
         median = np.ma.median(finite, axis=0).filled(0)
         return np.where(np.abs(median) > 1000 * finite.std(0).filled(np.inf), median, 0)
+
+
+def _class_weights(given: Any, classes: np.ndarray, y: np.ndarray) -> Float[np.ndarray, " C"]:
+    if given is not None and given != "balanced" and not isinstance(given, Mapping):
+        raise ValueError(f"class_weight must be 'balanced', a weight for each class or None, got {shown(given)}")
+    if isinstance(given, Mapping):
+        for name, weight in given.items():
+            if name not in classes:
+                raise ValueError(f"class_weight: class {name!r} is none of y's")
+            positive_number(f"class_weight[{name!r}]", weight)
+    return compute_class_weight(given, classes=classes, y=y)
 
 
 def load_weights(weights: str | Path | PFN) -> PFN:

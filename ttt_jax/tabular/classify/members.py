@@ -5,63 +5,70 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
-from sklearn.decomposition import PCA
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from jaxtyping import Bool, Float, Int
+from sklearn.pipeline import Pipeline
 
-MOST_COMPONENTS = 12
+from ttt_jax.tabular.classify.codings import components, plain, recoded
 
 
 class Member(NamedTuple):
-    """A forward pass's features and its names of the classes.
+    """What one forward pass sees: its context, its features and its names of the classes.
 
     Attributes:
-        components: the features are principal components of the columns; None for the columns themselves.
-        order: of the features.
+        rows: of the table, which are its context.
+        coding: of the columns, fitted to these rows.
+        order: of the coded columns.
         ranks: the number that each class takes.
     """
 
-    components: Pipeline | None
+    rows: Int[np.ndarray, " N"]
+    coding: Pipeline
     order: Int[np.ndarray, " P"]
     ranks: Int[np.ndarray, " C"]
 
     def features(self, X: Float[np.ndarray, "rows F"]) -> Float[np.ndarray, "rows P"]:
         """The table as this member sees it."""
-        if self.components is not None:
-            X = self.components.transform(_only_nan_missing(X)).astype(np.float32)
-        return X[:, self.order]
+        return self.coding.transform(X)[:, self.order]
+
+
+class Plan(NamedTuple):
+    """What determines the members of a table.
+
+    Attributes:
+        number: of members.
+        contexts: rows of each context.
+        ranks: the number of each class in the first member.
+        shown: only the ranks below change places, for the contexts have no class of the others.
+        seed: of the orders of columns and classes.
+    """
+
+    number: int
+    contexts: list[Int[np.ndarray, " N"]]
+    ranks: Int[np.ndarray, " C"]
+    shown: int
+    seed: int
 
 
 def draw_members(
-    number: int,
-    context: Float[np.ndarray, "N F"],
-    ranks: Int[np.ndarray, " C"],
-    shown: int,
-    rng: np.random.RandomState,
+    X: Float[np.ndarray, "rows F"],
+    labels: Int[np.ndarray, " rows"],
+    is_categorical: Bool[np.ndarray, " F"],
+    plan: Plan,
 ) -> list[Member]:
-    """A first member that changes nothing, then in turn principal components and columns in random orders.
+    """Plain and recoded columns in turn, principal components in place of every eighth, and contexts in turn.
 
-    The components, at most 12, are those of the context's standardised columns, with missing values at their mean. A
-    small network reads a few strong features better than many weak ones. A context of one row has none.
-
-    Only the ranks below `shown` change places: the context has no class of the others.
+    The first member changes nothing, the others have random orders of columns and classes.
     """
-    rows, columns = context.shape
-    most, others = min(MOST_COMPONENTS, columns, rows - 1), np.arange(shown, len(ranks))
-    components = None
-    if number > 1 and most:
-        components = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), PCA(most))
-        with np.errstate(invalid="ignore"):  # scikit-learn divides by the variance, which is 0 for constant columns
-            components.fit(_only_nan_missing(context))
-    members = [Member(None, np.arange(columns), ranks)]
-    for i in range(1, number):
-        seen = components if i % 2 else None
-        order = rng.permutation(columns if seen is None else most)
-        members.append(Member(seen, order, np.concatenate([rng.permutation(shown), others])[ranks]))
+    rng, others = np.random.RandomState(plan.seed), np.arange(plan.shown, len(plan.ranks))
+    members = []
+    for i in range(plan.number):
+        rows = plan.contexts[i % len(plan.contexts)]
+        coding = recoded(X[rows], is_categorical) if i % 2 else plain()
+        if i % 8 == 7 and len(rows) > 1:
+            coding = components(*X[rows].shape)
+        with np.errstate(invalid="ignore"):  # scikit-learn divides by the variance, 0 where all columns are constant
+            columns = coding.fit_transform(X[rows], labels[rows]).shape[1]
+        order = rng.permutation(columns) if i else np.arange(columns)
+        classes = np.concatenate([rng.permutation(plan.shown), others]) if i else np.arange(len(plan.ranks))
+        members.append(Member(rows, coding, order, classes[plan.ranks]))
     return members
-
-
-def _only_nan_missing(X: Float[np.ndarray, "rows F"]) -> Float[np.ndarray, "rows F"]:
-    return np.where(np.isfinite(X), X, np.nan).astype(np.float64)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ttt_jax._internal.validate import shown
 
-def as_frame(X: Any) -> Any:
-    """Tables that may hold strings as data frames, column types inferred; everything else as it is.
+
+def as_frame(X: Any, categorical: Sequence[Any] | None = None) -> Any:
+    """Tables that hold strings, or whose `categorical` columns are named, as data frames; everything else as it is.
 
     Raises:
         ValueError: a column of dates or another type that is neither numbers nor categories.
     """
-    if isinstance(X, np.ndarray) and X.dtype.kind in "OUSMm" and X.ndim == 2:
+    if isinstance(X, np.ndarray) and X.ndim == 2 and (X.dtype.kind in "OUSMm" or categorical):
         X = pd.DataFrame(X).infer_objects()
     if isinstance(X, pd.DataFrame):
         for name, column in X.items():
@@ -32,12 +35,36 @@ def require_type(name: Any, column: pd.Series) -> None:
         raise ValueError(f"column {name!r}: holds values of type {kind}; make it numbers or categories, or drop it")
 
 
-def categories_of(X: Any) -> dict[int, list[str]]:
-    """The distinct values of each column that is not numeric, by position; sorted, or in the order of its dtype."""
+def categories_of(X: Any, categorical: Sequence[Any] | None = None) -> dict[int, list[str]]:
+    """The distinct values of each categorical column, by position; sorted, or in the order of its dtype.
+
+    Args:
+        X: the table.
+        categorical: names or positions of numeric columns that are categorical all the same.
+
+    Raises:
+        ValueError: there is no column of that name.
+    """
+    named = _positions(X, [] if categorical is None else categorical)
     if not isinstance(X, pd.DataFrame):
         return {}
-    columns = (X.iloc[:, i] for i in range(X.shape[1]))
-    return {i: _names(pd.Categorical(column)) for i, column in enumerate(columns) if not is_numeric(column)}
+    columns = ((i, X.iloc[:, i]) for i in range(X.shape[1]))
+    return {i: _names(pd.Categorical(column)) for i, column in columns if i in named or not is_numeric(column)}
+
+
+def _positions(X: Any, names: Any) -> set[int]:
+    if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray | pd.Index):
+        raise ValueError(f"categorical_features must be a list of columns' names or positions, got {shown(names)}")
+    columns = list(X.columns) if isinstance(X, pd.DataFrame) else []
+    found = set()
+    for name in names:
+        if name in columns:
+            found.add(columns.index(name))
+        elif isinstance(name, int | np.integer) and not isinstance(name, bool) and 0 <= name < len(columns):
+            found.add(int(name))
+        else:
+            raise ValueError(f"categorical_features must name columns of X, got {shown(name)}")
+    return found
 
 
 def numbers(X: Any, categories: dict[int, list[str]]) -> Any:

@@ -1,70 +1,82 @@
-"""A scikit-learn classifier that fine-tunes a PFN on the training table, then predicts from a small context."""
+"""A scikit-learn classifier that fine-tunes a PFN on the training table before it predicts in context."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import column_or_1d
 
-from ttt_jax._internal.validate import choice, finite_number, positive_integer
+from ttt_jax._internal.validate import choice, level_number, positive_integer, positive_number, shown
+from ttt_jax.tabular.classify.ensemble import Ensemble, mean_probabilities
 from ttt_jax.tabular.classify.estimators import PFNClassifier
-from ttt_jax.tabular.classify.members import Member, draw_members
-from ttt_jax.tabular.classify.splits import Split, split_rows
-from ttt_jax.tabular.classify.tuning import OPTIMIZERS, Batch, Classes, Tuned, make_batch, tune, tune_in_one_step
+from ttt_jax.tabular.classify.members import Member, Plan
+from ttt_jax.tabular.classify.scores import METRICS, fitted_temperature, log_loss, metric
+from ttt_jax.tabular.classify.splits import deal_contexts, split_rows
+from ttt_jax.tabular.classify.tuning import OPTIMIZERS, Judged, Question, Score, Tuned, tune, tune_in_one_step
 from ttt_jax.tabular.network.pfn import PFN
 
 __all__ = ["TTTClassifier"]
 
 MODES = ("none", "one", "few", "full")
-_FEW_STEPS, _STEPS_PER_GROUP = 50, 50
-_GROUPS_AT_ONCE, _CONTEXT_ROWS_AT_ONCE = 8, 512
-_JUDGES = 8  # members of the ensemble that choose the number of updates
+_FEW_STEPS, _STEPS_PER_CONTEXT = 30, 50
+_MOST_ROWS_TRAINED_ON = 256  # context rows of an update, if prediction takes all rows
+_MOST_ROWS_JUDGED_BY = 512  # context rows when held-out rows are scored, if prediction takes all rows
+_JUDGES = 2  # members of the ensemble that choose the number of updates
 
 
 class TTTClassifier(PFNClassifier):
-    """Test-time training of a PFN: fine-tune it on the demonstrations, then predict from `n_context` of them.
+    """Test-time training of a PFN: fine-tune it on the rows of a table, then predict with them as context.
 
-    The demonstrations are split into groups. A group's context is n rows; its queries are drawn from the training rows
-    outside them. An update is one gradient step on the cross-entropy of a batch of queries. A share of the rows is held
-    out from training; by it the stopping point is chosen among 0 and later updates, so that the result is never worse
-    on these rows than the untuned network, in the mean over the first eight members of the ensemble. Judge it on other
-    rows. Columns and classes are encoded and ordered in training as in prediction.
+    An update is a step of AdamW on the cross-entropy of query rows, given context rows; which rows are which is drawn
+    anew for every member of an update. A share of the rows is held out; they choose the number of updates, 0
+    included, by the averaged weights, so that the result is never worse on them than the untuned network, in the mean
+    over the first two members of the ensemble, with at most 512 rows of context. Then they join the context, so
+    judge the result on other rows.
 
     With one class, or fewer than two rows outside the context, nothing is trained: the prediction is `PFNClassifier`'s.
 
     Args:
         weights: as in `PFNClassifier`.
-        n_context: rows n of a context; None for half of the table, at most 256.
-        n_training: number k of demonstrations, contexts included; a random choice is made from a larger table.
-        groups: number of contexts; None for as many as the rows not held out fill without sharing.
+        n_context: rows that predictions are made from; None for all. Of more than `max_context_rows`, each member of
+            the ensemble reads others.
         mode: `"none"`: no update, so the plain network on the same context; `"one"`: one step of gradient descent on
-            all queries of one context, as in the theory; `"few"`: 50 updates; `"full"`: 50 updates per group.
+            all queries of one context, as in the theory; `"few"`: 30 updates; `"full"`: 50 for every context that
+            the rows fill.
         steps: updates in place of the mode's.
-        learning_rate: None for 0.02 / embedding size with Adam, 0.1 with gradient descent, and in mode `"one"` the
-            best of nine on the held-out rows.
-        optimizer: `"adam"` or `"sgd"`; mode `"one"` is gradient descent always.
-        batch_size: queries per update.
-        validation_fraction: share of the rows outside the context that is held out, at most 1,000 rows.
-        patience: stop when this many of ten evaluations in a row bring nothing better.
-        n_contexts: contexts whose predictions are averaged, at most the number of groups.
-        n_estimators, softmax_temperature, outlier_sigma, max_context_rows, device, random_state: as in `PFNClassifier`.
+        learning_rate: the largest of the schedule, warm-up and then a cosine; None for 4 / embedding size^2 with
+            AdamW, 0.1 with gradient descent, and in mode `"one"` the best of nine on the held-out rows.
+        optimizer: `"adamw"` or `"sgd"`; mode `"one"` is gradient descent always.
+        batch_size: queries per member of an update.
+        members_per_step: members of the ensemble per update; they take turns.
+        validation_fraction: share of the rows that is held out, at most 500; with `n_context`, of the other rows.
+        eval_metric: what chooses the number of updates: `"log_loss"` (of no less accurate ones), `"accuracy"`,
+            `"balanced_accuracy"` or `"roc_auc"`.
+        patience: stop when this many of five evaluations in a row bring nothing better.
+        time_limit: seconds that `fit` may take, compilation included; None for no limit. It ends at most one update
+            and a tenth later, unless compilation alone takes longer; a warning then says how much is needed.
+        n_estimators, categorical_features, class_weight, softmax_temperature, outlier_sigma, cache_context, device,
+            random_state: as in `PFNClassifier`; the temperature is fitted anew where 100 rows or more are held out.
 
     Attributes:
         classes_, n_features_in_: as in `PFNClassifier`.
         pfn_: the tuned network.
         chosen_: the held-out score of the parameters in use; its `step` is 0 if no update was an improvement.
         scores_: all held-out scores, that of the untuned network first; empty, and no `chosen_`, without training.
-        fit_seconds_: what the training cost.
+        temperature_: in use.
+        fit_seconds_: what the fit cost.
 
     Example:
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
-        >>> model = TTTClassifier(n_context=20, random_state=0).fit(X[::2], y[::2])  # doctest: +SKIP
+        >>> model = TTTClassifier(time_limit=60).fit(X[::2], y[::2])  # doctest: +SKIP
         >>> model.score(X[1::2], y[1::2])  # doctest: +SKIP
     """
 
@@ -73,161 +85,219 @@ class TTTClassifier(PFNClassifier):
         weights: str | Path | PFN = "default",
         *,
         n_context: int | None = None,
-        n_training: int = 10_000,
-        groups: int | None = None,
         mode: str = "few",
         steps: int | None = None,
         learning_rate: float | None = None,
-        optimizer: str = "adam",
-        batch_size: int = 256,
+        optimizer: str = "adamw",
+        batch_size: int = 64,
+        members_per_step: int = 2,
         validation_fraction: float = 0.2,
+        eval_metric: str = "log_loss",
         patience: int = 3,
-        n_contexts: int = 1,
-        n_estimators: int = 32,
+        time_limit: float | None = None,
+        n_estimators: int = 8,
+        categorical_features: Sequence[str | int] | None = None,
+        class_weight: str | Mapping[Any, float] | None = None,
         softmax_temperature: float = 0.9,
         outlier_sigma: float | None = 12.0,
-        max_context_rows: int = 10_000,
+        cache_context: bool = False,
+        max_context_rows: int = 2_000,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ):
         super().__init__(
             weights,
             n_estimators=n_estimators,
+            categorical_features=categorical_features,
+            class_weight=class_weight,
             softmax_temperature=softmax_temperature,
             outlier_sigma=outlier_sigma,
+            cache_context=cache_context,
             max_context_rows=max_context_rows,
             device=device,
             random_state=random_state,
         )
         self.n_context = n_context
-        self.n_training = n_training
-        self.groups = groups
         self.mode = mode
         self.steps = steps
         self.learning_rate = learning_rate
         self.optimizer = optimizer
         self.batch_size = batch_size
+        self.members_per_step = members_per_step
         self.validation_fraction = validation_fraction
+        self.eval_metric = eval_metric
         self.patience = patience
-        self.n_contexts = n_contexts
+        self.time_limit = time_limit
+
+    def fit(self, X: Any, y: Any, eval_set: tuple[Any, Any] | None = None) -> TTTClassifier:
+        """Fine-tune the network on the table, and keep it as context.
+
+        Args:
+            X, y: the table.
+            eval_set: features and labels of other rows that choose the number of updates; then none is held out.
+
+        Raises:
+            ValueError: a parameter or the table cannot be used, in one line that says what would be right.
+        """
+        started = time.monotonic()
+        self.__dict__.pop("chosen_", None)  # of an earlier fit
+        X, labels = self._read(X, y)
+        others = None if eval_set is None else self._read_more(*eval_set)
+        with self._on_device():
+            self._fit_rows(X, labels, others, started)
+        self.fit_seconds_ = time.monotonic() - started
+        return self
 
     def _require_rows(self, rows: int) -> None:
-        if self.n_context is not None and self.n_context > min(rows, self.n_training):
-            raise ValueError(
-                f"n_context: {self.n_context} exceeds the {min(rows, self.n_training)} demonstrations; choose fewer"
+        if self.n_context is not None and self.n_context > rows:
+            raise ValueError(f"n_context must be at most the {rows} rows of X, got {self.n_context}")
+
+    def _read_more(self, X: Any, y: Any) -> tuple[Float[np.ndarray, "M F"], Int[np.ndarray, " M"]]:
+        y = column_or_1d(y)
+        if len(unknown := np.setdiff1d(y, self.classes_)):
+            raise ValueError(f"eval_set: class {shown(unknown[0])} is none of y's")
+        return self._features(X), np.searchsorted(self.classes_, y)
+
+    def _fit_rows(self, X, labels, others, started: float) -> None:
+        seed = check_random_state(self.random_state).randint(2**31)
+        rng = np.random.default_rng(seed)
+        classes, rows = len(self.classes_), np.arange(len(X))
+        n_context = 0 if self.n_context is None else self.n_context
+        ranks = _ranks(np.bincount(labels, minlength=classes), n_context or len(X))
+        training, held_out = split_rows(ranks[labels], n_context, held_out_fraction=self.validation_fraction, rng=rng)
+        if others is not None:
+            training, held_out = rows, rows[:0]
+        contexts = self._contexts(ranks[labels], training, min(self.max_context_rows, _MOST_ROWS_JUDGED_BY), rng)
+        shown = len(np.unique(labels[contexts[0]]))
+
+        plan, predicted = Plan(self.n_estimators, contexts, ranks, shown, seed), shown
+
+        def ensemble(plan: Plan, predicted: int) -> Ensemble:
+            return Ensemble.draw(X, labels, self._is_categorical(), plan, predicted)
+
+        self.scores_, self.temperature_ = [], self.softmax_temperature
+        queries, answers = others or (X[held_out], labels[held_out])
+        if len(answers) and classes > 1 and self.mode != "none" and len(training) > max(1, n_context):
+            trainer = _Trainer(self, ensemble(plan, predicted), training, queries, answers, rng)
+            tuned = trainer.tune(started)
+            self.pfn_, self.scores_, self.chosen_ = tuned.pfn, tuned.scores, tuned.chosen.score
+            self.temperature_ = fitted_temperature(
+                tuned.chosen.logits, self.class_weights_, answers, self.softmax_temperature
             )
-        if self._context_rows(rows) > self.max_context_rows:
-            raise ValueError(
-                f"n_context must be at most max_context_rows={self.max_context_rows}, got {self._context_rows(rows)}"
-            )
+            predicted = classes if self.chosen_.step else shown
+        if self.n_context is None:  # the held-out rows join the context
+            plan = plan._replace(contexts=self._contexts(ranks[labels], rows, self.max_context_rows, rng))
+        self._use(ensemble(plan, predicted))
 
-    def _context_rows(self, rows: int) -> int:
-        return max(1, min(256, min(rows, self.n_training) // 2)) if self.n_context is None else self.n_context
-
-    def _set_context(self, X: Float[np.ndarray, "rows F"], labels: Int[np.ndarray, " rows"]) -> None:
-        started = time.perf_counter()
-        self.__dict__.pop("chosen_", None)  # of an earlier fit
-        random = check_random_state(self.random_state)
-        rng = np.random.default_rng(random.randint(2**31))
-        n_context = self._context_rows(len(X))
-        chosen = _choose_rows(labels, self.n_training, rng)
-        X, labels = X[chosen], labels[chosen]
-        ranks = _ranks(np.bincount(labels, minlength=len(self.classes_)), n_context)
-        split = split_rows(
-            ranks[labels], n_context, groups=self.groups, held_out_fraction=self.validation_fraction, rng=rng
-        )
-        shown = len(np.unique(labels[split.contexts[0]]))
-        self.members_ = draw_members(self.n_estimators, X[split.contexts[0]], ranks, shown, random)
-        self.contexts_ = [(X[rows], labels[rows]) for rows in split.contexts[: self.n_contexts]]
-        self.scores_, self.ranks_shown_ = [], shown
-        if len(split.held_out) and len(ranks) > 1 and self.mode != "none":
-            tuned = self._tune(_Rows(self.pfn_, X, labels, split, self.members_), Classes(len(ranks), shown), rng)
-            self.pfn_ = tuned.pfn
-            self.scores_, self.chosen_ = tuned.scores, tuned.chosen
-            self.ranks_shown_ = len(ranks) if tuned.chosen.step else shown
-        self.fit_seconds_ = time.perf_counter() - started
-
-    def _tune(self, rows: _Rows, classes: Classes, rng: np.random.Generator) -> Tuned:
-        held_out = rows.held_out(self.n_contexts, self.batch_size)
-        if self.mode == "one":
-            return tune_in_one_step(self.pfn_, rows.all_queries(self.batch_size), held_out, classes, self.learning_rate)
-        by_mode = {"few": _FEW_STEPS, "full": _STEPS_PER_GROUP * len(rows.split.contexts)}[self.mode]
-        usual = 0.02 / self.pfn_.config.embedding_size if self.optimizer == "adam" else 0.1
-        return tune(
-            self.pfn_,
-            rows.random_queries(self.batch_size, rng),
-            held_out,
-            classes,
-            steps=by_mode if self.steps is None else self.steps,
-            learning_rate=usual if self.learning_rate is None else self.learning_rate,
-            optimizer=self.optimizer,
-            patience=self.patience,
-        )
+    def _contexts(
+        self, ranked: Int[np.ndarray, " rows"], rows: Int[np.ndarray, " some"], most: int, rng: np.random.Generator
+    ) -> list[Int[np.ndarray, " N"]]:
+        """`n_context` of these rows, or all of them, at most so many in a context."""
+        if self.n_context is not None:
+            return deal_contexts(ranked, rows, self.n_context, 1, rng)
+        number = min(self.n_estimators, -(-len(rows) // most))
+        return deal_contexts(ranked, rows, min(len(rows), most), number, rng)
 
     def _require_parameters(self) -> None:
         super()._require_parameters()
-        for name in ("n_training", "batch_size", "patience", "n_contexts"):
+        for name in ("batch_size", "members_per_step", "patience"):
             positive_integer(name, getattr(self, name))
-        for name in ("n_context", "groups", "steps"):
+        for name in ("n_context", "steps"):
             if getattr(self, name) is not None:
                 positive_integer(name, getattr(self, name))
         choice("mode", self.mode, MODES)
         choice("optimizer", self.optimizer, OPTIMIZERS)
-        if self.learning_rate is not None and finite_number("learning_rate", self.learning_rate) <= 0:
-            raise ValueError(f"learning_rate must be a positive number, or None, got {self.learning_rate!r}")
-        if not 0 < finite_number("validation_fraction", self.validation_fraction) < 1:
-            raise ValueError(f"validation_fraction must be between 0 and 1, got {self.validation_fraction!r}")
+        choice("eval_metric", self.eval_metric, METRICS)
+        for name in ("learning_rate", "time_limit"):
+            if getattr(self, name) is not None:
+                positive_number(name, getattr(self, name))
+        level_number("validation_fraction", self.validation_fraction)
 
 
-class _Rows:
-    """Batches of a table's rows, features and classes as in prediction."""
+class _Trainer:
+    """Questions about the training rows, and a judge by the held-out rows."""
 
-    def __init__(self, pfn: PFN, X: np.ndarray, labels: np.ndarray, split: Split, members: list[Member]):
-        self.pfn, self.X, self.labels, self.split, self.members = pfn, X, labels, split, members
-        self.outside = [np.setdiff1d(split.training, context) for context in split.contexts]
+    def __init__(self, model: TTTClassifier, ensemble: Ensemble, training, queries, answers, rng: np.random.Generator):
+        self.model, self.ensemble, self.training = model, ensemble, training
+        self.queries, self.answers, self.rng = queries, answers, rng
+        self.width = max(len(member.order) for member in ensemble.members)
+        if model.n_context is None:
+            self.batch = max(1, min(model.batch_size, len(training) // 3))
+            self.context = min(len(training) - self.batch, _MOST_ROWS_TRAINED_ON)
+        else:
+            self.context = model.n_context
+            self.batch = min(model.batch_size, len(training) - self.context)
 
-    def batch(self, member: Member, parts: list[tuple[int, Int[np.ndarray, " M"]]]) -> Batch:
-        """From a group and query rows each."""
-        tables, targets = [], []
-        for group, queries in parts:
-            context = self.split.contexts[group]
-            labelled = member.features(self.X[context]), member.ranks[self.labels[context]]
-            tables.append((*labelled, member.features(self.X[queries])))
-            targets.append(member.ranks[self.labels[queries]])
-        return make_batch(self.pfn, tables, targets)
+    def tune(self, started: float) -> Tuned:
+        model, pfn = self.model, self.model.pfn_
+        if model.mode == "one":
+            return tune_in_one_step(pfn, self.all_queries(), self.judge, model.learning_rate)
+        by_mode = {"few": _FEW_STEPS, "full": _STEPS_PER_CONTEXT * max(1, len(self.training) // self.context)}
+        usual = 4 / pfn.config.embedding_size**2 if model.optimizer == "adamw" else 0.1
+        return tune(
+            pfn,
+            self.draws(),
+            self.judge,
+            steps=by_mode[model.mode] if model.steps is None else model.steps,
+            learning_rate=usual if model.learning_rate is None else model.learning_rate,
+            optimizer=model.optimizer,
+            patience=model.patience,
+            seconds=None if model.time_limit is None else model.time_limit - (time.monotonic() - started),
+        )
 
-    def random_queries(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Without end: `size` queries of a few groups, which take turns as the members do."""
-        groups, n = len(self.split.contexts), len(self.split.contexts[0])
-        at_once = max(1, min(groups, _GROUPS_AT_ONCE, _CONTEXT_ROWS_AT_ONCE // n, size))
-        queries = min(size // at_once, *map(len, self.outside))
-        turns = itertools.cycle(range(groups))
-        for member in itertools.cycle(self.members):
-            chosen = list(itertools.islice(turns, at_once))
-            yield self.batch(member, [(g, rng.choice(self.outside[g], queries, replace=False)) for g in chosen])
+    def draws(self) -> Iterator[list[Question]]:
+        """Without end: for each member of an update another choice of context and query rows."""
+        members = itertools.cycle(self.ensemble.members)
+        ranked = self.ensemble.plan.ranks[self.ensemble.labels]
+        while True:
+            questions = []
+            for member in itertools.islice(members, self.model.members_per_step):
+                (context,) = deal_contexts(ranked, self.training, self.context, 1, self.rng)
+                queries = self.rng.choice(np.setdiff1d(self.training, context), self.batch, replace=False)
+                questions.append(self.question(member._replace(rows=context), queries))
+            yield questions
 
-    def all_queries(self, size: int) -> list[Batch]:
-        """All queries of the first context, as every member sees them."""
-        pieces = np.array_split(self.outside[0], -(-len(self.outside[0]) // size))
-        return [self.batch(member, [(0, piece)]) for member in self.members for piece in pieces]
+    def all_queries(self) -> list[Question]:
+        """All training rows outside the context of each member."""
+        questions = []
+        for member in self.ensemble.members:
+            context = member.rows[: self.context]
+            outside = np.setdiff1d(self.training, context)
+            pieces = np.array_split(outside, -(-len(outside) // self.model.batch_size))
+            questions += [self.question(member._replace(rows=context), piece) for piece in pieces]
+        return questions
 
-    def held_out(self, contexts: int, size: int) -> list[Batch]:
-        """The held-out rows after each context of prediction, as the first members see them."""
-        members = self.members[:_JUDGES]
-        pieces = np.array_split(self.split.held_out, -(-len(self.split.held_out) // size))
-        groups = range(min(contexts, len(self.split.contexts)))
-        return [self.batch(member, [(g, piece)]) for g in groups for member in members for piece in pieces]
+    def question(self, member: Member, queries: Int[np.ndarray, " M"]) -> Question:
+        """The member's context and these rows, as in prediction."""
+        pfn = self.model.pfn_
+        labels = self.ensemble.labels[queries]
+        table = self.ensemble.table(pfn, member, self.ensemble.X[queries], self.width)
+        padding = (0, table.is_query.size - len(queries))
+        weights = self.model.class_weights_[labels]
+        log_odds = np.full(pfn.config.num_classes, -np.inf)
+        log_odds[member.ranks] = np.log(self.model.class_weights_)
+        return Question(
+            table,
+            np.pad(member.ranks[labels], padding),
+            np.pad(weights / weights.sum(), padding).astype(np.float32),
+            log_odds.astype(np.float32),
+        )
+
+    def judge(self, pfn: PFN, step: int) -> Judged:
+        """By the first members. Untuned, they predict the classes that their context shows and no others."""
+        judges = replace(self.ensemble, members=self.ensemble.members[:_JUDGES], predicted=len(self.model.classes_))
+        logits = judges.logits(pfn, self.queries)
+        class_weights, temperature = self.model.class_weights_, self.model.softmax_temperature
+        probabilities = mean_probabilities(logits, temperature, class_weights)
+        loss = log_loss(probabilities, self.answers, class_weights)
+        if not step:
+            probabilities = probabilities * (self.ensemble.plan.ranks < self.ensemble.predicted)
+        accuracy = float((probabilities.argmax(1) == self.answers).mean())
+        name = self.model.eval_metric
+        value = -loss if name == "log_loss" else metric(name, probabilities, self.answers)
+        return Judged(Score(step, loss, accuracy, value), logits)
 
 
 def _ranks(counts: Int[np.ndarray, " C"], n_context: int) -> Int[np.ndarray, " C"]:
     """The rank of each class: its position, or by decreasing frequency if a context cannot show them all."""
     return np.arange(len(counts)) if n_context >= len(counts) else np.argsort(np.argsort(-counts, kind="stable"))
-
-
-def _choose_rows(labels: Int[np.ndarray, " rows"], most: int, rng: np.random.Generator) -> Int[np.ndarray, " k"]:
-    """At most that many rows at random, and one of each class among them."""
-    if len(labels) <= most:
-        return np.arange(len(labels))
-    rows = rng.permutation(len(labels))
-    _, first = np.unique(labels[rows], return_index=True)
-    return np.concatenate([rows[first], np.delete(rows, first)])[:most]

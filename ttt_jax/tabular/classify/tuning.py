@@ -1,11 +1,11 @@
-"""Test-time training of a PFN on one table: gradient steps on labelled rows, and the choice of where to stop.
-
-Letters: G contexts in a batch, each of N rows and with M query rows; C classes of the table.
-"""
+"""Test-time training of a PFN on one table: gradient steps on labelled rows, and the choice of where to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -19,164 +19,207 @@ from ttt_jax._internal.progress import Progress
 from ttt_jax.tabular.network.pfn import PFN
 from ttt_jax.tabular.network.v2 import Table
 
-OPTIMIZERS = ("adam", "sgd")
+OPTIMIZERS = ("adamw", "sgd")
 _ONE_STEP_RATES = tuple(4.0**i for i in range(-7, 2))
+_WEIGHT_DECAY = 0.01
+_WARM_UP = 0.1  # of all updates
+_AVERAGE_POWER = 3  # weights of update i count in proportion to i^3: the last quarter, roughly
+_PHASES = 10_000  # into which the schedule is divided
+_COMPILATIONS_OF_THE_GRADIENT = 3.0  # it takes as long as that many of the prediction
+_FIRST_PER_SECOND = 3.0  # how much longer than again anything takes that is compiled, guessed until it is measured
 
 
-class Batch(NamedTuple):
-    """Tables of one size, with the ranks of their query rows' classes."""
+class Question(NamedTuple):
+    """A context with query rows, what each of these counts, and what the classes count.
 
-    tables: Table  # each array with a leading axis G
-    targets: Int[np.ndarray, "G M"]
+    Attributes:
+        table: padded.
+        targets: ranks of the query rows' classes.
+        weights: of the query rows; 0 for padding, and 1 in the sum.
+        log_odds: added to the logits of each rank; -inf for the ranks that the table has not.
+    """
 
-
-class Classes(NamedTuple):
-    """How many classes the table has, and how many of them (ranks 0, 1, ...) its contexts show."""
-
-    number: int
-    shown: int
+    table: Table
+    targets: Int[np.ndarray, " M"]
+    weights: Float[np.ndarray, " M"]
+    log_odds: Float[np.ndarray, " C"]
 
 
 class Score(NamedTuple):
-    """How well held-out rows are predicted after some updates."""
+    """How well held-out rows are predicted after some updates; of `metric`, more is better."""
 
     step: int
     log_loss: float
     accuracy: float
+    metric: float
+
+    def better_than(self, other: Score, first: Score) -> bool:
+        """A larger metric, among equals a smaller log-loss; where that is the metric, no less accurate than `first`."""
+        by_loss = self.metric == -self.log_loss
+        return (self.metric, -self.log_loss) > (other.metric, -other.log_loss) and not (
+            by_loss and self.accuracy < first.accuracy
+        )
+
+
+class Judged(NamedTuple):
+    """A network's score on held-out rows, and the logits it is made from."""
+
+    score: Score
+    logits: Float[np.ndarray, "members M C"]
 
 
 class Tuned(NamedTuple):
-    """The chosen network, its held-out score (step 0: the given network), and all scores along the way."""
+    """The chosen network, what held-out rows say about it (step 0: the given network), and all scores on the way."""
 
     pfn: PFN
-    chosen: Score
+    chosen: Judged
     scores: list[Score]
 
 
-def make_batch(
-    pfn: PFN,
-    parts: Sequence[tuple[Float[np.ndarray, "N F"], Int[np.ndarray, " N"], Float[np.ndarray, "M F"]]],
-    targets: Sequence[Int[np.ndarray, " M"]],
-) -> Batch:
-    """Contexts with ranks and query rows, of equal sizes, padded to a size that other batches share."""
-    tables = [pfn.pad(*part) for part in parts]
-    padding = tables[0].is_query.size - len(targets[0])
-    return Batch(Table(*map(np.stack, zip(*tables, strict=True))), np.pad(targets, ((0, 0), (0, padding))))
+Judge = Callable[[PFN, int], Judged]
 
 
 def tune(
     pfn: PFN,
-    batches: Iterable[Batch],
-    held_out: Sequence[Batch],
-    classes: Classes,
+    draws: Iterable[Sequence[Question]],
+    judge: Judge,
     *,
     steps: int,
     learning_rate: float,
-    optimizer: str = "adam",
-    evaluations: int = 10,
+    optimizer: str = "adamw",
+    evaluations: int = 5,
     patience: int = 3,
+    seconds: float | None = None,
 ) -> Tuned:
-    """One update per batch; the network of least held-out log-loss among those no less accurate than the given.
+    """One update per draw; the averaged network that the held-out rows like best, if they like it more than the given.
 
     Args:
         pfn: where to start.
-        batches: at least `steps` of them.
-        held_out: what the network is chosen by; no row of it may be in `batches`.
-        classes: of the table.
+        draws: without end; an update's gradient is the mean over the questions of a draw.
+        judge: scores a network after some updates on rows that no question contains.
         steps: number of updates.
-        learning_rate: of every update.
-        optimizer: `"adam"`, with gradients clipped to norm 1; or `"sgd"`, plain gradient descent.
+        learning_rate: the largest; it rises over the first tenth and then falls to zero as a cosine.
+        optimizer: `"adamw"`, with gradients clipped to norm 1 and weight decay; `"sgd"`: plain gradient descent.
         evaluations: the held-out rows are scored this many times, at equal distances.
         patience: stop when this many evaluations in a row bring nothing better.
+        seconds: stop when they are over, compilation included; None for no limit.
     """
-    best = _start(pfn, held_out, classes)
-    pfn = jax.tree.map(jnp.array, pfn)  # a copy: updates take over the memory of their arguments
-    state = _transform(optimizer).init(pfn)
+    clock = _Clock(seconds)
+    best = _start(pfn, judge, clock)
+    if not clock.allows(needed := _COMPILATIONS_OF_THE_GRADIENT * clock.first["judging"]):
+        least = clock.spent() + needed
+        warnings.warn(f"time_limit: nothing was trained; about {least:.0f} s are needed here", stacklevel=2)
+        return best
+    pfn, average = jax.tree.map(jnp.array, (pfn, pfn))  # copies: updates take over the memory of their arguments
+    state, no_gradients = _transform(optimizer).init(pfn), jax.tree.map(jnp.zeros_like, pfn)
+    rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, _WARM_UP * _PHASES, _PHASES)
     every, last_better = -(-steps // evaluations), 0
     with Progress("test-time training", total=steps) as bar:
-        for step, batch in enumerate(batches, start=1):
-            pfn, state = _update(optimizer, classes.number, pfn, state, learning_rate, batch)
+        for step, questions in enumerate(draws, start=1):
+            done = max((step - 0.5) / steps, clock.share())
+            with clock.timing("update"):
+                gradients = jax.tree.map(jnp.copy, no_gradients)
+                for question in questions:
+                    gradients = _add_gradients(gradients, 1 / len(questions), pfn, question)
+                kept = 1 - (_AVERAGE_POWER + 1) / (step + _AVERAGE_POWER)
+                pfn, average, state = _update(
+                    optimizer, pfn, average, state, gradients, float(rate(done * _PHASES)), kept
+                )
+                jax.block_until_ready(average)
             bar.advance(note=f"log-loss {best.scores[-1].log_loss:.3f}")
-            if step % every == 0 or step == steps:
-                best = _better(best, pfn, held_out, classes, step)
-                last_better = step if best.chosen.step == step else last_better
-            if step == steps or step - last_better >= patience * every:
+            is_last = step == steps or not clock.allows(clock.cost("update") + clock.cost("judging"))
+            if step % every == 0 or is_last:
+                best = _better(best, average, judge, clock, step)
+                last_better = step if best.chosen.score.step == step else last_better
+                is_last = step == steps or not clock.allows(clock.cost("update") + clock.cost("judging"))
+            if is_last or step - last_better >= patience * every:
                 break
     return best
 
 
 def tune_in_one_step(
-    pfn: PFN,
-    batches: Sequence[Batch],
-    held_out: Sequence[Batch],
-    classes: Classes,
-    learning_rate: float | None = None,
+    pfn: PFN, questions: Sequence[Question], judge: Judge, learning_rate: float | None = None
 ) -> Tuned:
-    """One step of gradient descent on the mean loss of all query rows; without a learning rate, the best of nine."""
-    gradients, rows = jax.tree.map(jnp.zeros_like, pfn), sum(int(b.tables.is_query.sum()) for b in batches)
-    for batch in batches:
-        share = int(batch.tables.is_query.sum()) / rows
-        gradients = _add_gradients(classes.number, gradients, share, pfn, batch)
-    best = _start(pfn, held_out, classes)
+    """One step of gradient descent on the mean loss of all questions; without a learning rate, the best of nine."""
+    gradients = jax.tree.map(jnp.zeros_like, pfn)
+    rows = [np.count_nonzero(question.weights) for question in questions]
+    for question, count in zip(questions, rows, strict=True):
+        gradients = _add_gradients(gradients, count / sum(rows), pfn, question)
+    clock = _Clock(None)
+    best = _start(pfn, judge, clock)
     for rate in _ONE_STEP_RATES if learning_rate is None else (learning_rate,):
         moved = jax.tree.map(lambda p, g, rate=rate: p - rate * g, pfn, gradients)
-        best = _better(best, moved, held_out, classes, step=1)
+        best = _better(best, moved, judge, clock, step=1)
     return best
 
 
-def _start(pfn: PFN, held_out: Sequence[Batch], classes: Classes) -> Tuned:
-    """Untuned, the network predicts the classes that its context shows and no others."""
-    log_loss, _ = _evaluate(pfn, held_out, classes.number)
-    _, accuracy = _evaluate(pfn, held_out, classes.shown)
-    score = Score(0, log_loss, accuracy)
-    return Tuned(pfn, score, [score])
+class _Clock:
+    """How long each kind of work takes, and how much of the limit is left."""
+
+    def __init__(self, limit: float | None):
+        self.limit, self.started = limit, time.monotonic()
+        self.first: dict[str, float] = {}
+        self.least: dict[str, float] = {}  # without the first, which includes compilation
+
+    @contextmanager
+    def timing(self, work: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        seconds = time.monotonic() - started
+        if work in self.first:
+            self.least[work] = min(seconds, self.least.get(work, seconds))
+        self.first.setdefault(work, seconds)
+
+    def cost(self, work: str) -> float:
+        """What doing it again should take."""
+        return self.least.get(work, self.first.get(work, 0.0) / _FIRST_PER_SECOND)
+
+    def spent(self) -> float:
+        return time.monotonic() - self.started
+
+    def share(self) -> float:
+        """Of the limit that is spent."""
+        return 0.0 if self.limit is None else min(1.0, self.spent() / self.limit)
+
+    def allows(self, seconds: float) -> bool:
+        return self.limit is None or self.spent() + seconds <= self.limit
 
 
-def _better(best: Tuned, pfn: PFN, held_out: Sequence[Batch], classes: Classes, step: int) -> Tuned:
-    score = Score(step, *_evaluate(pfn, held_out, classes.number))
-    scores = [*best.scores, score]
-    if score.log_loss < best.chosen.log_loss and score.accuracy >= scores[0].accuracy:
-        return Tuned(jax.tree.map(jnp.array, pfn), score, scores)
+def _start(pfn: PFN, judge: Judge, clock: _Clock) -> Tuned:
+    with clock.timing("judging"):
+        judged = judge(pfn, 0)
+    return Tuned(pfn, judged, [judged.score])
+
+
+def _better(best: Tuned, pfn: PFN, judge: Judge, clock: _Clock, step: int) -> Tuned:
+    with clock.timing("judging"):
+        judged = judge(pfn, step)
+    scores = [*best.scores, judged.score]
+    if judged.score.better_than(best.chosen.score, scores[0]):
+        return Tuned(jax.tree.map(jnp.array, pfn), judged, scores)
     return best._replace(scores=scores)
 
 
-def _evaluate(pfn: PFN, held_out: Sequence[Batch], count: int) -> tuple[float, float]:
-    """Log-loss and accuracy over all query rows, for the first `count` classes."""
-    sums = np.sum([_losses_and_hits(count, pfn, batch) for batch in held_out], axis=0)
-    rows = sum(int(batch.tables.is_query.sum()) for batch in held_out)
-    return float(sums[0] / rows), float(sums[1] / rows)
+@partial(jax.jit, donate_argnames="total")
+def _add_gradients(total, share, pfn, question):
+    gradients = jax.grad(_loss)(pfn, question)
+    return jax.tree.map(lambda t, g: t + share * g, total, gradients)
 
 
-@partial(jax.jit, static_argnames="count")
-def _losses_and_hits(count, pfn, batch):
-    logits, is_query = _logits(count, pfn, batch.tables), batch.tables.is_query
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
-    return jnp.stack([(losses * is_query).sum(), ((logits.argmax(-1) == batch.targets) & is_query).sum()])
-
-
-@partial(jax.jit, static_argnames=("optimizer", "count"), donate_argnames=("pfn", "state"))
-def _update(optimizer, count, pfn, state, learning_rate, batch):
-    gradients = jax.grad(_mean_loss)(pfn, count, batch)
+@partial(jax.jit, static_argnames="optimizer", donate_argnames=("pfn", "average", "state"))
+def _update(optimizer, pfn, average, state, gradients, learning_rate, kept):
     updates, state = _transform(optimizer).update(gradients, state, pfn)
-    return jax.tree.map(lambda p, u: p - learning_rate * u, pfn, updates), state
+    pfn = jax.tree.map(lambda p, u: p - learning_rate * u, pfn, updates)
+    return pfn, jax.tree.map(lambda a, p: kept * a + (1 - kept) * p, average, pfn), state
 
 
-@partial(jax.jit, static_argnames="count", donate_argnames="gradients")
-def _add_gradients(count, gradients, share, pfn, batch):
-    more = jax.grad(_mean_loss)(pfn, count, batch)
-    return jax.tree.map(lambda g, m: g + share * m, gradients, more)
-
-
-def _mean_loss(pfn: PFN, count: int, batch: Batch) -> Float[Array, ""]:
-    losses = optax.softmax_cross_entropy_with_integer_labels(_logits(count, pfn, batch.tables), batch.targets)
-    return (losses * batch.tables.is_query).sum() / batch.tables.is_query.sum()
-
-
-def _logits(count: int, pfn: PFN, tables: Table) -> Float[Array, "G M C"]:
-    return jax.vmap(pfn.apply_table)(tables)[..., :count]
+def _loss(pfn: PFN, question: Question) -> Float[Array, ""]:
+    logits = pfn.apply_table(question.table) + question.log_odds
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, question.targets)
+    return (losses * question.weights).sum()
 
 
 def _transform(optimizer: str) -> optax.GradientTransformation:
     if optimizer == "sgd":
         return optax.identity()
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.add_decayed_weights(_WEIGHT_DECAY))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ from ttt_jax.tabular.network import slots, v2
 from ttt_jax.tabular.network.blocks import bucket, map_in_blocks
 from ttt_jax.tabular.network.columns import column_draws
 from ttt_jax.tabular.network.config import PFNConfig
-from ttt_jax.tabular.network.v2 import Table
+from ttt_jax.tabular.network.v2 import ArrayLike, Reading, Table
 from ttt_jax.tabular.official.torch_file import CheckpointError
 
 __all__ = ["PFN", "fit_params"]
@@ -80,9 +81,15 @@ class PFN:
         return _apply(self, x_context, y_context, x_query)
 
     def pad(
-        self, x_context: Float[np.ndarray, "N F"], y_context: Num[np.ndarray, " N"], x_query: Float[np.ndarray, "M F"]
+        self,
+        x_context: Float[np.ndarray, "N F"],
+        y_context: Num[np.ndarray, " N"],
+        x_query: Float[np.ndarray, "M F"],
+        width: int = 0,
     ) -> Table:
         """The table with its rows and columns padded to one of few sizes, so that tables share compilations.
+
+        Of fewer than `width` columns, it is padded as one of `width`.
 
         Sizes are 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...: at most a quarter is padding beyond the smallest.
         """
@@ -90,7 +97,11 @@ class PFN:
         dtype = np.result_type(np.float32, jnp.result_type(x_context, x_query))
         (n, features), m = np.shape(x_context), np.shape(x_query)[0]
         groups = -(-features // self.config.features_per_column)
-        n_padded, m_padded, groups_padded = bucket(n), bucket(m), bucket(groups)
+        n_padded, m_padded, groups_padded = (
+            bucket(n),
+            bucket(m),
+            bucket(max(groups, -(-width // self.config.features_per_column))),
+        )
         columns = (0, groups_padded * self.config.features_per_column - features)
         draws = column_draws(self.config.column_seed, groups, self.config.column_size, self.config.column_dtype).astype(
             dtype
@@ -115,6 +126,21 @@ class PFN:
             (9, 3)
         """
         return _apply_table(self, table)
+
+    def read(self, table: Table) -> Reading:
+        """The context of a table of `pad`, once for all queries; of v2, no column may be constant in it.
+
+        Example:
+            >>> pfn = PFN.init(PFNConfig(embedding_size=16, num_layers=2, num_heads=2, num_classes=3), seed=0)
+            >>> reading = pfn.read(pfn.pad(np.eye(5), np.arange(5) % 3, np.eye(5)))
+            >>> pfn.answer(reading, np.ones((8, 5), np.float32)).shape
+            (8, 3)
+        """
+        return _call("read", self, table)
+
+    def answer(self, reading: Reading, x_query: Float[ArrayLike, "M F"]) -> Float[Array, "M classes"]:
+        """The logits of query rows, padded as the context that was read, up to rounding those of `apply_table`."""
+        return _call("answer", self, reading, x_query)
 
     def save(self, path: str | Path) -> None:
         """Write the parameters and the configuration to a safetensors file."""
@@ -211,12 +237,16 @@ def _apply(pfn, x_context, y_context, x_query):
     return map_in_blocks(one_table, tables, elements).reshape(*batch, m, config.num_classes)
 
 
-@jax.jit
 def _apply_table(pfn, table):
+    return _call("__call__", pfn, table)
+
+
+@partial(jax.jit, static_argnames="method")
+def _call(method, pfn, *arguments):
     network = nnx.merge(nnx.graphdef(_abstract(pfn.config)), pfn.params)
     # Accelerators would otherwise multiply float32 in lower precision.
     with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):
-        return network(table)
+        return getattr(network, method)(*arguments)
 
 
 def _network(config: PFNConfig, seed: int) -> v2.Network | slots.SlotNetwork:

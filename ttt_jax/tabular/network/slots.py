@@ -25,6 +25,8 @@ are its votes. Its logit is the logarithm of its votes plus a linear readout of 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -32,12 +34,22 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ttt_jax.tabular.network.blocks import map_in_blocks
 from ttt_jax.tabular.network.config import PFNConfig
-from ttt_jax.tabular.network.v2 import Table
+from ttt_jax.tabular.network.v2 import Reading, Table
 
 _NEIGHBOURS = (0, 1, 3)
 _LAYER_SCALE = 0.95
 _FEWEST_VOTES = 1e-5  # what a class has without any vote
 _ELEMENTS_AT_ONCE = 2**26  # of attention weights held at once: 256 MiB
+
+
+class _Seen(NamedTuple):
+    """A table as cells and slots."""
+
+    cells: Float[Array, "R F 3"]
+    is_column: Bool[Array, " F"]
+    is_context: Bool[Array, " N"]
+    slot_of_row: Float[Array, "N C"]
+    order: Int[Array, " C"]
 
 
 class SlotAttention(nnx.Module):
@@ -73,14 +85,21 @@ class SlotLayer(nnx.Module):
         self.mlp_out = nnx.Param(jnp.zeros((hidden, width)))
 
     def __call__(
-        self, h: Float[Array, "F R E"], is_column: Bool[Array, " F"], is_key: Bool[Array, " K"], scale: float
-    ) -> Float[Array, "F R E"]:
+        self,
+        h: Float[Array, "F R E"],
+        is_column: Bool[Array, " F"],
+        is_key: Bool[Array, " K"],
+        scale: float,
+        keys: Float[Array, "F K E"] | None = None,
+    ) -> tuple[Float[Array, "F R E"], Float[Array, "F K E"]]:
+        """The rows, and what rows attend to: the first ones, unless others are given."""
         rows = _rms_norm(h).swapaxes(0, 1)
         h = h + scale * self.between_columns(rows, rows, is_column).swapaxes(0, 1)
         columns = _rms_norm(h)
-        h = h + scale * self.between_rows(columns, columns[:, : is_key.size], is_key)
+        keys = columns[:, : is_key.size] if keys is None else keys
+        h = h + scale * self.between_rows(columns, keys, is_key)
         hidden = jax.nn.relu(_matmul(_rms_norm(h), self.mlp_in[...]))
-        return h + scale * _matmul(hidden * hidden, self.mlp_out[...])
+        return h + scale * _matmul(hidden * hidden, self.mlp_out[...]), keys
 
 
 class SlotNetwork(nnx.Module):
@@ -104,30 +123,58 @@ class SlotNetwork(nnx.Module):
 
     def all_rows(self, table: Table) -> Float[Array, "rows C"]:
         """The logits of every row; a row in the context's place that is not marked as one is a query."""
+        seen = self._see(table)
+        h, _ = self._layers(self._embed(seen), seen)
+        rows = self._mean_of_columns(h[:, self.config.thinking_rows :], seen)
+        return self._decode(rows, rows[: len(seen.slot_of_row)], seen)
+
+    def read(self, table: Table) -> Reading:
+        """The context of a table, once for all its queries."""
+        table = table._replace(x_query=table.x_query[:0])
+        seen = self._see(table)
+        h, kept = self._layers(self._embed(seen), seen)
+        rows = self._mean_of_columns(h[:, self.config.thinking_rows :], seen)
+        return Reading(table, (jnp.stack(kept), rows))
+
+    def answer(self, reading: Reading, x_query: Float[Array, "M F"]) -> Float[Array, "M C"]:
+        """The logits of query rows after a context that has been read."""
+        seen, (kept, context) = self._see(reading.table._replace(x_query=x_query)), reading.kept
+        h, _ = self._layers(self._embed(seen)[:, self.config.thinking_rows + len(context) :], seen, kept)
+        return self._decode(self._mean_of_columns(h, seen), context, seen)
+
+    def _see(self, table: Table) -> _Seen:
         x = jnp.concatenate([table.x_context, table.x_query])
         y, is_context = jnp.asarray(table.y_context), jnp.asarray(table.is_context) & jnp.isfinite(table.y_context)
         is_column, n = jnp.asarray(table.is_group), is_context.size
         cells = encode_cells(x, is_context, is_column)
         one_hot = labels_by_rank(y, is_context, self.config.num_classes)
         order = slot_order(one_hot, cells[:n], is_column)
-        slot_of_row = one_hot[:, order].astype(x.dtype)
+        return _Seen(cells, is_column, is_context, one_hot[:, order].astype(x.dtype), order)
 
-        h = self._embed(cells, slot_of_row, is_column)
+    def _layers(
+        self, h: Float[Array, "F rows E"], seen: _Seen, kept: Float[Array, "L F K E"] | None = None
+    ) -> tuple[Float[Array, "F rows E"], list[Float[Array, "F K E"]]]:
         if (dtype := self.cell_mlp[...].dtype).itemsize == 2:  # half-precision weights compute in it
             h = h.astype(dtype)
-        is_key = jnp.concatenate([jnp.ones(self.config.thinking_rows, bool), is_context])
+        is_key = jnp.concatenate([jnp.ones(self.config.thinking_rows, bool), seen.is_context])
         layer, weights = nnx.split(self.layers)
+        found = []
         for i in range(self.config.num_layers):  # faster than a scan, which copies what the gradient needs
             of_layer = nnx.merge(layer, jax.tree.map(lambda w, i=i: w[i], weights))
-            h = of_layer(h, is_column, is_key, _LAYER_SCALE**i)
-        h = _rms_norm(h[:, self.config.thinking_rows :])
-        rows = _rms_norm((h * is_column[:, None, None]).sum(0) / is_column.sum())
-        logits = self.vote(rows, slot_of_row, is_context) + self.readout(rows).astype(x.dtype)
-        return logits[:, jnp.argsort(order)]
+            h, keys = of_layer(h, seen.is_column, is_key, _LAYER_SCALE**i, None if kept is None else kept[i])
+            found.append(keys)
+        return h, found
 
-    def _embed(
-        self, cells: Float[Array, "R F 3"], slot_of_row: Float[Array, "N C"], is_column: Bool[Array, " F"]
-    ) -> Float[Array, "F rows E"]:
+    def _mean_of_columns(self, h: Float[Array, "F R E"], seen: _Seen) -> Float[Array, "R E"]:
+        return _rms_norm((_rms_norm(h) * seen.is_column[:, None, None]).sum(0) / seen.is_column.sum())
+
+    def _decode(self, rows: Float[Array, "R E"], context: Float[Array, "N E"], seen: _Seen) -> Float[Array, "R C"]:
+        votes = self.vote(rows, context, seen.slot_of_row, seen.is_context)
+        logits = votes + self.readout(rows).astype(seen.cells.dtype)
+        return logits[:, jnp.argsort(seen.order)]
+
+    def _embed(self, seen: _Seen) -> Float[Array, "F rows E"]:
+        cells, is_column, slot_of_row = seen.cells, seen.is_column, seen.slot_of_row
         rows, columns, _ = cells.shape
         neighbours = (jnp.arange(columns)[:, None] + jnp.array(_NEIGHBOURS)) % is_column.sum()
         tokens = self.cell(cells[:, neighbours].reshape(rows, columns, -1).swapaxes(0, 1))
@@ -148,13 +195,17 @@ class Vote(nnx.Module):
         self.sharpness = nnx.Param(jnp.full(heads, 0.1))
 
     def __call__(
-        self, rows: Float[Array, "R E"], slot_of_row: Float[Array, "N C"], is_context: Bool[Array, " N"]
+        self,
+        rows: Float[Array, "R E"],
+        context: Float[Array, "N E"],
+        slot_of_row: Float[Array, "N C"],
+        is_context: Bool[Array, " N"],
     ) -> Float[Array, "R C"]:
-        n, (_, heads, _, size) = len(slot_of_row), self.qk.shape
+        _, heads, _, size = self.qk.shape
         votes = jnp.zeros((), slot_of_row.dtype)
         for head in range(heads):
             scale = (1 + self.sharpness[head] * jnp.log(is_context.sum() / 64)) / size**0.5
-            q, k = rows @ self.qk[0, head] * scale.astype(rows.dtype), rows[:n] @ self.qk[1, head]
+            q, k = rows @ self.qk[0, head] * scale.astype(rows.dtype), context @ self.qk[1, head]
             votes += _attend(q[None], k[None], slot_of_row[None], is_context)[0] / heads
         return jnp.log(votes + _FEWEST_VOTES)
 

@@ -6,7 +6,7 @@ size D. Vectors are held column by column, (C, R, E): the costly part, attention
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,13 @@ class Table(NamedTuple):
     is_query: Bool[ArrayLike, " M"]
     is_group: Bool[ArrayLike, " G"]
     column_draws: Float[ArrayLike, "G quarter"]  # E/4 for each group
+
+
+class Reading(NamedTuple):
+    """What the answers to queries need of a context: its rows, and for every layer what its queries attend to."""
+
+    table: Table
+    kept: Any
 
 
 class Attention(nnx.Module):
@@ -77,23 +84,54 @@ class Layer(nnx.Module):
     def __call__(
         self, h: Float[Array, "C R E"], is_context: Bool[Array, " N"], is_column: Bool[Array, " C"]
     ) -> Float[Array, "C R E"]:
-        columns, rows, width = h.shape
-        hidden = self.mlp.hidden.out_features
-
-        def mix_columns(row: Float[Array, "C E"]) -> Float[Array, "C E"]:
-            q, k, v = self.between_columns.project(row)
-            heads = _attend(q, k, v, is_column)
-            return _layer_norm(row + self.between_columns.merge(heads))
+        rows = h.shape[1]
 
         def mix_rows(column: Float[Array, "R E"]) -> Float[Array, "R E"]:
             q, k, v = self.between_rows.project(column)
-            heads = _attend_to_context(q, k, v, is_context)
-            column = _layer_norm(column + self.between_rows.merge(heads))
-            return _layer_norm(column + self.mlp(column))
+            return self._finish(column, _attend_to_context(q, k, v, is_context))
 
-        h = map_in_blocks(mix_columns, h.swapaxes(0, 1), columns * (5 * width + columns * self.num_heads))
-        attention = rows * is_context.size * self.num_heads
-        return map_in_blocks(mix_rows, h.swapaxes(0, 1), attention + rows * hidden)
+        elements = rows * is_context.size * self.num_heads + rows * self.mlp.hidden.out_features
+        return map_in_blocks(mix_rows, self._mix_columns(h, is_column), elements)
+
+    def read(
+        self, h: Float[Array, "C N E"], is_context: Bool[Array, " N"], is_column: Bool[Array, " C"]
+    ) -> tuple[Float[Array, "C N E"], Float[Array, "2 C N D"]]:
+        """The layer on context rows alone, and the keys and values that queries attend to: those of head 0."""
+        mixed = self._mix_columns(h, is_column)
+        kept = jnp.einsum("cne,tde->tcnd", mixed, self.between_rows.qkv[1:, 0])
+        return self(h, is_context, is_column), kept
+
+    def answer(
+        self,
+        h: Float[Array, "C M E"],
+        kept: Float[Array, "2 C N D"],
+        is_context: Bool[Array, " N"],
+        is_column: Bool[Array, " C"],
+    ) -> Float[Array, "C M E"]:
+        """The layer on query rows, after a context that has been read."""
+
+        def mix_rows(column_and_kept):
+            column, (k, v) = column_and_kept
+            q = self.between_rows.project(column)[0]
+            heads = _attend(q.reshape(1, -1, q.shape[-1]), k[None], v[None], is_context).reshape(q.shape)
+            return self._finish(column, heads)
+
+        elements = h.shape[1] * (is_context.size * self.num_heads + self.mlp.hidden.out_features)
+        return map_in_blocks(mix_rows, (self._mix_columns(h, is_column), kept.swapaxes(0, 1)), elements)
+
+    def _mix_columns(self, h: Float[Array, "C R E"], is_column: Bool[Array, " C"]) -> Float[Array, "C R E"]:
+        columns, _, width = h.shape
+
+        def of_row(row: Float[Array, "C E"]) -> Float[Array, "C E"]:
+            q, k, v = self.between_columns.project(row)
+            return _layer_norm(row + self.between_columns.merge(_attend(q, k, v, is_column)))
+
+        elements = columns * (5 * width + columns * self.num_heads)
+        return map_in_blocks(of_row, h.swapaxes(0, 1), elements).swapaxes(0, 1)
+
+    def _finish(self, column: Float[Array, "R E"], heads: Float[Array, "H R D"]) -> Float[Array, "R E"]:
+        column = _layer_norm(column + self.between_rows.merge(heads))
+        return _layer_norm(column + self.mlp(column))
 
     @property
     def num_heads(self) -> int:
@@ -121,14 +159,37 @@ class Network(nnx.Module):
         def apply_layer(h, weights):
             return nnx.merge(layer, weights)(h, table.is_context, is_column), None
 
-        h = self.embed(table)
-        if (dtype := self.layers.mlp.hidden.kernel[...].dtype).itemsize == 2:  # half-precision weights compute in it
-            h = h.astype(dtype)
-        h, _ = jax.lax.scan(apply_layer, h, weights)
-        target_of_queries = h[-1, table.is_context.size :]
-        return self.decoder_output(jax.nn.gelu(self.decoder_hidden(target_of_queries), approximate=False))
+        h, _ = jax.lax.scan(apply_layer, self._embed(table), weights)
+        return self._decode(h[:, table.is_context.size :])
 
-    def embed(self, table: Table) -> Float[Array, "C R E"]:
+    def read(self, table: Table) -> Reading:
+        """The context of a table, once for all its queries; none of its columns may be constant in it."""
+        is_column, n = jnp.append(table.is_group, True), table.is_context.size
+        layer, weights = nnx.split(self.layers)
+
+        def apply_layer(h, weights):
+            return nnx.merge(layer, weights).read(h, table.is_context, is_column)
+
+        _, kept = jax.lax.scan(apply_layer, self._embed(table)[:, :n], weights)
+        return Reading(table, kept)
+
+    def answer(self, reading: Reading, x_query: Float[Array, "M F"]) -> Float[Array, "M classes"]:
+        """The logits of query rows after a context that has been read."""
+        table = reading.table._replace(x_query=x_query, is_query=jnp.ones(len(x_query), bool))
+        is_column, n = jnp.append(table.is_group, True), table.is_context.size
+        layer, weights = nnx.split(self.layers)
+
+        def apply_layer(h, inputs):
+            weights, kept = inputs
+            return nnx.merge(layer, weights).answer(h, kept, table.is_context, is_column), None
+
+        h, _ = jax.lax.scan(apply_layer, self._embed(table)[:, n:], (weights, reading.kept))
+        return self._decode(h)
+
+    def _decode(self, h: Float[Array, "C M E"]) -> Float[Array, "M classes"]:
+        return self.decoder_output(jax.nn.gelu(self.decoder_hidden(h[-1]), approximate=False))
+
+    def _embed(self, table: Table) -> Float[Array, "C R E"]:
         """A vector per row and column group, and one per row for the target."""
         features = encode_features(
             jnp.concatenate([table.x_context, table.x_query]),
@@ -143,7 +204,9 @@ class Network(nnx.Module):
         known, unknown = encode_target(jnp.asarray(table.y_context), jnp.asarray(table.is_context))
         unknown = jnp.broadcast_to(unknown, (table.is_query.size, unknown.size))
         target = self.target(jnp.concatenate([known, unknown]))
-        return jnp.concatenate([groups, target[None]])
+        h = jnp.concatenate([groups, target[None]])
+        dtype = self.layers.mlp.hidden.kernel[...].dtype
+        return h.astype(dtype) if dtype.itemsize == 2 else h  # half-precision weights compute in it
 
 
 @jax.custom_vjp

@@ -38,12 +38,16 @@ _COLUMNS = ("table", "seed", "rows", "method", "accuracy")
 
 
 class Cut(NamedTuple):
-    """Rows to fit and rows to test on; missing values are NaN, and categories are numbered by sorted order."""
+    """Rows to fit and rows to test on; missing values are NaN, and categories are numbered by sorted order.
+
+    `categorical` are the positions of columns that the table gives as texts.
+    """
 
     X: Float[np.ndarray, "n F"]
     y: Int[np.ndarray, " n"]
     X_test: Float[np.ndarray, "m F"]
     y_test: Int[np.ndarray, " m"]
+    categorical: list[int]
 
 
 def measure(pfn: PFN) -> dict[str, float]:
@@ -80,7 +84,8 @@ def cut(name: str, rows: int, seed: int = 0) -> Cut:
     X, y = X[kept], y[kept]
     order = np.random.default_rng(seed).permutation(len(y))
     test, train = np.split(order, [min(round(_TEST_SHARE * len(y)), _MOST_TEST_ROWS)])
-    return Cut(X[train[:rows]], y[train[:rows]], X[test], y[test])
+    categorical = [i for i, column in enumerate(table.columns[:-1]) if table[column].dtype.kind not in "iuf"]
+    return Cut(X[train[:rows]], y[train[:rows]], X[test], y[test], categorical)
 
 
 def _numbers(column: Any) -> Float[np.ndarray, " R"]:
@@ -92,6 +97,8 @@ def _numbers(column: Any) -> Float[np.ndarray, " R"]:
 
 
 def _score(model: Any, table: Cut) -> float:
+    if isinstance(model, PFNClassifier):
+        model.set_params(categorical_features=table.categorical)
     return float(model.fit(table.X, table.y).score(table.X_test, table.y_test))
 
 

@@ -1,0 +1,49 @@
+"""What predictions of held-out rows are worth, and the temperature that makes them worth most."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.metrics import roc_auc_score
+
+from ttt_jax.tabular.classify.ensemble import mean_probabilities
+
+METRICS = ("log_loss", "accuracy", "balanced_accuracy", "roc_auc")
+_LEAST_PROBABILITY = 1e-7
+_TEMPERATURES = 2.0 ** np.linspace(-1, 2, 25)
+_FEWEST_ROWS_FOR_A_TEMPERATURE = 100
+
+
+def log_loss(
+    probabilities: Float[np.ndarray, "M C"], labels: Int[np.ndarray, " M"], class_weights: Float[np.ndarray, " C"]
+) -> float:
+    """Mean of -log p of the true class, rows weighted by it; probabilities below 1e-7 count as that."""
+    of_label = probabilities[np.arange(len(labels)), labels]
+    return float(np.average(-np.log(np.maximum(of_label, _LEAST_PROBABILITY)), weights=class_weights[labels]))
+
+
+def metric(name: str, probabilities: Float[np.ndarray, "M C"], labels: Int[np.ndarray, " M"]) -> float:
+    """One of `METRICS` but the log-loss; the ROC AUC is the mean over the classes that occur."""
+    if name == "roc_auc":
+        classes = [c for c in range(probabilities.shape[1]) if 0 < (labels == c).sum() < len(labels)]
+        return float(np.mean([roc_auc_score(labels == c, probabilities[:, c]) for c in classes] or [0.5]))
+    predicted = probabilities.argmax(1)
+    if name == "accuracy":
+        return float((predicted == labels).mean())
+    return float(np.mean([(predicted[labels == c] == c).mean() for c in np.unique(labels)]))
+
+
+def fitted_temperature(
+    logits: Float[np.ndarray, "members M C"],
+    class_weights: Float[np.ndarray, " C"],
+    labels: Int[np.ndarray, " M"],
+    usual: float,
+) -> float:
+    """The temperature of least log-loss on held-out rows, `usual` among the candidates; of few rows, `usual`."""
+    if len(labels) < _FEWEST_ROWS_FOR_A_TEMPERATURE:
+        return usual
+
+    def loss(temperature: float) -> float:
+        return log_loss(mean_probabilities(logits, temperature, class_weights), labels, class_weights)
+
+    return float(min((usual, *_TEMPERATURES), key=loss))
