@@ -249,13 +249,18 @@ def of_trained(case, d, repeats, seed):
     diagonals = mean[:, None] + spread[:, None] * (-1) ** np.arange(max(SIZES))
     risks = {}
     for evaluation in EVALUATIONS:
+        parts = np.split(diagonals, SIZES[d])  # of equal length at every d
         with jax.enable_x64(True):
-            of_one = partial(risk_coefficients, evaluation=evaluation)
-            sizes = live / d**0.5, live.astype(float), s2, diagonals, float(d), float(d)
-            parabolas = jax.jit(jax.vmap(of_one, (None, None, None, 0, None, None)))(*sizes)
-            c0, c1, c2 = (np.asarray(x) for x in parabolas)
+            found = [parabolas(evaluation, live / d**0.5, live.astype(float), s2, part, float(d)) for part in parts]
+        c0, c1, c2 = (np.concatenate(own) for own in zip(*found, strict=True))
         risks[evaluation] = {"initial": c0, "risk": c0 - c1**2 / (4 * c2)}
     return risks
+
+
+@partial(jax.jit, static_argnames="evaluation")
+def parabolas(evaluation, task, feature_cov, s2, diagonals, d):
+    """Of many W, with n = k = d."""
+    return jax.vmap(lambda w: risk_coefficients(task, feature_cov, s2, w, d, d, evaluation=evaluation))(diagonals)
 
 
 CLAIM = Claim("Finite pretraining", "this project", COEFFICIENTS, prove, independent, empirical)
