@@ -69,6 +69,11 @@ def test_the_exact_risk_of_sparse_tasks_is_an_average_over_supports(feature_cov,
     assert abs(few.c1 - found.c1) <= 4 * np.sqrt(few.covariance[1, 1]) + 1e-11 * found.c1
 
 
+def test_full_support_is_gaussian_tasks():
+    sparse, gaussian = (Problem(6, 8, task, SX) for task in (SparseTasks(4, 4, 0.5), GaussianTasks(cov=0.5, d=4)))
+    assert ttt.exact_risk(sparse, 0.05).optimal == pytest.approx(ttt.exact_risk(gaussian, 0.05).optimal, rel=1e-12)
+
+
 @pytest.mark.parametrize("feature_cov", [1.0, SX])
 @pytest.mark.parametrize("sampler", ["data", "law"])
 def test_sparse_tasks_are_simulated_on_both_paths(sampler, feature_cov):
