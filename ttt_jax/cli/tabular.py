@@ -24,7 +24,7 @@ logistic regression, a random forest, boosting and the most frequent class. Of a
 classes; ROC AUC and PR AUC (average precision) are means over classes, each against the rest. Log-loss counts a
 probability below 1e-7 as 1e-7."""
 
-MODES_HELP = """none: the plain PFN only; one: one step of gradient descent; few: 30 updates of AdamW (default);
+MODES_HELP = """none: the plain PFN only; one: one step of gradient descent; few: 30 updates of AdamW or more (default);
 full: 50 for every context that the demonstrations fill"""
 
 PREDICTIONS_HELP = """write the last PFN's predictions of the test rows, in random order: row (0 is the first
@@ -175,7 +175,10 @@ def seconds_needed(arguments: argparse.Namespace, X: Any, y: np.ndarray, train: 
         return plain
     context = arguments.context or min(256, len(train))
     per_update = 6 * member * (context + 64) / (min(len(train), arguments.context or len(train)) + len(test))
-    steps = arguments.steps or {"one": 1, "few": 30, "full": 50 * max(1, len(train) // context)}[arguments.ttt]
+    steps = (
+        arguments.steps
+        or {"one": 1, "few": max(30, len(train) // 128), "full": 50 * max(1, len(train) // context)}[arguments.ttt]
+    )
     training = min(4 * compilation + steps * per_update + 10 * member, arguments.time_limit or np.inf)
     return 2 * plain + training
 

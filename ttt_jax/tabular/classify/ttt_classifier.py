@@ -48,8 +48,8 @@ class TTTClassifier(PFNClassifier):
         n_context: rows that predictions are made from; None for all. Of more than `max_context_rows`, each member of
             the ensemble reads others.
         mode: `"none"`: no update, so the plain network on the same context; `"one"`: one step of gradient descent on
-            all queries of one context, as in the theory; `"few"`: 30 updates; `"full"`: 50 for every context that
-            the rows fill.
+            all queries of one context, as in the theory; `"few"`: 30 updates, or as many as ask after every
+            row once; `"full"`: 50 for every context that the rows fill.
         steps: updates in place of the mode's.
         learning_rate: the largest of the schedule, warm-up and then a cosine; None for 4 / embedding size^2 with
             AdamW, 0.1 with gradient descent, and in mode `"one"` the best of nine on the held-out rows.
@@ -57,8 +57,8 @@ class TTTClassifier(PFNClassifier):
         batch_size: queries per member of an update.
         members_per_step: members of the ensemble per update; they take turns.
         validation_fraction: share of the rows that is held out, at most 500; with `n_context`, of the other rows.
-        eval_metric: what chooses the number of updates: `"log_loss"` (of no less accurate ones), `"accuracy"`,
-            `"balanced_accuracy"` or `"roc_auc"`.
+        eval_metric: what chooses the number of updates: `"log_loss"`, `"accuracy"`, `"balanced_accuracy"` or
+            `"roc_auc"`.
         patience: stop when this many of five evaluations in a row bring nothing better.
         time_limit: seconds that `fit` may take, compilation included; None for no limit. It ends at most one update
             and a tenth later, unless compilation alone takes longer; a warning then says how much is needed.
@@ -232,7 +232,11 @@ class _Trainer:
         model, pfn = self.model, self.model.pfn_
         if model.mode == "one":
             return tune_in_one_step(pfn, self.all_queries(), self.judge, model.learning_rate)
-        by_mode = {"few": _FEW_STEPS, "full": _STEPS_PER_CONTEXT * max(1, len(self.training) // self.context)}
+        once = len(self.training) // (self.batch * model.members_per_step)
+        by_mode = {
+            "few": max(_FEW_STEPS, once),
+            "full": _STEPS_PER_CONTEXT * max(1, len(self.training) // self.context),
+        }
         usual = 4 / pfn.config.embedding_size**2 if model.optimizer == "adamw" else 0.1
         return tune(
             pfn,

@@ -53,12 +53,9 @@ class Score(NamedTuple):
     accuracy: float
     metric: float
 
-    def better_than(self, other: Score, first: Score) -> bool:
-        """A larger metric, among equals a smaller log-loss; where that is the metric, no less accurate than `first`."""
-        by_loss = self.metric == -self.log_loss
-        return (self.metric, -self.log_loss) > (other.metric, -other.log_loss) and not (
-            by_loss and self.accuracy < first.accuracy
-        )
+    def better_than(self, other: Score) -> bool:
+        """A larger metric; among equals a smaller log-loss."""
+        return (self.metric, -self.log_loss) > (other.metric, -other.log_loss)
 
 
 class Judged(NamedTuple):
@@ -195,7 +192,7 @@ def _better(best: Tuned, pfn: PFN, judge: Judge, clock: _Clock, step: int) -> Tu
     with clock.timing("judging"):
         judged = judge(pfn, step)
     scores = [*best.scores, judged.score]
-    if judged.score.better_than(best.chosen.score, scores[0]):
+    if judged.score.better_than(best.chosen.score):
         return Tuned(jax.tree.map(jnp.array, pfn), judged, scores)
     return best._replace(scores=scores)
 
