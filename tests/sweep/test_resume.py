@@ -133,20 +133,21 @@ def test_an_emptied_store_is_not_started_again(undisturbed, tmp_path, capsys):
 
 
 def test_a_cell_without_memory_is_named_and_the_others_are_kept(tmp_path, monkeypatch, capsys, one_block_per_call):
-    def full_at_the_third(seeds, settings, entries, *rest, **options):
-        if entries[0, 0, 0] == 2:
+    def full_at_the_next(seeds, settings, entries, *rest, **options):
+        work, block, _ = entries[0, 0]
+        if work == 1 and block == 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
         return run_blocks(seeds, settings, entries, *rest, **options)
 
     spec, out = write_spec(tmp_path), tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(worklist, "run_blocks", full_at_the_third)
+        patch.setattr(worklist, "run_blocks", full_at_the_next)
         assert main(["sweep", str(spec), "--out", str(out)]) == 2
     assert capsys.readouterr().err == (
         "ttt-jax sweep: out of memory: cell 2, d = 3: a block of tasks does not fit the memory: "
         "lower block_size, which is 64, or d\n"
     )
-    assert [row["cell"] for row in sweep.read_sweep(out)[1]] == [0]  # of cell 1, the last block was under way
+    assert [row["cell"] for row in sweep.read_sweep(out)[1]] == [0]
     run_sweep(spec, out, resume=True, progress=False)
 
 
