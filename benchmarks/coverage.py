@@ -14,9 +14,9 @@ import itertools
 import numpy as np
 
 from ttt_jax import GradientStep, Problem, exact_risk
-from ttt_jax.simulation.blocks import simulate_blocks
 from ttt_jax.simulation.estimate import MAX_UNSEEN_VARIANCE, make_run
 from ttt_jax.simulation.reliability import unseen_variance
+from ttt_jax.simulation.worklist import all_draws
 
 SIZES = [(1, 1, 1), (1, 1, 3), (2, 2, 2), (3, 5, 2), (3, 3, 10), (5, 5, 5), (2, 40, 20), (10, 20, 10), (20, 40, 20)]
 LENGTHS = (1_000, 20_000)
@@ -32,8 +32,7 @@ def main():
         curve = exact_risk(problem, weights)
         lr = fraction * curve.optimal_lr
         run = make_run(problem, weights, (GradientStep(lr),), num_tasks=NUM_TASKS, sampler="law", block_size=4096)
-        blocks = simulate_blocks(run.draw, run.setting, num_tasks=NUM_TASKS, seed=0, block_size=4096)
-        risks = run.parts[0].units * np.concatenate(list(blocks))[:, 0]
+        risks = np.concatenate(list(all_draws(run)))[:, 0]
         for length in LENGTHS:
             runs = risks[: len(risks) // length * length].reshape(-1, length)
             z = (runs.mean(axis=1) - curve.at(lr)) / (runs.std(axis=1, ddof=1) / np.sqrt(length))

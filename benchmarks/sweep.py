@@ -15,11 +15,13 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from throughput import law_floor
 
-from ttt_jax.simulation.blocks import simulate_blocks
+from ttt_jax.simulation.accumulate import Tally
+from ttt_jax.simulation.worklist import tallies
 from ttt_jax.sweep.run import run_sweep
 from ttt_jax.sweep.spec import load_spec
 
@@ -55,15 +57,10 @@ def timed(run: Callable[[], object]) -> tuple[float, float]:
 def draw_alone(path: Path) -> tuple[float, float]:
     """What the random numbers of all cells take."""
     spec, _ = load_spec(path)
-    runs = [spec.run(cell, *cell.problem(), cell.what(), None) for cell in spec.cells]
-
-    def draw(run) -> None:
-        size = run.block_size
-        for _ in simulate_blocks(law_floor, run.setting, num_tasks=TASKS, seed=run.seed, block_size=size):
-            pass
-
-    draw(runs[0])
-    return timed(lambda: [draw(run) for run in runs])
+    runs = (spec.run(cell, *cell.problem(), cell.what(), None) for cell in spec.cells)
+    works = [(replace(run, experiment=law_floor), Tally()) for run in runs]
+    list(tallies(works[:1]))
+    return timed(lambda: list(tallies(works)))
 
 
 def main() -> None:

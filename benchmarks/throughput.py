@@ -31,9 +31,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ttt_jax import GradientStep, Problem, exact_risk
-from ttt_jax.simulation.blocks import simulate_blocks
+from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.simulation.estimate import make_run
 from ttt_jax.simulation.rows import sum_over_rows
+from ttt_jax.simulation.worklist import tallies
 
 CPU_SIZES = (64, 32, 64), (256, 128, 512)
 ACCELERATOR_SIZES = tuple((d, d // 2, d) for d in (64, 256, 1024))
@@ -51,7 +52,7 @@ def data_floor(key, setting):
         args = scaled.task_mean, scaled.train, scaled.features
         return sum_over_rows(lambda x, y, live: x.sum(0) + y.sum(), key, rows, *args)
 
-    return (total(keys[1], scaled.n) + total(keys[2], scaled.k) + total(keys[3], scaled.n)).sum()
+    return (total(keys[1], scaled.n) + total(keys[2], scaled.k) + total(keys[3], scaled.n)).sum()[None]
 
 
 def law_floor(key, setting):
@@ -60,7 +61,7 @@ def law_floor(key, setting):
     shape, dtype = scaled.task_mean.shape, scaled.task_mean.dtype
     _, key_rows, *keys = jax.random.split(key, 5)
     chi2 = (law(z) for law, z in zip(rows, jax.random.normal(key_rows, (3,), dtype), strict=True))
-    return sum(chi2) + sum(jax.random.normal(own, shape, dtype).sum() for own in keys)
+    return (sum(chi2) + sum(jax.random.normal(own, shape, dtype).sum() for own in keys))[None]
 
 
 def frame_floor(key, setting):
@@ -68,7 +69,7 @@ def frame_floor(key, setting):
     _, weight, ((_, law),) = setting
     laws = [one for pair in law.summaries for one in pair]
     numbers = list(jax.random.normal(key, (sum(range(3, 3 + len(law.summaries))),), weight.dtype))
-    return sum(law(z) for law, z in zip(laws, numbers, strict=False)) + sum(numbers[len(laws) :])
+    return (sum(law(z) for law, z in zip(laws, numbers, strict=False)) + sum(numbers[len(laws) :]))[None]
 
 
 class Contender(NamedTuple):
@@ -83,10 +84,9 @@ def engine(problem: Problem, weight: float, lr: float, sampler: str, floor: Call
     run = make_run(problem, weight, (GradientStep(lr),), num_tasks=10**6, sampler=sampler)
 
     def blocks(count: int) -> None:
-        size = run.block_size
-        with jax.default_matmul_precision("highest"):
-            for _ in simulate_blocks(floor or run.draw, run.setting, num_tasks=count * size, seed=0, block_size=size):
-                pass
+        work = replace(run, experiment=floor or run.experiment, num_tasks=count * run.block_size)
+        for _ in tallies([(work, Tally())]):
+            pass
 
     return Contender(blocks, run.block_size)
 

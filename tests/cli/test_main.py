@@ -298,7 +298,7 @@ def test_memory_that_jax_does_not_get_is_one_line(monkeypatch, capsys):
     def full(*_, **__):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 35200000392 bytes.\nmore")
 
-    monkeypatch.setattr("ttt_jax.simulation.blocks.run_blocks", full)
+    monkeypatch.setattr("ttt_jax.simulation.worklist.run_blocks", full)
     size = ["risk", "--d", "3", "--n", "4", "--k", "4", "--tasks", "1"]
     assert main(size) == 2
     assert capsys.readouterr().err == "ttt-jax risk: out of memory: a block of tasks does not fit the memory: lower d\n"

@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ttt_jax.simulation.estimate import make_run
@@ -12,7 +13,7 @@ def draws(problem, start, procedures, *, num_tasks, seed=0, x64=False, **options
     """The values of `num_tasks` experiments, (num_tasks, V), those of all procedures side by side."""
     run = make_run(problem, start, procedures, num_tasks=num_tasks, x64=x64, **options)
     with jax.enable_x64(x64), jax.default_matmul_precision("highest"):
-        scaled, begin, arguments = run.setting
+        scaled, begin, arguments = jax.tree.map(jnp.asarray, run.setting)
         keys = jax.random.split(jax.random.key(seed), num_tasks)
         values = [
             part.units * np.asarray(jax.jit(jax.vmap(partial(one, part.draw, scaled, begin, own)))(keys))

@@ -26,10 +26,11 @@ from ttt_jax import (
     ttt_step,
 )
 from ttt_jax._internal import linalg
-from ttt_jax.simulation import blocks
+from ttt_jax.simulation import blocks, worklist
 from ttt_jax.simulation.accumulate import Tally
-from ttt_jax.simulation.blocks import ROW_BLOCK, run_blocks, simulate_blocks
+from ttt_jax.simulation.blocks import ROW_BLOCK, run_blocks
 from ttt_jax.simulation.estimate import make_run
+from ttt_jax.simulation.worklist import Work, all_draws, tallies
 
 
 def z_score(problem, weights, *, evaluation="fresh", sampler, lr_factor=0.5, num_tasks=40_000, **factors):
@@ -70,7 +71,7 @@ def test_streamed_step_is_the_step_of_the_flax_model(evaluation):
     lr = exact_risk(problem, weights).optimal_lr
     run = make_run(problem, weights, (GradientStep(lr),), num_tasks=1, x64=True)
     with jax.enable_x64(True):
-        scaled, start, (arguments,) = run.setting
+        scaled, start, (arguments,) = jax.tree.map(jnp.asarray, run.setting)
         key = jax.random.key(5)
         (streamed,) = run.parts[0].draw(key, scaled, start, arguments)
         _, key_context, key_train, key_fresh = jax.random.split(key, 4)
@@ -170,7 +171,7 @@ def fields():
 def test_results_do_not_depend_on_the_grouping_of_blocks(monkeypatch):
     problem = Problem(6, 9, np.ones(4) / 2)
     first = estimate_risk(problem, 0.1, 1e-3, num_tasks=1000, block_size=64)
-    monkeypatch.setattr(blocks, "SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr(worklist, "SECONDS_PER_CALL", 0.0)
     again = estimate_risk(problem, 0.1, 1e-3, num_tasks=1000, block_size=64)
     assert vars(again) == vars(first)
 
@@ -179,19 +180,26 @@ def test_longer_runs_continue_shorter_ones():
     def sampler(key, setting):
         return setting * jax.random.normal(key, (2,))
 
-    options = {"num_tasks": 150, "seed": 0, "block_size": 32}
-    together = list(simulate_blocks(sampler, 2.0, **options))
-    later = list(simulate_blocks(sampler, 2.0, first=3, **options))
-    assert [len(block) for block in together] == [32, 32, 32, 32, 22]
-    np.testing.assert_array_equal(np.concatenate(together[3:]), np.concatenate(later))
+    short, long = (Work(sampler, np.float32(2.0), np.ones(2), size, 0, 32) for size in (100, 150))
+    drawn = list(all_draws(long))
+    assert [len(block) for block in drawn] == [32, 32, 32, 32, 22]
+    np.testing.assert_array_equal(np.concatenate(drawn)[:100], np.concatenate(list(all_draws(short))))
+    (*_, last) = tallies([(long, Tally())])
+    np.testing.assert_allclose(last[long].moments.mean, np.concatenate(drawn).mean(axis=0), atol=1e-6)
+
+
+def by_call(run, tally):
+    """The tallies after every call, of one block at first."""
+    return [found[run] for found in tallies([(run, tally)])]
 
 
 def test_a_run_resumed_from_a_tally_is_the_whole_run():
-    run = make_run(Problem(6, 9, np.ones(4) / 2), 0.0, (GradientStep(1e-3),), num_tasks=150, block_size=32)
-    tallies = list(run.tallies())
-    assert [tally.num_tasks for tally in tallies] == [32, 64, 96, 128, 150]
-    (resumed,) = run.estimates(list(run.tallies(Tally.from_dict(tallies[1].to_dict())))[-1])
-    (whole,) = run.estimates(tallies[-1])
+    run = make_run(Problem(6, 9, np.ones(4) / 2), 0.0, (GradientStep(1e-3),), num_tasks=350, block_size=32)
+    found = by_call(run, Tally())
+    assert found[1].num_tasks == 64
+    assert found[-1].num_tasks == 350
+    (resumed,) = run.estimates(by_call(run, Tally.from_dict(found[1].to_dict()))[-1])
+    (whole,) = run.estimates(found[-1])
     assert vars(resumed) == vars(whole)
 
 
@@ -316,7 +324,7 @@ def test_the_covariance_of_a_joint_estimate_is_that_of_the_draws():
     steps = (GradientStep(lr), GradientSteps([lr, lr / 2]), Folds(problem.n + problem.k, lr / 8))
     run = make_run(problem, weights, steps, num_tasks=64, block_size=64)
     joint = estimate_risk(problem, weights, steps, num_tasks=64, block_size=64)
-    (tally,) = run.tallies()
+    (tally,) = by_call(run, Tally())
     assert [np.shape(estimate.mean) for estimate in joint.estimates] == [(), (3,), ()]
     last = [0, 3, 4]
     np.testing.assert_allclose(joint.covariance, tally.moments.covariance[np.ix_(last, last)] / 64)
@@ -368,6 +376,6 @@ def test_a_block_that_does_not_fit_says_what_to_lower(monkeypatch):
     def full(*_, **__):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 35200000392 bytes.")
 
-    monkeypatch.setattr("ttt_jax.simulation.blocks.run_blocks", full)
+    monkeypatch.setattr("ttt_jax.simulation.worklist.run_blocks", full)
     with pytest.raises(MemoryError, match="lower block_size, which is 64, or d"):
         estimate_risk(Problem(4, 4, np.ones(2)), 0.0, 0.1, num_tasks=64)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,60 +15,70 @@ import ttt_jax.sweep.run as sweep
 from tests.sweep.runs import SPEC, command, table, wait_until_started, write_spec
 from ttt_jax.cli.main import build_parser, main
 from ttt_jax.cli.sweep import resume_command
-from ttt_jax.simulation.blocks import BLOCK_BYTES
-from ttt_jax.simulation.estimate import Run
+from ttt_jax.simulation import worklist
+from ttt_jax.simulation.blocks import BLOCK_BYTES, run_blocks
+from ttt_jax.simulation.worklist import tallies
 from ttt_jax.sweep.run import run_sweep
 from ttt_jax.sweep.store import Store
 
 
-def test_it_resumes_in_the_middle_of_a_cell(undisturbed, tmp_path, monkeypatch):
-    """Stopped after some block of some cell, three times, with a save after every block."""
-    monkeypatch.setattr(sweep, "SECONDS_PER_SAVE", 0.0)
-    tallies, left = Run.tallies, [0]
+class Stopped(Exception):
+    pass
 
-    def interrupted(*arguments):
-        for tally in tallies(*arguments):
-            yield tally
-            left[0] -= 1
-            if left[0] == 0:
-                raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "tallies", interrupted)
+def stopping(calls):
+    """`tallies` that ends with an error after so many calls."""
+
+    def some(works):
+        for found, _ in zip(tallies(works), range(calls), strict=False):
+            yield found
+        raise Stopped
+
+    return some
+
+
+@pytest.fixture
+def one_block_per_call(monkeypatch):
+    """A save after every block."""
+    monkeypatch.setattr(sweep, "SECONDS_PER_SAVE", -1.0)
+    monkeypatch.setattr(worklist, "SECONDS_PER_CALL", 0.0)
+
+
+def test_it_resumes_in_the_middle_of_a_cell(undisturbed, tmp_path, monkeypatch, one_block_per_call):
+    """Stopped after some block of some cell, three times; of 47 blocks in each of 4 cells, none is added twice."""
     for blocks in (17, 40, 80):
-        left[0] = blocks
-        with pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(sweep, "tallies", stopping(blocks))
+        with pytest.raises(Stopped):
             run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
     assert main(["report", str(tmp_path)]) == 0
     assert "Finished: 2 of 4 cells" in (tmp_path / "report.html").read_text()
-    left[0] = -1
+    monkeypatch.setattr(sweep, "tallies", stopping(4 * 47 - 17 - 40 - 80))
+    with pytest.raises(Stopped):
+        run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
+    monkeypatch.setattr(sweep, "tallies", stopping(0))
+    with pytest.raises(Stopped):
+        run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
+    monkeypatch.setattr(sweep, "tallies", lambda works: list(works))
     run_sweep(undisturbed / "spec.toml", tmp_path, resume=True, progress=False)
-    assert left[0] == -1 - (4 * 47 - 17 - 40 - 80)  # of 47 blocks in every cell, none is computed twice
     assert table(tmp_path) == table(undisturbed / "out")
     assert table(tmp_path, "convergence.csv") == table(undisturbed / "out", "convergence.csv")
 
 
-def test_a_cell_resumes_in_blocks_of_the_size_it_was_begun_with(tmp_path, monkeypatch):
+def test_a_cell_resumes_in_blocks_of_the_size_it_was_begun_with(tmp_path, monkeypatch, one_block_per_call):
     """The default depends on the platform, and a run may resume on another one."""
     text = SPEC.replace("[4, 9]", "4").replace('["fresh", "same"]', '"fresh"').replace("block_size = 64\n", "")
     spec = write_spec(tmp_path, "law", text.replace("3000", "10_000"))
     run_sweep(spec, tmp_path / "whole", progress=False)
-    tallies = Run.tallies
-
-    def one_block(*arguments):
-        yield next(tallies(*arguments))
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "SECONDS_PER_SAVE", -1.0)
-        patch.setattr(Run, "tallies", one_block)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(sweep, "tallies", stopping(1))
+        with pytest.raises(Stopped):
             run_sweep(spec, tmp_path / "again", progress=False)
     monkeypatch.setitem(BLOCK_BYTES, "cpu", 2**12)
     run_sweep(spec, tmp_path / "again", resume=True, progress=False)
     assert table(tmp_path / "again") == table(tmp_path / "whole")
 
 
-def test_a_target_stops_at_the_same_block_after_a_restart(tmp_path, monkeypatch):
+def test_a_target_stops_at_the_same_block_after_a_restart(tmp_path, monkeypatch, one_block_per_call):
     text = SPEC.replace("num_tasks = 3000", "target_relative_stderr = 0.02\nmax_tasks = 100_000")
     spec = write_spec(tmp_path, "law", text)
     rows = run_sweep(spec, tmp_path / "whole", progress=False)
@@ -75,18 +86,10 @@ def test_a_target_stops_at_the_same_block_after_a_restart(tmp_path, monkeypatch)
         mean = row["exact" if row["stderr_exact"] else "estimate"]
         assert row["stderr"] <= 0.02 * mean or row["num_tasks"] == 100_000
         assert row["stderr_exact"] or row["num_tasks"] % 64 == 0
-    monkeypatch.setattr(Run, "_fulfilled", lambda _, tally: tally.num_blocks >= 3)
-    monkeypatch.setattr(sweep, "SECONDS_PER_SAVE", 0.0)
-    partial = Run.tallies
-
-    def stop(*arguments):
-        yield from partial(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Run, "tallies", stop)
-    with pytest.raises(KeyboardInterrupt):
-        run_sweep(spec, tmp_path / "again", progress=False)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "tallies", stopping(3))
+        with pytest.raises(Stopped):
+            run_sweep(spec, tmp_path / "again", progress=False)
     again = run_sweep(spec, tmp_path / "again", resume=True, progress=False)
     assert [(row["estimate"], row["num_tasks"]) for row in again] == [
         (row["estimate"], row["num_tasks"]) for row in rows
@@ -129,19 +132,22 @@ def test_an_emptied_store_is_not_started_again(undisturbed, tmp_path, capsys):
     assert "sweep.sqlite: empty, although there is a results.csv" in capsys.readouterr().err
 
 
-def test_a_cell_without_memory_is_named_and_the_others_are_kept(tmp_path, monkeypatch, capsys):
-    def full():
-        raise MemoryError("a block of tasks does not fit the memory: lower d")
+def test_a_cell_without_memory_is_named_and_the_others_are_kept(tmp_path, monkeypatch, capsys, one_block_per_call):
+    def full_at_the_next(seeds, settings, entries, *rest, **options):
+        work, block, _ = entries[0, 0]
+        if work == 1 and block == 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return run_blocks(seeds, settings, entries, *rest, **options)
 
     spec, out = write_spec(tmp_path), tmp_path / "out"
-    tallies = Run.tallies
-    monkeypatch.setattr(Run, "tallies", lambda run, first: full() if run.problem.n == 9 else tallies(run, first))
-    assert main(["sweep", str(spec), "--out", str(out)]) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(worklist, "run_blocks", full_at_the_next)
+        assert main(["sweep", str(spec), "--out", str(out)]) == 2
     assert capsys.readouterr().err == (
-        "ttt-jax sweep: out of memory: cell 2, d = 3: a block of tasks does not fit the memory: lower d\n"
+        "ttt-jax sweep: out of memory: cell 2, d = 3: a block of tasks does not fit the memory: "
+        "lower block_size, which is 64, or d\n"
     )
-    monkeypatch.undo()
-    assert len(sweep.read_sweep(out)[1]) == 2
+    assert [row["cell"] for row in sweep.read_sweep(out)[1]] == [0]
     run_sweep(spec, out, resume=True, progress=False)
 
 

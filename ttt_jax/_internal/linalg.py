@@ -59,7 +59,8 @@ class LowRankUpdate:
 
     def __matmul__(self, other):
         if not isinstance(other, LowRankUpdate):
-            return self.diagonal * other + self.left @ (self.right.T @ other)
+            along = self.diagonal * other
+            return along + self.left @ (self.right.T @ other) if self.left.shape[1] else along
         xp = namespace(self.diagonal)
         return LowRankUpdate(
             self.diagonal * other.diagonal,

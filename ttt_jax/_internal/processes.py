@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jaxtyping import PyTree
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
 
-__all__ = ["ProcessDied", "connect", "gather", "is_leader", "share"]
+__all__ = ["ProcessDied", "connect", "gather", "gathered", "is_leader", "local", "share"]
 
 HEARTBEAT_SECONDS = 60
 
@@ -66,9 +69,46 @@ def gather(values: PyTree) -> PyTree:
     Raises:
         ProcessDied: they do not all answer.
     """
-    try:
+    with _all_alive():
         return multihost_utils.process_allgather(values)
+
+
+def gathered(values: PyTree[Array], mesh: Mesh) -> PyTree[Array]:
+    """Arrays that are split along the devices of every process, of all of them, for `local`; does not wait for them."""
+    if jax.process_count() == 1:
+        return values
+    every = Mesh(np.array(sorted(jax.devices(), key=lambda device: (device.process_index, device.id))), mesh.axis_names)
+    split, whole = (NamedSharding(every, spec) for spec in (PartitionSpec(*mesh.axis_names), PartitionSpec()))
+
+    def joined(own: Array) -> Array:
+        shape = own.shape[0] * jax.process_count(), *own.shape[1:]
+        return jax.make_array_from_single_device_arrays(shape, split, [shard.data for shard in own.addressable_shards])
+
+    with _all_alive():
+        return jax.jit(_same, out_shardings=whole)(jax.tree.map(joined, values))
+
+
+def _same(values: PyTree) -> PyTree:
+    return values
+
+
+def local(array: Array) -> np.ndarray:
+    """The values of an array that every process has, once they are there.
+
+    Raises:
+        ProcessDied: another process will not give them any more.
+    """
+    with _all_alive():
+        return np.asarray(array if array.is_fully_addressable else array.addressable_data(0))
+
+
+@contextmanager
+def _all_alive() -> Iterator[None]:
+    try:
+        yield
     except (ValueError, RuntimeError) as error:  # what JAX raises when a peer closes its connection
+        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
+            raise
         raise ProcessDied(
             f"process {jax.process_index()} has lost another one ({str(error).splitlines()[0]})"
         ) from None

@@ -1,26 +1,24 @@
-"""Blocks of independent tasks on every device of every process, in one fixed order.
+"""Blocks of independent tasks: how large they are, and the one compiled function that computes them.
 
-Block i draws from fold_in(key, i), whoever computes it, and its draws reach every process in block order. So what is
-made of them there does not depend on the number of devices, processes or restarts.
+Block i of a work draws from fold_in(key, i), whoever computes it, and beside whichever others.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
-from ttt_jax._internal.processes import gather
 from ttt_jax._internal.validate import positive_integer
 
-Experiment = Callable[..., Float[Array, "..."]]
-"""(key, setting) -> what one experiment gives, an array of any shape."""
+Experiment = Callable[..., Float[Array, " V"]]
+"""(key, setting) -> what one experiment gives."""
+Keep = Callable[[Float[Array, "T V"], Bool[Array, " T"]], PyTree]
+"""(draws of a block, which of them count) -> what is kept of the block."""
 
 ROW_BLOCK = 8
 BLOCK_BYTES = {"cpu": 2**21}
@@ -32,9 +30,7 @@ ACCELERATOR_MAX_DEFAULT_BLOCK_SIZE = 2**17
 MAX_BLOCK_SIZE = 2**20
 MAX_ROWS = 2**31 - 1 - ROW_BLOCK  # row counts are int32 on the device
 MAX_STEPPED_WEIGHTS_BYTES = 2**28
-BLOCKS_PER_CALL = 64
 MAX_BLOCKS = 2**30  # block counts are int32 on the device
-SECONDS_PER_CALL = 0.25
 
 
 def default_block_size(d: int, num_tasks: int, rows: int, num_stepped: int = 0) -> int:
@@ -81,82 +77,42 @@ def require_countable(**rows: int) -> None:
             raise ValueError(f"{field} must be at most {MAX_ROWS} to be simulated, got {count}")
 
 
-def simulate_blocks(
-    experiment: Experiment, setting: PyTree, *, num_tasks: int, seed: int, block_size: int, first: int = 0
-) -> Iterator[Float[np.ndarray, "T ..."]]:
-    """What experiment(key, setting) gives for num_tasks independent tasks, in float64, one array per block.
-
-    Args:
-        experiment: a pure function of a random key and the setting; every new function compiles anew.
-        setting: its arguments, the same in every experiment.
-        num_tasks: number of independent experiments; the last block may be shorter than the others.
-        seed: of the random key.
-        block_size: tasks per block; part of what fixes the random numbers.
-        first: the block to start with, to resume where another run stopped.
-
-    Every process of a job must call this alike, with equally many local devices.
-
-    Raises:
-        MemoryError: a block does not fit the memory of a device.
-    """
-    key = jax.random.key(seed, impl="threefry2x32")
-    devices, processes = jax.local_device_count(), jax.process_count()
-    mesh = Mesh(np.array(jax.local_devices()), ("lane",))
-    lanes, own = devices * processes, slice(jax.process_index() * devices, (jax.process_index() + 1) * devices)
-    total, done, count = -(-num_tasks // block_size), first, 1
-    while done < total:
-        started = time.perf_counter()
-        count = min(count, BLOCKS_PER_CALL, -(-(total - done) // lanes))
-        starts = done + count * np.arange(lanes, dtype=np.int32)
-        counts = np.clip(total - starts, 0, count)
-        try:
-            draws = np.asarray(
-                run_blocks(
-                    key, starts[own], counts[own], setting, experiment=experiment, block_size=block_size, mesh=mesh
-                )
-            )
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            lower = f"block_size, which is {block_size}, or d" if block_size > 1 else "d"
-            raise MemoryError(f"a block of tasks does not fit the memory: lower {lower}") from None
-        seconds = time.perf_counter() - started
-        if processes > 1:
-            draws, seconds = gather((draws, seconds))
-            draws, seconds = draws.reshape(lanes, *draws.shape[2:]), seconds.max()
-        for lane, blocks in zip(draws, counts, strict=True):
-            for block in lane[:blocks]:
-                yield np.asarray(block[: num_tasks - done * block_size], np.float64)
-                done += 1
-        if seconds < SECONDS_PER_CALL:
-            count *= 2
-
-
-@partial(jax.jit, static_argnames=("experiment", "block_size", "mesh"))
+@partial(jax.jit, static_argnames=("experiment", "keep", "block_size", "mesh"))
 def run_blocks(
-    key: Key[Array, ""],
-    starts: Int[Array, " lanes"],
+    seeds: UInt[Array, " C"],
+    settings: PyTree,
+    entries: Int[Array, "lanes B 3"],
     counts: Int[Array, " lanes"],
-    setting: PyTree,
     *,
     experiment: Experiment,
+    keep: Keep,
     block_size: int,
     mesh: Mesh,
-) -> Float[Array, "lanes blocks T ..."]:
-    """Per device the draws of blocks start, ..., start + count - 1, in the first `count` of BLOCKS_PER_CALL rows."""
-    draw = partial(experiment, setting=setting)
-    one = jax.eval_shape(draw, key)
+) -> PyTree:
+    """What is kept of the first `count` entries of every device: (lanes, B, ...), of any value from there on.
 
-    def lane(key, start, count, setting):
-        def block(i, buffer):
-            keys = jax.random.split(jax.random.fold_in(key, start[0] + i), block_size)
-            return buffer.at[i].set(jax.vmap(partial(experiment, setting=setting))(keys))
+    Args:
+        seeds: of the works, whose settings are stacked along a first axis.
+        entries: (place of a work, block, tasks in the block).
+    """
 
-        buffer = jnp.zeros((BLOCKS_PER_CALL, block_size, *one.shape), one.dtype)
-        return jax.lax.fori_loop(0, count[0], block, buffer)[None]
+    def lane(seeds, settings, entries, count):
+        def block(i):
+            work, number, size = entries[0, i]
+            setting = jax.tree.map(lambda stacked: stacked[work], settings)
+            key = jax.random.fold_in(jax.random.key(seeds[work], impl="threefry2x32"), number)
+            draws = jax.vmap(partial(experiment, setting=setting))(jax.random.split(key, block_size))
+            return keep(draws, jnp.arange(block_size) < size)
+
+        def step(i, kept):
+            return jax.tree.map(lambda buffer, new: buffer.at[i].set(new), kept, block(i))
+
+        most = entries.shape[1]
+        kept = jax.tree.map(lambda one: jnp.zeros((most, *one.shape), one.dtype), jax.eval_shape(block, 0))
+        return jax.tree.map(lambda buffer: buffer[None], jax.lax.fori_loop(0, count[0], step, kept))
 
     shared, split = PartitionSpec(), PartitionSpec("lane")
     every_lane = jax.shard_map(
-        lane, mesh=mesh, in_specs=(shared, split, split, shared), out_specs=split, check_vma=False
+        lane, mesh=mesh, in_specs=(shared, shared, split, split), out_specs=split, check_vma=False
     )
-    return every_lane(key, starts, counts, setting)
+    return every_lane(seeds, settings, entries, counts)

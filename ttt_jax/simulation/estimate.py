@@ -1,14 +1,13 @@
 """Monte Carlo estimates of the expected risk after test-time training: one driver for every start and procedure.
 
-Blocks of tasks arrive in a fixed order (see `ttt_jax.simulation.blocks`) and are added one by one, in float64, to a
-tally. So an estimate depends on the seed and the block size alone, and a run can resume where another stopped.
+Blocks of tasks are added in a fixed order, in float64, to a tally (see `ttt_jax.simulation.worklist`). So an estimate
+depends on the seed and the block size alone, and a run can resume where another stopped.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, overload
 
@@ -35,11 +34,12 @@ from ttt_jax.procedures import GradientStep, Procedure, as_procedure, has_free_l
 from ttt_jax.risk_curve import RiskCurve
 from ttt_jax.simulation import samplers
 from ttt_jax.simulation.accumulate import Tally
-from ttt_jax.simulation.blocks import checked_block_size, require_countable, simulate_blocks
+from ttt_jax.simulation.blocks import checked_block_size, require_countable
 from ttt_jax.simulation.frame import in_frame
 from ttt_jax.simulation.reliability import tails_are_seen
 from ttt_jax.simulation.samplers import Joint, Sampler
-from ttt_jax.simulation.scaled import Scaled, Units, as_rows, safe_units, scale_problem
+from ttt_jax.simulation.scaled import Units, as_rows, safe_units, scale_problem
+from ttt_jax.simulation.worklist import Work, tallies
 from ttt_jax.training.models import LinearAttention, Prompt
 
 __all__ = ["Estimate", "JointEstimate", "Run", "Stopped", "estimate_curve", "estimate_risk", "make_run"]
@@ -284,52 +284,15 @@ def estimate_curve(
     return RiskCurve(c0, c1, c2, covariance)
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What fixes a simulation; see `make_run`."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Run(Work):
+    """The work that a simulation is, and what it is about; see `make_run`."""
 
     problem: Problem
     procedures: tuple[Procedure, ...]
     weights: np.ndarray | None  # W of linear attention, None for a model
-    setting: tuple[Scaled, PyTree, tuple[PyTree, ...]]
     parts: tuple[Sampler, ...]
-    num_tasks: int
-    seed: int
     sampler: str
-    x64: bool
-    block_size: int
-    target_relative_stderr: float | None
-
-    @property
-    def draw(self) -> Joint:
-        """One experiment of all procedures: (key, setting) -> (V,), hashable."""
-        return Joint(tuple(part.draw for part in self.parts))
-
-    def values(self, first: int = 0) -> Iterator[Float[np.ndarray, "T V"]]:
-        """The values of all tasks, block by block, from a block on."""
-        units = np.concatenate([part.units for part in self.parts])
-        with jax.enable_x64(self.x64), jax.default_matmul_precision("highest"):
-            for block in simulate_blocks(
-                self.draw,
-                self.setting,
-                num_tasks=self.num_tasks,
-                seed=self.seed,
-                block_size=self.block_size,
-                first=first,
-            ):
-                yield units * block
-
-    def tallies(self, tally: Tally | None = None) -> Iterator[Tally]:
-        """The tally after every block, from the given one on, until the run may stop."""
-        tally = tally or Tally()
-        values = self.values(tally.num_blocks)
-        while not self._fulfilled(tally):
-            tally = tally.add(next(values))
-            yield tally
-
-    def _fulfilled(self, tally: Tally) -> bool:
-        target = self.target_relative_stderr
-        return tally.num_tasks >= self.num_tasks or (target is not None and tally.reached(target))
 
     def estimates(self, tally: Tally) -> tuple[Estimate, ...]:
         """What a finished run amounts to, one `Estimate` per procedure."""
@@ -410,7 +373,7 @@ def make_run(
             units = Units(1.0, 1.0)
             positive_integer("num_queries", num_queries)
             parts = [samplers.prompts(procedure, problem, model, num_queries) for procedure in procedures]
-            begin = jax.tree.map(lambda p: jnp.asarray(p, dtype), params)
+            begin = jax.tree.map(lambda p: np.asarray(p, dtype), params)
             size = sum(leaf.size for leaf in jax.tree.leaves(begin))
             stepped = max(part.num_stepped for part in parts) * size
         else:
@@ -427,10 +390,24 @@ def make_run(
         arguments = jax.tree.map(
             lambda a: np.asarray(a, np.int32 if isinstance(a, int) else dtype), tuple(p.arguments for p in parts)
         )
-        setting = scale_problem(drawn, units, dtype), *jax.device_put((begin, arguments))
+        setting = scale_problem(drawn, units, dtype), begin, arguments
     rows = max(part.num_rows for part in parts)
     block_size = checked_block_size(block_size, drawn.d, num_tasks, rows, stepped)
-    return Run(problem, procedures, weights, setting, tuple(parts), num_tasks, seed, sampler, x64, block_size, target)
+    return Run(
+        experiment=Joint(tuple(part.draw for part in parts)),
+        setting=setting,
+        units=np.concatenate([part.units for part in parts]),
+        num_tasks=num_tasks,
+        seed=seed,
+        block_size=block_size,
+        x64=x64,
+        target_relative_stderr=target,
+        problem=problem,
+        procedures=procedures,
+        weights=weights,
+        parts=tuple(parts),
+        sampler=sampler,
+    )
 
 
 def _model(start: tuple) -> tuple[Any, PyTree]:
@@ -450,7 +427,8 @@ def _linear_attention(weights: Float[Array, "d d"], prompt: Prompt) -> Float[Arr
 def _finish(run: Run, progress: bool) -> Tally:
     tally = Tally()
     with Progress(f"{run.sampler} Monte Carlo, tasks", run.num_tasks, enabled=progress) as bar:
-        for tally in run.tallies():
+        for progress_of in tallies([(run, tally)]):
+            (tally,) = progress_of.values()
             bar.advance(tally.num_tasks - bar.done)
     if tally.num_nonfinite:
         message = f"the risk of {tally.num_nonfinite} of {counted(tally.num_tasks, 'task')} is not finite"

@@ -15,7 +15,9 @@ from ttt_jax._internal.validate import weights_array
 from ttt_jax.problem import NotApplicable, Problem, require_linear
 from ttt_jax.procedures import GradientStep, Procedure
 from ttt_jax.simulation.estimate import make_run
+from ttt_jax.simulation.samplers import Joint
 from ttt_jax.simulation.scaled import Scaled
+from ttt_jax.simulation.worklist import all_draws
 
 __all__ = ["prompt_risks"]
 
@@ -44,8 +46,8 @@ def prompt_risks(
         problem, weights, (procedure,), num_tasks=num_tasks, seed=seed, sampler=sampler, x64=sampler == "law"
     )
     (part,) = run.parts
-    run = replace(run, parts=(replace(part, draw=BeforeAndAfter(part.draw), units=np.repeat(part.units, 2)),))
-    return np.concatenate(list(run.values()))
+    both = replace(run, experiment=Joint((BeforeAndAfter(part.draw),)), units=np.repeat(run.units, 2))
+    return np.concatenate(list(all_draws(both)))
 
 
 @dataclass(frozen=True)

@@ -96,11 +96,11 @@ def safe_units(problem: Problem) -> Units:
 
 
 def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
-    """The problem as arrays of the given precision, in the given units."""
+    """The problem as NumPy arrays of the given precision, in the given units."""
     m, risk = units
     d, unit = problem.d, math.sqrt(m / risk)
 
-    def array(value: Any, kind: Any = dtype) -> Any:  # of NumPy, for the device to get all of them at once
+    def array(value: Any, kind: Any = dtype) -> Any:
         return np.asarray(value, kind)
 
     mean, cov, nonzero = task_parts(problem.task)
@@ -115,7 +115,7 @@ def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
         RowLaw(array(root), array(noise / risk), link) for root, noise in zip(roots, noises, strict=True)
     )
     n_inference = law.n if law.context == "fresh" else problem.n
-    scaled = Scaled(
+    return Scaled(
         n=array(problem.n, np.int32),
         k=array(problem.k, np.int32),
         train=train,
@@ -129,7 +129,6 @@ def scale_problem(problem: Problem, units: Units, dtype) -> Scaled:
         query=query,
         summary_scale=array(problem.n / n_inference if law.rescale else 1.0),
     )
-    return jax.device_put(scaled)  # one by one takes milliseconds
 
 
 def as_rows(matrix: np.ndarray, d: int) -> np.ndarray:

@@ -7,12 +7,15 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+import jax
 import numpy as np
+from jaxtyping import Float
 
 from ttt_jax.problem import Problem
 from ttt_jax.procedures import Procedure
-from ttt_jax.simulation.accumulate import Moments, Tally
+from ttt_jax.simulation.accumulate import Block, Tally, reduce_block
 from ttt_jax.simulation.estimate import JointEstimate, make_run
+from ttt_jax.simulation.worklist import all_draws
 
 __all__ = ["estimate_together"]
 
@@ -45,14 +48,25 @@ def estimate_together(
     block_size = min(run.block_size for run in runs)
     runs = [make_run(*one, num_tasks=num_tasks, seed=seed, block_size=block_size) for one in asked]
     last = [np.cumsum([len(part.units) for part in run.parts]) - 1 for run in runs]
-    tallies, joint = [Tally() for _ in runs], Moments.of(np.zeros((0, len(arms))))
+    tallies, joint = [Tally() for _ in runs], Tally()
     for first in range(0, -(-num_tasks // block_size), BLOCKS_AT_ONCE):
         until = min(num_tasks, (first + BLOCKS_AT_ONCE) * block_size)
-        drawn = [list(replace(run, num_tasks=until).values(first)) for run in runs]
-        for i, blocks in enumerate(drawn):
-            for block in blocks:
-                tallies[i] = tallies[i].add(block)
-        values = np.hstack([np.concatenate(blocks)[:, own] for blocks, own in zip(drawn, last, strict=True)])
-        joint = joint.merge(Moments.of(values[np.isfinite(values).all(axis=1)]))
+        drawn = [list(all_draws(replace(run, num_tasks=until), first)) for run in runs]
+        tallies = [tally.add(_reduced(blocks)) for tally, blocks in zip(tallies, drawn, strict=True)]
+        of_all = zip(*drawn, strict=True)
+        joint = joint.add(_reduced([np.hstack([b[:, own] for b, own in zip(bs, last, strict=True)]) for bs in of_all]))
     estimates = [one for run, tally in zip(runs, tallies, strict=True) for one in run.estimates(tally)]
-    return JointEstimate(tuple(estimates), joint.covariance / max(joint.count, 1))
+    assert joint.moments is not None
+    return JointEstimate(tuple(estimates), joint.moments.covariance / max(joint.moments.count, 1))
+
+
+def _reduced(blocks: list[Float[np.ndarray, "T V"]]) -> Block:
+    """The moments of every block, of which the last may be shorter, in float64."""
+    size = len(blocks[0])
+    values = np.stack([np.pad(block, ((0, size - len(block)), (0, 0))) for block in blocks])
+    live = np.arange(size) < np.array([[len(block)] for block in blocks])
+    with jax.enable_x64(True):
+        return _reduce(values, live)
+
+
+_reduce = jax.jit(jax.vmap(reduce_block))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ttt_jax.simulation.accumulate import Tally
+from ttt_jax.simulation.worklist import tallies
 from ttt_jax.sweep.spec import Cell, Spec
 from ttt_jax.verdict.comparison import resolved, theory
 
@@ -43,10 +45,10 @@ def _measure(spec: Spec, cell: Cell) -> tuple[float, float]:
     if not spec.num_tasks:
         return own, 0.0
     run = spec.run(cell, problem, weights, procedure, None)
-    next(run.values())
-    count, started = 0, time.perf_counter()
-    for block in run.values():
-        count, seconds = count + len(block), time.perf_counter() - started
+    next(tallies([(run, Tally())]))
+    tally, seconds, started = Tally(), 0.0, time.perf_counter()
+    for found in tallies([(run, tally)]):
+        tally, seconds = found[run], time.perf_counter() - started
         if seconds > SECONDS:
             break
-    return own, seconds / count
+    return own, seconds / tally.num_tasks

@@ -1,6 +1,6 @@
 """Sweeps: every cell of a specification by Monte Carlo and by theory, kept in a store, resumable after any stop.
 
-Process 0 alone opens the store. What it keeps of an unfinished cell is the tally after some block, so that a run
+Process 0 alone opens the store. What it keeps of unfinished cells are the tallies after some blocks, so that a run
 resumed from there ends with exactly the numbers of an undisturbed one. A finished store is written anew, in the order
 of the cells: its bytes are those of any other run of the same cells on devices of one kind.
 """
@@ -25,6 +25,8 @@ from ttt_jax._internal.processes import is_leader, share
 from ttt_jax._internal.progress import Progress
 from ttt_jax.procedures import has_free_lr, with_lr
 from ttt_jax.simulation.accumulate import Tally
+from ttt_jax.simulation.estimate import Run
+from ttt_jax.simulation.worklist import BlockTooLarge, Work, tallies
 from ttt_jax.sweep.spec import Cell, Spec, import_plugins, load_spec, make_spec
 from ttt_jax.sweep.store import Store, StoreError
 from ttt_jax.theory.yardsticks import least_squares_risk, ridge_risk
@@ -54,30 +56,49 @@ class Preempted(RuntimeError):
     """The run was asked to end; what it has is saved."""
 
 
-class Saving:
-    """Records on their way to the store, in one transaction a second, and at the end whatever it is.
+class Ledger:
+    """What is known of the cells, on its way to the store: in one transaction a second, and at the end whatever it is.
 
     Args:
         store: None in all processes but one.
         preempted: whether to save and end.
+        rows: of the finished cells, by their index.
+        begun: of those under way, {"tally", "block_size", "seconds"}.
     """
 
-    def __init__(self, store: Store | None, preempted: Callable[[], bool]):
+    def __init__(
+        self, store: Store | None, preempted: Callable[[], bool], rows: dict[int, dict], begun: dict[int, dict]
+    ):
+        self.rows, self.begun = rows, begun
         self._store, self._preempted = store, preempted
         self._waiting: dict[str, Any] = {}
-        self._saved = time.perf_counter()
+        self._saved = self._noted = time.perf_counter()
 
-    def keep(self, make: Callable[[], dict[str, Any]], *, lasting: bool) -> None:
-        """Add the records that `make` makes; if they do not last, but are for a restart, only where it is time to save.
+    def seconds(self) -> float:
+        """Since the last call."""
+        before, self._noted = self._noted, time.perf_counter()
+        return self._noted - before
+
+    def go_on(self, cell: Cell, run: Run, tally: Tally, seconds: float) -> None:
+        """A cell has more of its tasks, and took so long for them."""
+        seconds += self.begun[cell.index]["seconds"] if cell.index in self.begun else 0.0
+        self.begun[cell.index] = {"tally": tally, "block_size": run.block_size, "seconds": seconds}
+
+    def finish(self, cell: Cell, row: dict[str, Any], seconds: float) -> None:
+        """A cell is done."""
+        before = self.begun.pop(cell.index, {"seconds": 0.0})["seconds"]
+        self.rows[cell.index] = row
+        self._waiting |= {f"cell {cell.index}": row, f"seconds {cell.index}": round(before + seconds, 3)}
+
+    def save(self) -> None:
+        """Save, if it is time to.
 
         Raises:
             Preempted: it is time to end, all is saved.
         """
         ending = self._preempted()
-        due = ending or time.perf_counter() - self._saved > SECONDS_PER_SAVE
-        if lasting or due:
-            self._waiting |= make()
-        if due:
+        if ending or time.perf_counter() - self._saved > SECONDS_PER_SAVE:
+            self._waiting["begun"] = {i: {**cell, "tally": cell["tally"].to_dict()} for i, cell in self.begun.items()}
             self._flush()
         if ending:
             raise Preempted("preempted")
@@ -87,7 +108,7 @@ class Saving:
             self._store.put(self._waiting)
         self._waiting, self._saved = {}, time.perf_counter()
 
-    def __enter__(self) -> Saving:
+    def __enter__(self) -> Ledger:
         return self
 
     def __exit__(self, *_) -> None:
@@ -114,7 +135,7 @@ def run_sweep(
         progress: show a progress bar on a terminal, or a line now and then elsewhere.
         plugins: modules to import first, which add entries to `SHIFTS` or `PROCEDURES`.
         shard: (i, N) for the cells i, i + N, i + 2 N, ... alone, to be merged with the other shards.
-        preempted: asked after every block whether to save and end.
+        preempted: asked after every call whether to save and end.
 
     Returns:
         The rows of results.csv, in the order of the cells.
@@ -130,14 +151,14 @@ def run_sweep(
         spec = make_spec(start["spec"])
         cells = spec.cells_of(shard)
         rows = {int(index): row for index, row in start["rows"].items()}
-        partial = start["partial"]
+        begun = {int(i): {**cell, "tally": Tally.from_dict(cell["tally"])} for i, cell in start["begun"].items()}
         show = progress and is_leader()
-        with Progress("sweep, cells", len(cells), enabled=show, log=True) as bar, Saving(store, preempted) as saving:
+        with (
+            Progress("sweep, cells", len(cells), enabled=show, log=True) as bar,
+            Ledger(store, preempted, rows, begun) as ledger,
+        ):
             bar.advance(len(rows))
-            for cell in cells:
-                if cell.index not in rows:
-                    begun = partial if partial and partial["cell"] == cell.index else None
-                    rows[cell.index] = _run_cell(spec, cell, begun, saving, bar)
+            _compute(spec, [cell for cell in cells if cell.index not in rows], ledger, bar)
         ordered = [rows[cell.index] for cell in cells]
         if store:
             seconds = {int(name.split()[1]): value for name, value in store.records() if name.startswith("seconds ")}
@@ -190,7 +211,7 @@ def _start(store: Store, header: dict[str, Any], path: Path, directory: Path, re
         raise StoreError(f"{store.path}: empty, although there is a {RESULTS}; restore a copy, or choose a new --out")
     if not records:
         store.put(header)
-        return {"spec": header["spec"], "rows": {}, "partial": None}
+        return {"spec": header["spec"], "rows": {}, "begun": {}}
     if not resume:
         raise StoreError(f"{directory}: already holds a sweep; add --resume to continue it, or choose another --out")
     if "spec" not in records:
@@ -198,7 +219,7 @@ def _start(store: Store, header: dict[str, Any], path: Path, directory: Path, re
     if changes := differences(records, header):
         raise StoreError(f"{path}: differs from the sweep in {directory}: {changes}")
     rows = {name.removeprefix("cell "): row for name, row in records.items() if name.startswith("cell ")}
-    return {"spec": header["spec"], "rows": rows, "partial": records.get("partial")}
+    return {"spec": header["spec"], "rows": rows, "begun": records.get("begun", {})}
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], *, shards: bool = True) -> str:
@@ -220,62 +241,75 @@ def _differences(key: str, before: Any, after: Any) -> Iterable[str]:
         yield f"{key} was {was}, is {now}"
 
 
-def _run_cell(spec: Spec, cell: Cell, begun: dict | None, saving: Saving, bar: Progress) -> dict[str, Any]:
-    """The row of one cell, kept in the store; if it has no values, its note says why."""
-    started = time.perf_counter()
+def _compute(spec: Spec, cells: Sequence[Cell], ledger: Ledger, bar: Progress) -> None:
+    """The rows of the cells, some of which are begun: all their blocks are one list of work."""
+    asked: dict[Work, tuple[Cell, Comparison, dict[str, Any]]] = {}
+
+    def works() -> Iterator[tuple[Run, Tally]]:
+        for cell in cells:
+            begun = ledger.begun.get(cell.index)
+            try:
+                comparison, run = _prepared(spec, cell, begun["block_size"] if begun else None)
+            except MemoryError as error:
+                raise _too_large(cell, error) from None
+            if run:
+                asked[run] = cell, comparison, _yardsticks(cell)
+                yield run, begun["tally"] if begun else Tally()
+            else:
+                ledger.finish(cell, _row(spec, cell, comparison, _yardsticks(cell)), ledger.seconds())
+                bar.advance()
+            ledger.save()
+
     try:
-        row = _computed(spec, cell, begun, saving, bar)
-    except StoreError:
-        raise
+        for found in tallies(works()):
+            each = ledger.seconds() / len(found)
+            for run, tally in found.items():
+                cell, comparison, yardsticks = asked[run]
+                if run.is_done(tally):
+                    (estimate,) = run.estimates(tally)
+                    row = _row(spec, cell, replace(comparison, estimate=estimate), yardsticks)
+                    ledger.finish(cell, row, each)
+                    bar.advance()
+                    del asked[run]
+                else:
+                    ledger.go_on(cell, run, tally, each)
+                    _, mean, stderr = tally.point()
+                    bar.advance(0, f"relative error {stderr / abs(mean or 1.0):.1e}")
+            ledger.save()
+    except BlockTooLarge as error:
+        raise _too_large(asked[error.work][0], error) from None
+
+
+def _too_large(cell: Cell, error: MemoryError) -> MemoryError:
+    return MemoryError(f"cell {cell.index}, d = {cell.d}: {error}")
+
+
+def _prepared(spec: Spec, cell: Cell, block_size: int | None) -> tuple[Comparison, Run | None]:
+    """The theory of a cell and how it is simulated, None where it is not; if it has no values, its reason says why."""
+    try:
+        problem, weights = cell.problem()
+        procedure = cell.what()
+        exact, asymptotic, reason = theory(problem, weights, procedure, cell.seed)
+        if cell.lr == "asymptotic" and asymptotic is None:
+            raise ValueError(f"lr 'asymptotic' does not apply: {reason}")
+        procedure = resolved(procedure, None if cell.lr == "asymptotic" else exact, asymptotic, reason)
+        if hasattr(procedure, "lr"):
+            procedure = with_lr(procedure, share(procedure.lr))
+        if not spec.num_tasks:
+            return Comparison(procedure, exact, asymptotic, reason, None), None
+        variance, target = exact_variance(problem, weights, procedure), spec.target_relative_stderr
+        if target is not None and variance is not None and exact is not None:
+            most = int(share(tasks_for(target, exact.after(procedure), variance, spec.num_tasks)))
+            spec = replace(spec, num_tasks=most, target_relative_stderr=None)
+        run = spec.run(cell, problem, weights, procedure, block_size)
+        return Comparison(procedure, exact, asymptotic, reason, None, variance), run
     except ValueError as error:
-        row = _row(spec, cell, Comparison(cell.what(), None, None, str(error), None))
-    except MemoryError as error:
-        raise MemoryError(f"cell {cell.index}, d = {cell.d}: {error}") from None
-    seconds = round((begun["seconds"] if begun else 0.0) + time.perf_counter() - started, 3)
-    done = {f"cell {cell.index}": row, f"seconds {cell.index}": seconds, "partial": None}
-    saving.keep(lambda: done, lasting=True)
-    bar.advance()
-    return row
+        return Comparison(cell.what(), None, None, str(error), None), None
 
 
-def _computed(spec: Spec, cell: Cell, begun: dict | None, saving: Saving, bar: Progress) -> dict[str, Any]:
-    """The row of a cell, resumed from the tally of `begun` if there is one."""
-    problem, weights = cell.problem()
-    procedure = cell.what()
-    exact, asymptotic, reason = theory(problem, weights, procedure, cell.seed)
-    if cell.lr == "asymptotic" and asymptotic is None:
-        raise ValueError(f"lr 'asymptotic' does not apply: {reason}")
-    procedure = resolved(procedure, None if cell.lr == "asymptotic" else exact, asymptotic, reason)
-    if hasattr(procedure, "lr"):
-        procedure = with_lr(procedure, share(procedure.lr))
-    if not spec.num_tasks:
-        return _row(spec, cell, Comparison(procedure, exact, asymptotic, reason, None))
-    variance, target = exact_variance(problem, weights, procedure), spec.target_relative_stderr
-    if target is not None and variance is not None and exact is not None:
-        most = int(share(tasks_for(target, exact.after(procedure), variance, spec.num_tasks)))
-        spec = replace(spec, num_tasks=most, target_relative_stderr=None)
-    run = spec.run(cell, problem, weights, procedure, begun["block_size"] if begun else None)
-    first, before = (Tally.from_dict(begun["tally"]), begun["seconds"]) if begun else (Tally(), 0.0)
-    tally, started = first, time.perf_counter()
-
-    def partial() -> dict[str, Any]:
-        seconds = before + time.perf_counter() - started
-        kept = {"cell": cell.index, "tally": tally.to_dict(), "block_size": run.block_size, "seconds": seconds}
-        return {"partial": kept}
-
-    for tally in run.tallies(first):
-        rate = (tally.num_tasks - first.num_tasks) / (time.perf_counter() - started)
-        _, mean, stderr = tally.point()
-        bar.advance(0, f"{rate:.3g} tasks/s, relative error {stderr / abs(mean or 1.0):.1e}")
-        saving.keep(partial, lasting=False)
-    (estimate,) = run.estimates(tally)
-    comparison = Comparison(procedure, exact, asymptotic, reason, estimate, variance)
-    return _row(spec, cell, comparison)
-
-
-def _row(spec: Spec, cell: Cell, comparison: Comparison) -> dict[str, Any]:
+def _row(spec: Spec, cell: Cell, comparison: Comparison, yardsticks: dict[str, Any]) -> dict[str, Any]:
     """One line of results.csv, with the same columns for every cell; what does not exist is null, `note` says why."""
-    row, estimate = comparison.row() | _yardsticks(cell), comparison.estimate
+    row, estimate = comparison.row() | yardsticks, comparison.estimate
     note = row.pop("note")
     if estimate is None:
         row |= NO_ESTIMATE | {"sampler": cell.sampler, "seed": cell.seed, "block_size": spec.block_size}
