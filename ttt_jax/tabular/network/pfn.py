@@ -132,8 +132,8 @@ class PFN:
 
         Example:
             >>> pfn = PFN.init(PFNConfig(embedding_size=16, num_layers=2, num_heads=2, num_classes=3), seed=0)
-            >>> reading = pfn.read(pfn.pad(np.eye(5), np.arange(5) % 3, np.eye(5)))
-            >>> pfn.answer(reading, np.ones((8, 5), np.float32)).shape
+            >>> table = pfn.pad(np.eye(4), np.arange(4) % 3, np.ones((8, 4)))
+            >>> pfn.answer(pfn.read(table), table.x_query).shape
             (8, 3)
         """
         return _call("read", self, table)
