@@ -75,7 +75,7 @@ def test_streamed_step_is_the_step_of_the_flax_model(evaluation):
         key = jax.random.key(5)
         (streamed,) = run.parts[0].draw(key, scaled, start, arguments)
         _, key_context, key_train, key_fresh = jax.random.split(key, 4)
-        root, noise_var = scaled.train
+        root, noise_var, _ = scaled.train
 
         def rows(key, count):
             xs, ys = [], []
