@@ -60,7 +60,7 @@ def estimate_together(
     return JointEstimate(tuple(estimates), joint.moments.covariance / max(joint.moments.count, 1))
 
 
-def _reduced(blocks: list[Float[np.ndarray, "T V"]]) -> Block:
+def _reduced(blocks: list[Float[np.ndarray, "_ V"]]) -> Block:
     """The moments of every block, of which the last may be shorter, in float64."""
     size = len(blocks[0])
     values = np.stack([np.pad(block, ((0, size - len(block)), (0, 0))) for block in blocks])
