@@ -257,3 +257,17 @@ def test_a_shift_of_a_plugin(tmp_path, monkeypatch, capsys):
     assert "<th>shift_nonzero</th>" in page
     assert "<th>shift</th>" not in page  # it is the same in every cell
     sys.modules.pop("my_shifts")
+
+
+def test_models_by_name_are_starts(tmp_path):
+    """Linear attention that is trained by gradient descent is near W*."""
+    trained = '{model = "linear", num_steps = 300, learning_rate = 3e-3}'
+    grid = f'd = 2\nn = 8\nk = 4\nlr = 1e-4\ninit = ["zero", "pretrained", {trained}]'
+    path = tmp_path / "spec.toml"
+    path.write_text(f'[sweep]\nnum_tasks = 500\nsampler = "data"\n[grid]\n{grid}\n')
+    cold, warm, model = run_sweep(path, tmp_path / "out", progress=False)
+    assert json.loads(model["init"])["model"] == "linear"
+    assert model["exact"] is None
+    assert "model with parameters" in model["note"]
+    assert abs(model["estimate"] - warm["estimate"]) < 0.2 * (cold["estimate"] - warm["estimate"])
+    assert main(["report", str(tmp_path / "out")]) == 0

@@ -327,7 +327,7 @@ def _row(spec: Spec, cell: Cell, comparison: Comparison, yardsticks: dict[str, A
         "noise_var": cell.noise_var,
         "shift": cell.shift,
         **{f"shift_{name}": value for name, value in cell.shift_parameters.items()},
-        "init": cell.init,
+        "init": cell.init if isinstance(cell.init, str) else json.dumps(cell.init),
         "evaluation": evaluation,
         "procedure": json.dumps(cell.procedure) if len(cell.procedure) > 1 else name,
         "lr_rule": cell.lr if isinstance(cell.lr, str) and hasattr(comparison.procedure, "lr") else "given",

@@ -25,16 +25,15 @@ from ttt_jax._internal.validate import (
     positive_number,
     seed_integer,
 )
-from ttt_jax.problem import EVALUATIONS, Inference, Problem, SingleIndex
+from ttt_jax.problem import EVALUATIONS, Inference, Pretraining, Problem, SingleIndex
 from ttt_jax.procedures import PROCEDURES, Procedure, has_free_lr, make_procedure
 from ttt_jax.shifts import SHIFTS, make_shift
 from ttt_jax.simulation.blocks import MAX_BLOCK_SIZE, MAX_ROWS
 from ttt_jax.simulation.estimate import SAMPLERS, Run, make_run
 from ttt_jax.simulation.samplers import summaries
-from ttt_jax.theory.pretrained import pretrained_weights
+from ttt_jax.sweep.starts import checked_init, start_of
 from ttt_jax.theory.risk import exact, leading_order
 
-INITS = ("pretrained", "zero")
 LR_RULES = ("optimal", "asymptotic")
 MAX_CELLS = 1_000_000
 MAX_TASKS = 10**15
@@ -55,22 +54,26 @@ class Cell:
     noise_var: float
     shift: str
     shift_parameters: dict[str, Any] = field(hash=False)
-    init: str
+    init: str | dict[str, Any] = field(hash=False)
     evaluation: str | dict[str, Any] = field(hash=False)
     procedure: dict[str, Any] = field(hash=False)
     lr: str | float
     sampler: str
     seed: int
 
-    @lru_cache(1)  # noqa: B019 (of the last cell alone, whose theory, tasks and yardsticks ask for it)
-    def problem(self) -> tuple[Problem, np.ndarray]:
-        """The test problem and the weights before the step."""
+    def laws(self) -> tuple[Pretraining, Problem]:
+        """The law of pretraining and the test problem."""
         pretraining, problem = make_shift(
             self.shift, n=self.n, k=self.k, d=self.d, noise_var=self.noise_var, **self.shift_parameters
         )
         evaluation = Inference(**self.evaluation) if isinstance(self.evaluation, dict) else self.evaluation
-        problem = replace(problem, evaluation=evaluation)
-        return problem, pretrained_weights(pretraining, dense=False) if self.init == "pretrained" else np.zeros(())
+        return pretraining, replace(problem, evaluation=evaluation)
+
+    @lru_cache(1)  # noqa: B019 (of the last cell alone, whose theory, tasks and yardsticks ask for it)
+    def problem(self) -> tuple[Problem, Any]:
+        """The test problem and the start, W or (model, params)."""
+        pretraining, problem = self.laws()
+        return problem, start_of(self.init, {"name": self.shift, **self.shift_parameters}, pretraining)
 
     def what(self) -> Procedure:
         """What is done at test time; its step size may be free."""
@@ -107,13 +110,11 @@ class Spec:
             raise ValueError(f"--shard must be of at most {len(self.cells)}, one per cell, got {shard[0]}/{shard[1]}")
         return self.cells[shard[0] :: shard[1]]
 
-    def run(
-        self, cell: Cell, problem: Problem, weights: np.ndarray, procedure: Procedure, block_size: int | None
-    ) -> Run:
+    def run(self, cell: Cell, problem: Problem, start: Any, procedure: Procedure, block_size: int | None) -> Run:
         """How a cell is simulated."""
         return make_run(
             problem,
-            weights,
+            start,
             (procedure,),
             num_tasks=self.num_tasks,
             seed=cell.seed,
@@ -217,7 +218,7 @@ def _axes(grid: dict) -> dict[str, list]:
         **dict.fromkeys(("n_over_d", "k_over_d"), positive_number),
         "noise_var": non_negative,
         "lr": _lr,
-        "init": partial(choice, choices=INITS),
+        "init": checked_init,
         "evaluation": _evaluation,
         "procedure": _procedure,
         "sampler": partial(choice, choices=SAMPLERS),
@@ -279,7 +280,7 @@ def _cells(axes: dict[str, list], seed: int, try_cells: bool) -> Iterator[Cell]:
         )
         sizes = (d,) if cell.procedure["name"] == "step" else (d, n, k)  # a problem of every n and k takes long
         rule = cell.lr if isinstance(cell.lr, str) else "given"
-        laws = cell.shift, parameters, cell.evaluation, cell.procedure, cell.sampler, rule
+        laws = cell.init, cell.shift, parameters, cell.evaluation, cell.procedure, cell.sampler, rule
         kind = json.dumps([*laws, *sizes], default=str)
         if try_cells and kind not in tried:
             tried.add(kind)
@@ -290,20 +291,23 @@ def _cells(axes: dict[str, list], seed: int, try_cells: bool) -> Iterator[Cell]:
 def _try(cell: Cell) -> None:
     """Make the problem and the procedure of a cell; ValueError naming the key of the grid that is refused."""
     try:
-        problem, _ = cell.problem()
+        _, problem = cell.laws()
         linear = not isinstance(problem.task, SingleIndex)
+        if isinstance(cell.init, dict) and cell.sampler == "law":
+            raise ValueError(f"grid.sampler must be 'data' for the model {cell.init['model']!r}, got 'law'")
         if not (linear and problem.feature_law == "gaussian") and cell.sampler == "law":
             raise ValueError(f"sampler must be 'data' for {cell.shift!r}, got 'law'")
     except MemoryError:
         raise ValueError(f"grid.d is too large for the memory, got {cell.d}") from None
     except (ValueError, TypeError) as error:
-        key = "grid." if str(error).startswith("evaluation.") else "grid.shift: "
+        key = {"evaluation": "grid.", "grid": ""}.get(str(error).partition(".")[0], "grid.shift: ")
         raise ValueError(f"{key}{error}") from None
     procedure = cell.what()
     try:
         procedure.check(problem)
     except ValueError as error:
         raise ValueError(f"grid.procedure: {error}") from None
+    linear = linear and not isinstance(cell.init, dict)
     exactly = linear and cell.lr == "optimal" and problem.feature_law == "gaussian" and _knows(exact, procedure)
     if has_free_lr(procedure) and not exactly and not (linear and _knows(leading_order, procedure)):
         known, name = f"formula gives the {cell.lr} one", cell.procedure["name"]
