@@ -41,19 +41,20 @@ def pytest_collection_modifyitems(config, items):
     """Leave out the tests of full.toml, unless they are asked for by --full or by their own name."""
     here = Path(__file__).parent
     groups = tomllib.loads((here / "full.toml").read_text())["group"]
-    long = {test for group in groups for test in group["tests"]}
-    found = {item.nodeid: item for item in items}
+    listed = {test for group in groups for test in group["tests"]}
+    names = {item: {item.nodeid, item.nodeid.partition("[")[0]} for item in items}
+    long = [item for item in items if names[item] & listed]
     files = {item.path for item in items}
     if not any("::" in argument for argument in config.args):
-        if lost := [test for test in long - found.keys() if here.parent / test.partition("::")[0] in files]:
-            raise pytest.UsageError(f"tests/full.toml names tests that do not exist: {', '.join(sorted(lost))}")
+        lost = listed - set().union(*names.values())
+        if lost := sorted(test for test in lost if here.parent / test.partition("::")[0] in files):
+            raise pytest.UsageError(f"tests/full.toml names tests that do not exist: {', '.join(lost)}")
         if set(here.rglob("test_*.py")) <= files and len(long) > len(items) / 10:
             raise pytest.UsageError(f"tests/full.toml must be a tenth of {len(items)} tests at most, got {len(long)}")
-    if config.getoption("--full"):
-        return
-    left_out = [item for name, item in found.items() if name in long and name not in config.args]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    if not config.getoption("--full"):
+        left_out = {item for item in long if item.nodeid not in config.args}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 settings.register_profile("reproducible", deadline=None, derandomize=True)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttt_jax.simulation.accumulate import Tally, reduce_block
@@ -30,6 +30,7 @@ def sums(tally):
     return tally.moments.central[2:]
 
 
+@settings(max_examples=30)
 @given(st.lists(PAIRS, min_size=1, max_size=6))
 def test_blocks_add_up_to_the_whole(blocks):
     blocks = [np.reshape(block, (-1, 2)) for block in blocks]

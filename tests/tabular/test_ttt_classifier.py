@@ -110,16 +110,16 @@ def test_a_context_of_one_row_can_learn_all_classes():
 
 
 @pytest.mark.parametrize("n_context", [None, 24])
-def test_every_update_asks_new_questions_about_training_rows(squares, n_context, monkeypatch):
+def test_every_update_asks_new_episodes_about_training_rows(squares, n_context, monkeypatch):
     """Context and queries are disjoint and drawn anew; held-out rows are in neither, and in the context afterwards."""
     asked = []
 
     def spy(trainer, member, queries):
         asked.append((set(member.rows), set(queries)))
-        return question(trainer, member, queries)
+        return episode(trainer, member, queries)
 
-    question = ttt_classifier._Trainer.question
-    monkeypatch.setattr(ttt_classifier._Trainer, "question", spy)
+    episode = ttt_classifier._Trainer.episode
+    monkeypatch.setattr(ttt_classifier._Trainer, "episode", spy)
     model = classifier(n_context=n_context, members_per_step=2, n_estimators=3, steps=3).fit(*squares[:2])
     assert len(asked) >= 6
     assert all(not context & queries for context, queries in asked)
@@ -152,20 +152,18 @@ def test_other_rows_can_choose(squares):
 def test_class_weights_count_in_training(squares, monkeypatch):
     """In the loss, and in the odds that it is the loss of."""
     asked = []
-    monkeypatch.setattr(
-        tuning, "_add_gradients", lambda gradients, _, __, question: asked.append(question) or gradients
-    )
+    monkeypatch.setattr(tuning, "_add_gradients", lambda gradients, _, __, episode: asked.append(episode) or gradients)
     classifier(class_weight={"odd": 20.0}).fit(*squares[:2])
-    for question in asked:
-        real = question.weights > 0
+    for episode in asked:
+        real = episode.weights > 0
         of_odd, of_even = (
-            question.weights[real & (question.targets == 1)],
-            question.weights[real & (question.targets == 0)],
+            episode.weights[real & (episode.targets == 1)],
+            episode.weights[real & (episode.targets == 0)],
         )
         np.testing.assert_allclose(of_odd, 20 * of_even[0], rtol=1e-5)
-        assert question.weights.sum() == pytest.approx(1, rel=1e-5)
-        assert question.log_odds[1] - question.log_odds[0] == pytest.approx(np.log(20), rel=1e-5)
-        assert (question.log_odds[2:] == -np.inf).all()
+        assert episode.weights.sum() == pytest.approx(1, rel=1e-5)
+        assert episode.log_odds[1] - episode.log_odds[0] == pytest.approx(np.log(20), rel=1e-5)
+        assert (episode.log_odds[2:] == -np.inf).all()
     assert asked
 
 

@@ -120,8 +120,9 @@ def reduce_block(values: Float[Array, "T V"], live: Bool[Array, " T"]) -> Block:
     finite = live & jnp.isfinite(values).all(axis=1)
     kept, count = finite[:, None], jnp.sum(finite)
     values = jnp.where(kept, values, 0)
-    unit = jnp.max(jnp.abs(values), axis=0)
-    values = values / jnp.where(unit > 0, unit, 1)
+    _, exponent = jnp.frexp(jnp.max(jnp.abs(values), axis=0))
+    unit = jnp.ldexp(jnp.ones_like(values[0]), jnp.maximum(exponent, -100) - 1)  # a power of two: no digit is lost
+    values = values / unit
     anchor = values[jnp.argmax(finite)]  # so that what does not vary has no deviation at all
     deviation = jnp.where(kept, values - anchor, 0)
     shift = _total(deviation) / jnp.maximum(count, 1)

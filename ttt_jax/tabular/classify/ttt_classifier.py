@@ -20,7 +20,7 @@ from ttt_jax.tabular.classify.estimators import PFNClassifier
 from ttt_jax.tabular.classify.members import Member, Plan
 from ttt_jax.tabular.classify.scores import METRICS, fitted_temperature, log_loss, metric
 from ttt_jax.tabular.classify.splits import deal_contexts, split_rows
-from ttt_jax.tabular.classify.tuning import OPTIMIZERS, Judged, Question, Score, Tuned, tune, tune_in_one_step
+from ttt_jax.tabular.classify.tuning import OPTIMIZERS, Episode, Judged, Score, Tuned, tune, tune_in_one_step
 from ttt_jax.tabular.network.pfn import PFN
 
 __all__ = ["TTTClassifier"]
@@ -215,7 +215,7 @@ class TTTClassifier(PFNClassifier):
 
 
 class _Trainer:
-    """Questions about the training rows, and a judge by the held-out rows."""
+    """Episodes about the training rows, and a judge by the held-out rows."""
 
     def __init__(self, model: TTTClassifier, ensemble: Ensemble, training, queries, answers, rng: np.random.Generator):
         self.model, self.ensemble, self.training = model, ensemble, training
@@ -249,29 +249,29 @@ class _Trainer:
             seconds=None if model.time_limit is None else model.time_limit - (time.monotonic() - started),
         )
 
-    def draws(self) -> Iterator[list[Question]]:
+    def draws(self) -> Iterator[list[Episode]]:
         """Without end: for each member of an update another choice of context and query rows."""
         members = itertools.cycle(self.ensemble.members)
         ranked = self.ensemble.plan.ranks[self.ensemble.labels]
         while True:
-            questions = []
+            episodes = []
             for member in itertools.islice(members, self.model.members_per_step):
                 (context,) = deal_contexts(ranked, self.training, self.context, 1, self.rng)
                 queries = self.rng.choice(np.setdiff1d(self.training, context), self.batch, replace=False)
-                questions.append(self.question(member._replace(rows=context), queries))
-            yield questions
+                episodes.append(self.episode(member._replace(rows=context), queries))
+            yield episodes
 
-    def all_queries(self) -> list[Question]:
+    def all_queries(self) -> list[Episode]:
         """All training rows outside the context of each member."""
-        questions = []
+        episodes = []
         for member in self.ensemble.members:
             context = member.rows[: self.context]
             outside = np.setdiff1d(self.training, context)
             pieces = np.array_split(outside, -(-len(outside) // self.model.batch_size))
-            questions += [self.question(member._replace(rows=context), piece) for piece in pieces]
-        return questions
+            episodes += [self.episode(member._replace(rows=context), piece) for piece in pieces]
+        return episodes
 
-    def question(self, member: Member, queries: Int[np.ndarray, " M"]) -> Question:
+    def episode(self, member: Member, queries: Int[np.ndarray, " M"]) -> Episode:
         """The member's context and these rows, as in prediction."""
         pfn = self.model.pfn_
         labels = self.ensemble.labels[queries]
@@ -280,7 +280,7 @@ class _Trainer:
         weights = self.model.class_weights_[labels]
         log_odds = np.full(pfn.config.num_classes, -np.inf)
         log_odds[member.ranks] = np.log(self.model.class_weights_)
-        return Question(
+        return Episode(
             table,
             np.pad(member.ranks[labels], padding),
             np.pad(weights / weights.sum(), padding).astype(np.float32),

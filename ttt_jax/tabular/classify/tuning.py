@@ -29,7 +29,7 @@ _COMPILATIONS_OF_THE_GRADIENT = 3.0  # it takes as long as that many of the pred
 _FIRST_PER_SECOND = 3.0  # how much longer than again anything takes that is compiled, guessed until it is measured
 
 
-class Question(NamedTuple):
+class Episode(NamedTuple):
     """A context with query rows, what each of these counts, and what the classes count.
 
     Attributes:
@@ -78,7 +78,7 @@ Judge = Callable[[PFN, int], Judged]
 
 def tune(
     pfn: PFN,
-    draws: Iterable[Sequence[Question]],
+    draws: Iterable[Sequence[Episode]],
     judge: Judge,
     *,
     steps: int,
@@ -92,8 +92,8 @@ def tune(
 
     Args:
         pfn: where to start.
-        draws: without end; an update's gradient is the mean over the questions of a draw.
-        judge: scores a network after some updates on rows that no question contains.
+        draws: without end; an update's gradient is the mean over the episodes of a draw.
+        judge: scores a network after some updates on rows that no episode contains.
         steps: number of updates.
         learning_rate: the largest; it rises over the first tenth and then falls to zero as a cosine.
         optimizer: `"adamw"`, with gradients clipped to norm 1 and weight decay; `"sgd"`: plain gradient descent.
@@ -112,12 +112,12 @@ def tune(
     rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, _WARM_UP * _PHASES, _PHASES)
     every, last_better = -(-steps // evaluations), 0
     with Progress("test-time training", total=steps) as bar:
-        for step, questions in enumerate(draws, start=1):
+        for step, episodes in enumerate(draws, start=1):
             done = max((step - 0.5) / steps, clock.share())
             with clock.timing("update"):
                 gradients = jax.tree.map(jnp.copy, no_gradients)
-                for question in questions:
-                    gradients = _add_gradients(gradients, 1 / len(questions), pfn, question)
+                for episode in episodes:
+                    gradients = _add_gradients(gradients, 1 / len(episodes), pfn, episode)
                 kept = 1 - (_AVERAGE_POWER + 1) / (step + _AVERAGE_POWER)
                 pfn, average, state = _update(
                     optimizer, pfn, average, state, gradients, float(rate(done * _PHASES)), kept
@@ -134,14 +134,12 @@ def tune(
     return best
 
 
-def tune_in_one_step(
-    pfn: PFN, questions: Sequence[Question], judge: Judge, learning_rate: float | None = None
-) -> Tuned:
-    """One step of gradient descent on the mean loss of all questions; without a learning rate, the best of nine."""
+def tune_in_one_step(pfn: PFN, episodes: Sequence[Episode], judge: Judge, learning_rate: float | None = None) -> Tuned:
+    """One step of gradient descent on the mean loss of all episodes; without a learning rate, the best of nine."""
     gradients = jax.tree.map(jnp.zeros_like, pfn)
-    rows = [np.count_nonzero(question.weights) for question in questions]
-    for question, count in zip(questions, rows, strict=True):
-        gradients = _add_gradients(gradients, count / sum(rows), pfn, question)
+    rows = [np.count_nonzero(episode.weights) for episode in episodes]
+    for episode, count in zip(episodes, rows, strict=True):
+        gradients = _add_gradients(gradients, count / sum(rows), pfn, episode)
     clock = _Clock(None)
     best = _start(pfn, judge, clock)
     for rate in _ONE_STEP_RATES if learning_rate is None else (learning_rate,):
@@ -198,8 +196,8 @@ def _better(best: Tuned, pfn: PFN, judge: Judge, clock: _Clock, step: int) -> Tu
 
 
 @partial(jax.jit, donate_argnames="total")
-def _add_gradients(total, share, pfn, question):
-    gradients = jax.grad(_loss)(pfn, question)
+def _add_gradients(total, share, pfn, episode):
+    gradients = jax.grad(_loss)(pfn, episode)
     return jax.tree.map(lambda t, g: t + share * g, total, gradients)
 
 
@@ -210,10 +208,10 @@ def _update(optimizer, pfn, average, state, gradients, learning_rate, kept):
     return pfn, jax.tree.map(lambda a, p: kept * a + (1 - kept) * p, average, pfn), state
 
 
-def _loss(pfn: PFN, question: Question) -> Float[Array, ""]:
-    logits = pfn.apply_table(question.table) + question.log_odds
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, question.targets)
-    return (losses * question.weights).sum()
+def _loss(pfn: PFN, episode: Episode) -> Float[Array, ""]:
+    logits = pfn.apply_table(episode.table) + episode.log_odds
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, episode.targets)
+    return (losses * episode.weights).sum()
 
 
 def _transform(optimizer: str) -> optax.GradientTransformation:
