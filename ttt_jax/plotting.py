@@ -262,4 +262,5 @@ def _place(row: CheckRow, along: str | None) -> str:
     """The parameters and sizes of a row, on lines of their own, without a size that varies."""
     sizes = {"n": row.n, "k": row.k, "d": row.d} | dict(row.parameters)
     values = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in sizes.items()}
-    return "\n".join(f"{name} {value}" for name, value in values.items() if name != along)
+    text = "\n".join(f"{name} {value}" for name, value in values.items() if name != along)
+    return text.replace("$", r"\$")  # not the beginning of a formula

@@ -144,6 +144,9 @@ def test_only_one_claim(check):
         (HEAD + "a = ttt.Claim(0, 0, quantiy=0)", (), "claims.py:8: ValueError: Claim takes claim,"),
         (HEAD + RIGHT + "a = ttt.Claim(lambda n: n / 0, problems)", (), "a: claim must not raise, got Zero"),
         (HEAD + RIGHT + "a = ttt.Claim(lambda q: q, problems)", (), "a: claim may use n, k, d, "),
+        (HEAD + RIGHT + "a = ttt.Claim(right, problems, procedure=ttt.Folds(7))", (), "a: folds must divide n + k ="),
+        (HEAD + RIGHT + "globals()['../a'] = theorem_2", (), "with names such as theorem_1, got '../a'"),
+        (HEAD + RIGHT + "globals()['a' * 201] = theorem_2", (), "names such as theorem_1, got 'aaaa"),
         (HEAD + RIGHT + "a = ttt.Claim(lambda n: n, [])", (), "a: problems must not be empty"),
     ],
 )  # fmt: skip
@@ -164,3 +167,10 @@ def test_a_file_that_is_missing_and_a_folder_that_is_a_file(check, tmp_path, cap
     status, _, err, _ = check(HEAD + RIGHT, "--tasks", "0")
     assert status == 2
     assert "--out must be a directory that can be written to" in err
+
+
+def test_a_parameter_with_dollars_is_no_formula_of_the_figure(check):
+    claim = RIGHT.replace("**cold", r"parameters={'a': ['$\\foo$', 'x\\ny']}, **cold")
+    status, _, err, folder = check(HEAD + claim, "--tasks", "0")
+    assert (status, err) == (0, "")
+    assert (folder / "report.html").exists()

@@ -124,7 +124,7 @@ def test_a_worse_alignment_leaves_more_to_gain():
             "needs Gaussian features",
         ),
         (lambda: sample_complexity(problem(), "x", max_n=3), "target must be a finite number, got 'x'"),
-        (lambda: warm_or_cold(problem(), np.ones(3)), "weights must be a scalar or have shape"),
+        (lambda: warm_or_cold(problem(), np.ones(3)), "start must be a scalar or have shape"),
         (lambda: warm_or_cold(problem(), "random"), "start must be one of"),
         (lambda: best_context(problem(), max_n=0), "max_n must be an integer >= 1"),
         (lambda: sample_complexity(problem(), float("nan"), max_n=3), "target must be a finite number"),

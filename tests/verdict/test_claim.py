@@ -67,7 +67,10 @@ def test_parameters_of_a_claim_may_have_defaults():
         ({"confidence": 1 - 1e-16}, "confidence must be between 0 and 1 - 1e-9"),
         ({"approximate": True, "problems": PROBLEMS[:1]}, r"at least two sizes d, all different, .*got \[6\]"),
         ({"approximate": True, "problems": [isotropic(d) for d in (8, 8, 16)]}, r"got \[8, 8, 16\]"),
-        ({"approximate": True, "claim": lambda: 0.0}, "its value is 0 at d = 6"),
+        (
+            {"approximate": True, "claim": lambda: 0.0},
+            "claim must not be 0, .* if approximate, got 0 at n = 40, k = 12, d = 6",
+        ),
         ({"problems": PROBLEMS[0]}, "got one Problem: put it in a list"),
         ({"problems": [(4, 8, 4)]}, r"must be of type Problem, got \(4, 8, 4\)"),
         ({"claim": 0.25}, "claim must be a function or a sympy expression, got 0.25"),
@@ -97,6 +100,26 @@ def test_parameters_of_a_claim_may_have_defaults():
         ({"procedure": None}, "procedure must be a step size or a procedure such as .*, got None"),
         ({"quantity": "optimal_lr", "procedure": 0.0, "num_tasks": 2}, "lr must not be 0"),
         ({"exact": None, "procedure": 0.0}, "nothing to compare with"),
+        ({"claim": lambda: int("x")}, "claim must not raise, got ValueError: invalid literal"),
+        ({"claim": lambda: exit(3)}, "claim must not raise, got SystemExit: 3"),
+        ({"problems": (PROBLEMS[i] for i in (0, 99))}, "problems must not raise, got IndexError: list index"),
+        ({"exact": 1}, "exact must be a function or None, got 1"),
+        ({"simulate": "no"}, "simulate must be a function, got 'no'"),
+        ({"start": np.ones(3)}, r"start must be a scalar or have shape \(6,\) or \(6, 6\), got \(3,\)"),
+        ({"start": (0.1, 0.2)}, r"start must be W, or \(model, params\) .*, got \(0.1, 0.2\)"),
+        (
+            {"start": functional(LinearAttention(jnp.zeros((3, 3)))), "procedure": 0.1},
+            "start must not raise, got TypeErr",
+        ),
+        (
+            {"problems": [Problem(6, 6, np.ones(3), feature_law="rademacher")], "procedure": 0.1},
+            "got 0 at n = 6, k = 6, d = 3",
+        ),
+        ({"quantity": "variance", "num_tasks": 1}, "num_tasks must be 0, or >= 2 by estimate_risk, .* variance, got 1"),
+        (
+            {"quantity": "variance", "procedure": Folds(2)},
+            "procedure must be a GradientStep for .* variance, got Folds",
+        ),
         ({"claim": lambda q: q}, "claim may use n, k, d, .*, got q"),
         ({"claim": sp.Symbol("eta")}, "claim may use n, k, d, .*, got eta"),
         ({"start": "random"}, "start must be one of"),
@@ -109,6 +132,34 @@ def test_nonsense_is_refused(arguments, message):
     defaults = {"claim": lambda n: n, "problems": PROBLEMS, "num_tasks": 0}
     with pytest.raises(ValueError, match=message):
         check(**(defaults | arguments))
+
+
+def known(problem, start, procedure, **options):
+    """In place of a simulation: the exact risk under Gaussian features, with a standard error of 1%."""
+    gaussian = Problem(problem.n, problem.k, problem.task)
+    mean = exact_risk(gaussian, start).at(procedure.lr)
+    return SimpleNamespace(mean=mean, stderr=0.01 * mean, stderr_reliable=problem.n != 90)
+
+
+def test_a_row_without_an_exact_value_does_not_hide_the_others():
+    problems = [Problem(60, 8, np.ones(4) / 2, feature_law=law) for law in ("gaussian", "rademacher")]
+    options = {"start": 0.0, "procedure": 0.0, "simulate": known, "num_tasks": 10}
+    right, wrong = (check(lambda risk=risk: risk, problems, **options) for risk in (1.0, 1.003))
+    assert right.verdict == "holds"
+    assert "exact: agrees in 1 of 2 rows" in str(right)
+    assert wrong.empirical_ok
+    assert wrong.exact_ok is False
+
+
+def test_a_claim_is_open_if_a_row_was_compared_with_nothing():
+    problems = [Problem(n, 8, np.ones(4) / 2) for n in (60, 90)]
+    options = {"start": 0.0, "procedure": 0.0, "simulate": known, "exact": None}
+    assert check(lambda: 1.0, problems[:1], **options).verdict == "holds"
+    unseen = check(lambda: 1.0, problems, **options)
+    assert unseen.empirical_ok
+    assert unseen.verdict == "open"
+    assert "not every row was compared with something" in str(unseen)
+    assert check(lambda: 1.1, problems, **options).verdict == "refuted"
 
 
 def test_every_simulation_has_a_seed_of_its_own():

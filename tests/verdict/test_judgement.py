@@ -13,6 +13,8 @@ from ttt_jax.simulation import estimate_risk
 from ttt_jax.theory.pretrained import starting_weights
 from ttt_jax.theory.risk import asymptotic_risk, exact_risk
 from ttt_jax.verdict.claim import check
+from ttt_jax.verdict.judgement import judge_rows
+from ttt_jax.verdict.outcome import CheckRow
 
 
 @pytest.mark.parametrize("noise_var", [0.0, 0.3])
@@ -38,6 +40,19 @@ def test_a_leading_order_passes_and_a_wrong_constant_does_not(a, g, noise_var, e
     assert not verdict(1.05)
     assert not verdict(0.95)
     assert "DISAGREES" in str(verdict(0.95))
+
+
+def test_many_rows_of_sampled_tasks_refuse_a_right_claim_as_rarely_as_one():
+    """Twenty exact values with independent Gaussian errors, and no simulation."""
+    rng, row = np.random.default_rng(0), partial(CheckRow, 4, 4, 4, 1.0, stderr_reliable=True, exact_rounding=0.0)
+
+    def refused(off):
+        errors = 0.1 * rng.standard_normal((400, 20)) + off
+        families = [[row(1 + x, estimate=np.nan, stderr=np.nan, exact_stderr=0.1) for x in family] for family in errors]
+        return sum(judge_rows(tuple(rows), confidence=0.95).verdict == "refuted" for rows in families)
+
+    assert 8 <= refused(0.0) <= 34  # 20 expected
+    assert refused(0.3) > 390
 
 
 def test_sizes_too_small_for_a_verdict_are_no_verdict():

@@ -85,12 +85,15 @@ def test_standard_errors_cover():
             "level must be given for the quantity 'quantile' and no other, got 0.5",
         ),
         ({"quantity": "quantile", "level": 1.0}, "level must be between 0 and 1, got 1.0"),
-        ({"quantity": "variance", "num_tasks": 1}, "quantity variance needs at least two simulated tasks"),
+        ({"quantity": "variance", "num_tasks": 1}, "num_tasks must be 0, or >= 2 .* quantity variance, got 1"),
         (
             {"quantity": "variance", "simulate": lambda *_, **__: None},
-            "needs at least two simulated tasks, by estimate",
+            "num_tasks must be 0, or >= 2 by estimate_risk, .* got a replacement",
         ),
-        ({"quantity": "variance", "procedure": Folds(2, 1e-6)}, "no law of the risk is known for Folds"),
+        (
+            {"quantity": "variance", "procedure": Folds(2, 1e-6)},
+            "procedure must be a GradientStep for the quantity variance, got Folds",
+        ),
         (
             {"quantity": "variance", "start": functional(LinearAttention(jnp.zeros((4, 4)))), "procedure": 0.1},
             r"start must be W for the quantity variance, got \(model, params\)",

@@ -177,6 +177,15 @@ def test_a_switch_is_found_and_one_off_by_five_percent_is_refuted(along):
     assert low.verdict == high.verdict == "refuted"
 
 
+def test_a_switch_holds_between_the_two_whole_sizes_and_nowhere_else():
+    """At n = 10, d = 30 the warm start is the better one until k = 67."""
+    problem, options = unit(10, 1, 30), {"against": {"start": "zero"}, "quantity": "switch", "along": "k"}
+    right, wrong = (67.01, 67.99), (66.6, 68.4)
+    for sizes, verdict in ((right, "holds"), (wrong, "refuted")):
+        for size in sizes:
+            assert check(lambda size=size: size, [problem], **options, num_tasks=0).verdict == verdict
+
+
 def test_a_switch_between_two_whole_sizes_is_interpolated():
     for root in (3.25, 17.5, 60.0, 101.75):
         found, width = nearest_crossing(lambda k, root=root: 1 - k / root, 20.0, whole=True)
@@ -269,6 +278,20 @@ def test_parameters_of_ones_own():
     assert len(scaled.rows) == 4
 
 
+def test_parameters_may_come_from_an_iterator_that_ends():
+    result = check(
+        lambda a: a, PROBLEMS, quantity="initial", start=0.0, parameters={"a": iter([1.0, 1.1])}, num_tasks=0
+    )
+    assert len(result.rows) == 4
+    assert result.verdict == "refuted"
+
+
+def test_a_bound_on_a_value_of_zero_has_a_margin_with_a_sign():
+    zero = [Problem(5, 5, np.zeros(3))]
+    margins = [check(lambda v=v: v, zero, relation="<=", num_tasks=0).margins for v in (0.0, 1.0, -1.0)]
+    assert margins == [(0.0, 0.0), (np.inf, np.inf), (-np.inf, -np.inf)]
+
+
 def test_a_procedure_may_depend_on_parameters_and_a_claim_on_the_procedure():
     def steps(problem, T):
         return GradientSteps([1e-4] * T, new_context=True)
@@ -318,8 +341,16 @@ def test_a_gain_of_other_procedures_is_seen_three_times_as_sharply(name):
         ({"parameters": [1]}, r"parameters must be a dictionary of names and values, got \[1\]"),
         ({"parameters": {"lr": [1]}}, "parameters must have names of their own, not lr, .*, got 'lr'"),
         ({"parameters": {"a": []}}, r"parameters must give a sequence of values of a, got \[\]"),
+        (
+            {"parameters": {"n": [np.ones(2)]}},
+            r"parameters must agree with the problem, n = 60, got array\(\[1., 1.\]\)",
+        ),
+        (
+            {"quantity": "switch", "along": "k", "procedure": Folds(4), "against": {"procedure": 0.0}},
+            "folds must divide n . k =",
+        ),
         ({"parameters": {"a": 1.0}}, "parameters must give a sequence of values of a, got 1.0"),
-        ({"parameters": {"n": [7]}}, "parameters must agree with the problem, got n = 7, not 60"),
+        ({"parameters": {"n": [7]}}, "parameters must agree with the problem, n = 60, got 7"),
         ({"problems": lambda kappa: unit(4, 4)}, "parameters must be given where problems is a function"),
         ({"problems": lambda a: a, "parameters": {"a": [1]}}, "problems must be of type Problem, got 1"),
         ({"problems": lambda: 1, "parameters": {"a": [1]}}, "problems must be of type Problem, got 1"),

@@ -21,6 +21,7 @@ __all__ = [
     "make_directory",
     "printable",
     "refuse_overwriting",
+    "replace_file",
 ]
 
 
@@ -111,6 +112,13 @@ def make_directory(flag: str, directory: Path) -> None:
         reason = getattr(error, "strerror", None) or error
         got = f"{printable(directory)!r} ({reason})"
         raise CommandError(f"{flag} must be a directory that can be written to, got {got}") from None
+
+
+def replace_file(path: Path, content: bytes | str) -> Path:
+    """Write a file, UTF-8 for text, that is whole at any moment, also where two processes write it; its path."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    scratch.write_bytes(content.encode() if isinstance(content, str) else content)
+    return scratch.replace(path)
 
 
 def refuse_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:

@@ -114,12 +114,12 @@ def covariance(field: str, value: Any) -> np.ndarray:
 STARTS = "start must be W, or (model, params) as functional(module) gives them"
 
 
-def weights_array(value: Any, d: int) -> np.ndarray:
+def weights_array(value: Any, d: int, field: str = "weights") -> np.ndarray:
     """The attention weights W as a float64 array (), (d,) or (d, d); ValueError unless they fit d features."""
     if callable(value):
         raise ValueError(f"{STARTS}, got {type(value).__name__}")
-    value = finite_array("weights", value)
-    require_square("weights", value, d)
+    value = finite_array(field, value)
+    require_square(field, value, d)
     return value
 
 

@@ -65,7 +65,7 @@ def starting_weights(start: Any, problem: Problem, n: int) -> np.ndarray:
         True
     """
     if not isinstance(start, str):
-        return weights_array(start, problem.d)
+        return weights_array(start, problem.d, "start")
     if choice("start", start, ("pretrained", "zero")) == "zero":
         return np.zeros(())
     law = Pretraining(n, problem.feature_cov, noise_var=problem.noise_var, d=problem.d)

@@ -9,12 +9,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ttt_jax._internal.validate import shown
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ttt_jax._internal.validate import STARTS, shown
 from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import Procedure, as_procedure, has_free_lr, with_lr
 from ttt_jax.risk_curve import RiskCurve, RiskPath
 from ttt_jax.theory.pretrained import starting_weights
-from ttt_jax.verdict.claimed import RESERVED, by_name, claimed_truth, claimed_value, of_case
+from ttt_jax.training.models import Prompt
+from ttt_jax.verdict.claimed import RESERVED, by_name, called, claimed_truth, claimed_value, of_case
 from ttt_jax.verdict.comparison import require_finite
 
 STRIDE = 3
@@ -102,7 +107,9 @@ def _arms(
 def _arm(problem: Problem, start: Any, procedure: Any, parameters: Mapping[str, Any], exact: Callable | None) -> Arm:
     """The arm; the exact optimum in place of a step size that was left free."""
     start = of_case("start", start, problem, parameters)
-    if not isinstance(start, tuple):
+    if isinstance(start, tuple):
+        _require_model(start, problem)
+    else:
         start = starting_weights(start, problem, problem.n)
     what = as_procedure(of_case("procedure", procedure, problem, parameters))
     curve = None
@@ -111,11 +118,24 @@ def _arm(problem: Problem, start: Any, procedure: Any, parameters: Mapping[str, 
             curve = exact(problem, start, what)
     if has_free_lr(what):
         if curve is None:
-            raise ValueError("lr must be a number or a function of the problem where there is no exact curve")
+            raise ValueError(
+                "lr must be a number or a function of the problem where there is no exact curve, got 'optimal'"
+            )
         what = with_lr(what, curve.optimal_lr)
     if isinstance(curve, RiskCurve | RiskPath):
         require_finite(what, curve)
     return Arm(problem, start, what, curve)
+
+
+def _require_model(start: tuple[Any, ...], problem: Problem) -> None:
+    """ValueError unless this is (model, params) with a prediction for every query of such a problem."""
+    if len(start) != 2 or not callable(start[0]):
+        raise ValueError(f"{STARTS}, got {shown(start)}")
+    n, k, d = problem.n, problem.k, problem.d
+    shapes: Any = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((n, d), (n,), (k, d), (k,))]
+    predictions = called("start", jax.eval_shape, *start, Prompt(*shapes))
+    if getattr(predictions, "shape", None) != (k,):
+        raise ValueError(f"start must be a model of predictions of shape ({k},) at k = {k}, got {shown(predictions)}")
 
 
 def _checked_parameters(parameters: Any) -> dict[str, tuple[Any, ...]]:
@@ -124,12 +144,15 @@ def _checked_parameters(parameters: Any) -> dict[str, tuple[Any, ...]]:
         return {}
     if not isinstance(parameters, Mapping):
         raise ValueError(f"parameters must be a dictionary of names and values, got {shown(parameters)}")
-    for name, values in parameters.items():
+    found = {}
+    for name, given in parameters.items():
         if not (isinstance(name, str) and name.isidentifier()) or name in RESERVED:
             raise ValueError(f"parameters must have names of their own, not {', '.join(RESERVED)}, got {shown(name)}")
-        if isinstance(values, str) or not isinstance(values, Iterable) or not len(tuple(values)):
-            raise ValueError(f"parameters must give a sequence of values of {name}, got {shown(values)}")
-    return {name: tuple(values) for name, values in parameters.items()}
+        values = () if isinstance(given, str) or not isinstance(given, Iterable) else called("parameters", tuple, given)
+        if not values:
+            raise ValueError(f"parameters must give a sequence of values of {name}, got {shown(given)}")
+        found[name] = values
+    return found
 
 
 def _grid(problems: Any, parameters: dict[str, tuple[Any, ...]]) -> list[tuple[Problem, dict[str, Any]]]:
@@ -145,10 +168,9 @@ def _grid(problems: Any, parameters: dict[str, tuple[Any, ...]]) -> list[tuple[P
         if not isinstance(problem, Problem):
             raise ValueError(f"problems must be of type Problem, got {shown(problem)}")
         for name in ("n", "k", "d"):
-            if name in own and own[name] != getattr(problem, name):
-                raise ValueError(
-                    f"parameters must agree with the problem, got {name} = {own[name]}, not {getattr(problem, name)}"
-                )
+            size = getattr(problem, name)
+            if name in own and not np.array_equal(own[name], size):
+                raise ValueError(f"parameters must agree with the problem, {name} = {size}, got {shown(own[name])}")
     return grid
 
 
@@ -157,7 +179,7 @@ def _sequence(problems: Any) -> tuple[Any, ...]:
         raise ValueError("problems must be a sequence of Problem, got one Problem: put it in a list")
     if not isinstance(problems, Iterable):
         raise ValueError(f"problems must be a sequence of Problem, got {shown(problems)}")
-    problems = tuple(problems)
+    problems = called("problems", tuple, problems)
     if not problems:
         raise ValueError("problems must not be empty")
     return problems

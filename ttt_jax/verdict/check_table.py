@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ttt_jax._internal.plural import counted
+from ttt_jax._internal.validate import shown
 from ttt_jax.verdict.agreement import NOTICED
 from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 
@@ -21,21 +22,25 @@ def check_table(check: Check) -> str:
     table = [(*named, *sizes, "claimed", "exact", last, "simulated", "z")]
     for row in check.rows:
         exact = simulated = ("-", "-")
-        if not math.isnan(row.exact):
+        if row.is_known:
             exact = f"{row.exact:.6g}", _last(row, check.relation)
         if not math.isnan(row.estimate):
             mark = {True: "", False: "*", None: "?"}[row.stderr_reliable]
             simulated = f"{row.estimate:.5g}({row.stderr:.1g})", f"{row.z:.2f}{mark}"
         claimed = {-1: "first", 1: "second"}[row.side] if check.relation == "iff" else f"{row.claimed:.6g}"
-        own = [f"{v:.6g}" if isinstance(v := row.parameters[name], float) else str(v) for name in named]
+        own = [f"{v:.6g}" if isinstance(v := row.parameters[name], float) else shown(v, str) for name in named]
         table.append((*own, *(str(getattr(row, size)) for size in sizes), claimed, *exact, *simulated))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(map(str.rjust, row, widths)) for row in table]
     unseen = "open" if check.relation == "iff" else "not compared"
     words = {True: "agrees", False: "DISAGREES", None: unseen if check.resolved else "not resolved"}
-    lines.append(f"exact: {words[check.exact_ok]}{_exact_detail(check)}")
+    known = sum(row.is_known for row in check.rows)
+    where = f" in {known} of {len(check.rows)} rows" * (0 < known < len(check.rows) and math.isnan(check.resolution))
+    lines.append(f"exact: {words[check.exact_ok]}{where}{_exact_detail(check)}")
     words[None] = unseen
     lines.append(f"simulation: {words[check.empirical_ok]}{_empirical_detail(check)}")
+    if check.verdict == "open" and not check.complete:
+        lines.append("open: not every row was compared with something")
     flags = [row.stderr_reliable for row in check.rows]
     if False in flags:
         lines.append("* not judged: too few tasks for the tails of the risk")
@@ -68,13 +73,13 @@ def _exact_detail(check: Check) -> str:
         hint = "" if check.resolved else f"; larger d, or a rate if none is given, would tell {NOTICED:.0%} from 0"
         limit = f"{_percent(check.limit, '+')} +- {_percent(check.resolution)}"
         return f" (error {falls} {limit} at d = infinity{hint})"
-    if check.exact_ok is not None and check.relation != "==":
+    if check.exact_ok is not None and check.relation != "==" and all(map(math.isfinite, check.margins)):
         least, most = map(_percent, check.margins)
         holds = f"holds by {least}{f' to {most}' * (most != least)}"
         if not check.exact_ok:
             holds = f"is broken by up to {least.removeprefix('-')}"
         return f" (the bound {holds} of the value)"
-    if check.exact_ok is False and max(row.relative_error for row in check.rows) < FLOAT32_ROUNDING:
+    if check.exact_ok is False and all(row.relative_error < FLOAT32_ROUNDING for row in check.rows if row.is_known):
         return " (by no more than the rounding of float32: is the claim evaluated in float64?)"
     return ""
 
@@ -94,7 +99,7 @@ def _empirical_detail(check: Check) -> str:
 
 def _sides(check: Check, ok: bool | None, *, simulated: bool) -> str:
     """What was seen of a claim about signs."""
-    if not simulated and all(math.isnan(row.exact) for row in check.rows):
+    if not simulated and not any(row.is_known for row in check.rows):
         return ""
     first, second = check.on_the_right_side(simulated)
     seen = f"as claimed, the first is seen to be better in {first}, the second in {second} of {len(check.rows)} rows"

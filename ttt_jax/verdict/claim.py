@@ -83,7 +83,8 @@ def check(
             are used, and stderr_reliable if it has one; not for quantities of the law, nor for two arms.
 
     Returns:
-        A `Check`, true if something was compared and nothing speaks against the claim; print it for the table.
+        A `Check`, true if every row was compared with something and nothing speaks against the claim; print it for the
+        table.
 
     Raises:
         ValueError: if an argument is invalid.

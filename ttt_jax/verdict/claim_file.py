@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import ttt_jax
-from ttt_jax._internal.command import CommandError, make_directory
+from ttt_jax._internal.command import CommandError, make_directory, replace_file
+from ttt_jax._internal.validate import shown
 from ttt_jax.verdict.outcome import Check, CheckRow
 from ttt_jax.verdict.stated import Claim
 from ttt_jax.verdict.trial import Trial
@@ -21,6 +22,8 @@ __all__ = ["load_claims", "run_claims"]
 
 MODULE = "claims_on_trial"
 ROWS = "rows"
+LONGEST_NAME = 200
+"""Bytes of a name, which is that of files too."""
 
 
 def load_claims(file: Path) -> dict[str, Claim]:
@@ -44,6 +47,9 @@ def load_claims(file: Path) -> dict[str, Claim]:
     claims = {name: value for name, value in vars(module).items() if isinstance(value, Claim)}
     if not claims:
         raise CommandError(f"{file}: must have claims, such as theorem_1 = ttt_jax.Claim(formula, problems), got none")
+    for name in claims:
+        if not (isinstance(name, str) and name.isidentifier()) or len(name.encode()) > LONGEST_NAME:
+            raise CommandError(f"{file}: must have claims with names such as theorem_1, got {shown(name)}")
     return claims
 
 
@@ -102,9 +108,7 @@ def _rows(trial: Trial, record: Path, key: str) -> list[CheckRow]:
     for case in trial.cases[len(kept) :]:
         row = vars(trial.row(case)) | {"parameters": {}}
         kept.append(row)
-        scratch = record.with_name(f".{record.name}.part")
-        scratch.write_text(json.dumps({"key": key, "rows": kept}, default=lambda number: number.item()))
-        scratch.replace(record)
+        replace_file(record, json.dumps({"key": key, "rows": kept}, default=lambda number: number.item()))
     cases = trial.cases[: len(kept)]
     return [replace(CheckRow(**row), parameters=case.parameters) for row, case in zip(kept, cases, strict=True)]
 

@@ -6,11 +6,11 @@ import csv
 from base64 import b64encode
 from collections.abc import Mapping
 from html import escape
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
-from ttt_jax._internal.command import printable
+from ttt_jax._internal.command import printable, replace_file
 from ttt_jax._internal.html import html_page, html_table
 from ttt_jax.plotting import draw_values
 from ttt_jax.verdict.outcome import Check, CheckRow
@@ -26,25 +26,22 @@ def write_report(found: Mapping[str, tuple[Claim, Check]], directory: Path, titl
     Returns:
         The path of the page.
     """
-    with open(scratch := directory / f".{TABLE}.part", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("claim", "verdict", "quantity", "relation", "parameters", *COLUMNS))
-        for name, (_, check) in found.items():
-            about = name, check.verdict, check.quantity, check.relation
-            writer.writerows((*about, _parameters(row), *(getattr(row, c) for c in COLUMNS)) for row in check.rows)
-    scratch.replace(directory / TABLE)
+    writer = csv.writer(table := StringIO(newline=""))
+    writer.writerow(("claim", "verdict", "quantity", "relation", "parameters", *COLUMNS))
+    for name, (_, check) in found.items():
+        about = name, check.verdict, check.quantity, check.relation
+        writer.writerows((*about, _parameters(row), *(getattr(row, c) for c in COLUMNS)) for row in check.rows)
+    replace_file(directory / TABLE, printable(table.getvalue()))
     rows = [(name, check.verdict, claim.statement) for name, (claim, check) in found.items()]
     parts = [html_table(("claim", "verdict", "statement"), rows)]
     for name, (_, check) in found.items():
         image = BytesIO()
         draw_values(check, title=name).savefig(image, format="png")
-        (scratch := directory / f".{name}.png.part").write_bytes(image.getvalue())
-        scratch.replace(directory / f"{name}.png")
+        replace_file(directory / f"{name}.png", image.getvalue())
         source = b64encode(image.getvalue()).decode()
         parts.append(f"<h2>{escape(name)}: {check.verdict}</h2>\n<pre>{escape(str(check))}</pre>")
         parts.append(f'<p><img src="data:image/png;base64,{source}" alt="{escape(name)}" style="max-width:100%"></p>')
-    (scratch := directory / f".{PAGE}.part").write_text(html_page(printable(title), "\n".join(parts)), encoding="utf-8")
-    return scratch.replace(directory / PAGE)
+    return replace_file(directory / PAGE, html_page(printable(title), "\n".join(parts)))
 
 
 def _parameters(row: CheckRow) -> str:

@@ -84,9 +84,7 @@ def called(field: str, function: Callable, *given: Any, **named: Any) -> Any:
     """What the caller's function returns; ValueError with its name where it fails."""
     try:
         return function(*given, **named)
-    except ValueError:
-        raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"{field} must not raise, got {what}") from error
 

@@ -27,7 +27,8 @@ SEEN = 3.0
 def exact_switch(case: Case, question: Question) -> Exact:
     """The switch nearest to the claimed one by the exact risk; inf where there is none.
 
-    It is interpolated; its rounding error is the distance of the sizes between which the sign changes: 1 for n and k.
+    It is interpolated. Its rounding error is what a claim may be off by and still lie between the two sizes where the
+    sign changes, so that it has the better arm right at every size: at most 1 for n and k.
     """
     if any(arm.curve is None for arm in case.arms):
         return Exact()
@@ -37,17 +38,21 @@ def exact_switch(case: Case, question: Question) -> Exact:
         found = exact_value(at_size(case, along, size), question)
         return found.value if abs(found.value) > found.rounding else 0.0
 
-    found = nearest_crossing(difference, float(case.claimed), whole=_whole(along))
+    claimed = float(case.claimed)
+    found = nearest_crossing(difference, claimed, whole=_whole(along))
     if found is None:
         return Exact(math.inf)
-    low, there, high = _beside(found[0], along)
+    switch, width = found
+    low, there, high = beside(switch, along)
     stderr = exact_value(at_size(case, along, there), question).stderr
     if stderr:  # of sampled tasks, by the slope of the difference
         stderr *= (high - low) / abs(difference(high) - difference(low))
-    return Exact(found[0], stderr, found[1])
+    if _whole(along) and not switch.is_integer():  # an integer is a size of equal risks, with a sign on either side
+        width = switch - math.floor(switch) if claimed < switch else math.ceil(switch) - switch
+    return Exact(switch, stderr, width)
 
 
-def _beside(switch: float, along: str | None) -> list[float]:
+def beside(switch: float, along: str | None) -> list[float]:
     """A size below a switch, one at it and one above."""
     sizes: list[float] = [multiple * switch for multiple in BESIDE]
     return [max(1, math.floor(sizes[0])), max(1, round(switch)), math.ceil(sizes[2])] if _whole(along) else sizes
@@ -97,7 +102,7 @@ def simulated_switch(case: Case, question: Question) -> Simulated:
     where nothing is seen, neither a difference at the claim nor a slope.
     """
     claimed = float(case.claimed)
-    sizes = _beside(claimed, question.along)
+    sizes = beside(claimed, question.along)
     if not question.num_tasks or len({*sizes}) < len(BESIDE):
         return Simulated()
     arms = [arm for size in sizes for arm in at_size(case, question.along, size)]

@@ -28,19 +28,19 @@ def judge_rows(
     confidence: float = 0.99,
 ) -> Check:
     """The verdict on an exact claim row by row, on an approximate one by its error at d = infinity."""
-    has_exact = not any(math.isnan(row.exact) for row in rows)
-    judged = [row for row in rows if row.stderr_reliable is not False and 0 < row.stderr < math.inf]
-    count = 1 if approximate else max(len(judged), 1)
+    known = [row for row in rows if row.is_known]
+    judged = [row for row in rows if row.is_judged]
+    count = 1 if approximate else max(len(judged), sum(row.exact_stderr > 0 for row in known), 1)
     critical = (critical_z if relation == "==" else critical_one_sided)(confidence, count)
     if any(math.isinf(row.exact) for row in rows):  # a switch that does not exist
         found = Check(rows, critical, False, None, math.nan)
     elif approximate:
-        found = _leading_order(rows, judged, critical, rate, has_exact)
+        found = _leading_order(rows, judged, critical, rate, len(known) == len(rows))
     else:
         found = Check(
             rows,
             critical,
-            _none_beyond(rows, critical) if has_exact else None,
+            _none_beyond(known, critical) if known else None,
             all(row.beyond(row.estimate) <= critical * row.stderr for row in judged) if judged else None,
             (critical + POWER) * min((row.stderr / abs(row.estimate or math.nan) for row in judged), default=math.nan),
         )

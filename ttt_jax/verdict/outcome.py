@@ -48,6 +48,16 @@ class CheckRow:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def is_known(self) -> bool:
+        """Whether there is an exact value."""
+        return not math.isnan(self.exact)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there is a simulated value whose standard error counts."""
+        return self.stderr_reliable is not False and 0 < self.stderr < math.inf
+
+    @property
     def relative_error(self) -> float:
         if abs(self.claimed - self.exact) <= self.exact_rounding:
             return 0.0
@@ -60,7 +70,7 @@ class CheckRow:
     @property
     def value(self) -> float:
         """The exact value, or the simulated one where there is none."""
-        return self.estimate if math.isnan(self.exact) else self.exact
+        return self.exact if self.is_known else self.estimate
 
     def beyond(self, value: float) -> float:
         """How far a value is on the wrong side of the claimed one; of an equality, how far from it; < 0 on the right
@@ -70,7 +80,7 @@ class CheckRow:
 
 @dataclass(frozen=True)
 class Check:
-    """The verdict on a claim; true in a condition if it was compared with something and nothing speaks against it.
+    """The verdict on a claim; true in a condition if all rows were compared and nothing speaks against it.
 
     Args:
         rows: one `CheckRow` per problem.
@@ -78,7 +88,8 @@ class Check:
             an inequality or a sign, the z on the wrong side.
         exact_ok: whether the claim agrees with the exact risk: to rounding (and critical standard errors, where tasks
             were sampled) if it is exact; if approximate, False if the limit is beyond the resolution, else True if a
-            constant wrong by 5% would have been. None if not compared, or not resolved.
+            constant wrong by 5% would have been. Rows without an exact value are left out. None if not compared, or not
+            resolved.
         empirical_ok: whether the claim agrees with simulation: every |z| <= critical if it is exact; if approximate,
             whether its error at d = infinity is within critical standard errors and the resolution of the
             extrapolation. Only rows of reliable standard error count; None if there are too few.
@@ -114,9 +125,15 @@ class Check:
         return self.exact_ok is not None or math.isnan(self.resolution)
 
     @property
+    def complete(self) -> bool:
+        """Whether every row was compared, by theory or simulation; an approximate claim needs no more than a limit."""
+        has_limit = not (math.isnan(self.resolution) and math.isnan(self.limit_z))
+        return has_limit or all(row.is_known or row.is_judged for row in self.rows)
+
+    @property
     def ok(self) -> bool:
         verdicts = self.exact_ok, self.empirical_ok
-        return self.resolved and True in verdicts and False not in verdicts
+        return self.resolved and self.complete and True in verdicts and False not in verdicts
 
     @property
     def verdict(self) -> str:
@@ -127,11 +144,17 @@ class Check:
     def margins(self) -> tuple[float, float]:
         """How far the bound of an inequality is from the value, relative to it: of the tightest row and the loosest.
 
-        Negative where the bound does not hold; nan for other claims.
+        Of the exact values, or where there is none of the simulated ones. Negative where the bound does not hold; nan
+        for other claims.
         """
         if self.relation not in ("<=", ">="):
             return math.nan, math.nan
-        shares = [-row.beyond(row.value) / abs(row.value) if row.value else math.inf for row in self.rows]
+        rows = [row for row in self.rows if row.is_known] or self.rows
+        rooms = [-row.beyond(row.value) for row in rows]
+        shares = [
+            room / abs(row.value) if row.value else math.copysign(math.inf, room) if room else 0.0
+            for room, row in zip(rooms, rows, strict=True)
+        ]
         return min(shares), max(shares)
 
     def on_the_right_side(self, simulated: bool) -> tuple[int, int]:
@@ -152,6 +175,5 @@ class Check:
 
 def _seen(row: CheckRow, critical: float, simulated: bool) -> bool:
     if simulated:
-        trusted = row.stderr_reliable is not False and 0 < row.stderr < math.inf
-        return trusted and -row.beyond(row.estimate) > critical * row.stderr
-    return -row.beyond(row.exact) > row.exact_rounding + critical * row.exact_stderr
+        return row.is_judged and -row.beyond(row.estimate) > critical * row.stderr
+    return row.is_known and -row.beyond(row.exact) > row.exact_rounding + critical * row.exact_stderr

@@ -20,8 +20,8 @@ from ttt_jax._internal.validate import (
 from ttt_jax.problem import NotApplicable
 from ttt_jax.procedures import GradientStep
 from ttt_jax.simulation import estimate_risk
-from ttt_jax.verdict.cases import Case, make_cases
-from ttt_jax.verdict.crossing import exact_switch, simulated_switch
+from ttt_jax.verdict.cases import Case, at_size, make_cases
+from ttt_jax.verdict.crossing import beside, exact_switch, simulated_switch
 from ttt_jax.verdict.judgement import judge_rows
 from ttt_jax.verdict.law_quantities import LAW_QUANTITIES
 from ttt_jax.verdict.measured import Question, exact_value, simulated_value
@@ -55,20 +55,13 @@ class Trial:
         claimed, side = float(case.claimed), SIDES.get(self.relation, 0)
         if self.relation == "iff":
             claimed, side = 0.0, (-1 if case.claimed else 1)
-        if self.approximate and not (claimed and exact.value):
-            raise ValueError(f"an approximate claim has a relative error, but its value is 0 at d = {d}")
         return CheckRow(n, k, d, claimed, exact.value, *simulated, *exact[1:], side, case.parameters)
 
     def judge(self, rows: Iterable[CheckRow]) -> Check:
         """The verdict on all rows."""
-        rows = tuple(rows)
-        if not self.question.num_tasks and any(math.isnan(row.exact) for row in rows):
-            raise ValueError(
-                "num_tasks must be positive where no exact risk is known, or there is nothing to compare with"
-            )
         options: dict[str, Any] = {"approximate": self.approximate, "rate": self.rate, "confidence": self.confidence}
         quantity, along = self.question.quantity, self.question.along
-        return judge_rows(rows, relation=self.relation, quantity=quantity, along=along, **options)
+        return judge_rows(tuple(rows), relation=self.relation, quantity=quantity, along=along, **options)
 
 
 def make_trial(
@@ -88,10 +81,14 @@ def make_trial(
     num_tasks: Any,
     seed: Any,
     confidence: Any,
-    exact: Callable | None,
-    simulate: Callable,
+    exact: Any,
+    simulate: Any,
 ) -> Trial:
     """The arguments of `check`, all of them checked."""
+    if not (exact is None or callable(exact)):
+        raise ValueError(f"exact must be a function or None, got {shown(exact)}")
+    if not callable(simulate):
+        raise ValueError(f"simulate must be a function, got {shown(simulate)}")
     choice("relation", relation, RELATIONS)
     choice("quantity", quantity, (*QUANTITIES, *LAW_QUANTITIES))
     if (quantity == "quantile") != (level is not None):
@@ -105,7 +102,8 @@ def make_trial(
     arms = ((start, procedure), *_second(against, start, procedure))
     _require_arms(relation, quantity, len(arms), simulate)
     if quantity in LAW_QUANTITIES and (num_tasks == 1 or simulate is not estimate_risk):
-        raise ValueError(f"quantity {quantity} needs at least two simulated tasks, by estimate_risk, or num_tasks=0")
+        got = "1" if num_tasks == 1 else "a replacement of estimate_risk"
+        raise ValueError(f"num_tasks must be 0, or >= 2 by estimate_risk, for the quantity {quantity}, got {got}")
     if boolean("approximate", approximate) and relation != "==":
         raise ValueError(f"relation must be == if approximate, got {relation!r}")
     if rate is not None and not (approximate and positive_number("rate", rate)):
@@ -118,9 +116,10 @@ def make_trial(
     cases = make_cases(claim, problems, parameters, arms, exact, truth=relation == "iff", seed=seed)
     if approximate:
         cases = _by_size(cases)
+    question = Question(quantity, level, along, num_tasks, exact is not None, simulate)
     for case in cases:
         _require_quantity(case, quantity, num_tasks)
-    question = Question(quantity, level, along, num_tasks, exact is not None, simulate)
+        _require_value(case, question, approximate)
     return Trial(cases, question, relation, approximate, rate, confidence)
 
 
@@ -152,7 +151,8 @@ def _require_quantity(case: Case, quantity: str, num_tasks: int) -> None:
     if quantity in LAW_QUANTITIES and isinstance(arm.start, tuple):
         raise ValueError(f"start must be W for the quantity {quantity}, got (model, params)")
     if quantity in LAW_QUANTITIES and not isinstance(arm.procedure, GradientStep):
-        raise NotApplicable(f"no law of the risk is known for {type(arm.procedure).__name__}")
+        name = type(arm.procedure).__name__
+        raise NotApplicable(f"procedure must be a GradientStep for the quantity {quantity}, got {name}")
     if quantity == "optimal_lr" and arm.lr is None:
         name = type(arm.procedure).__name__
         raise ValueError(f"quantity must not be optimal_lr for {name}, which has no one step size")
@@ -160,6 +160,20 @@ def _require_quantity(case: Case, quantity: str, num_tasks: int) -> None:
         raise ValueError("lr must not be 0 where the optimal_lr is simulated; num_tasks=0 leaves simulation out")
     if quantity == "switch" and claimed <= 0:
         raise ValueError(f"claim must give a positive number for a switch, got {claimed:g}")
+
+
+def _require_value(case: Case, question: Question, approximate: bool) -> None:
+    """ValueError where there would be nothing to compare with, or a relative error of 0, or a switch has no arms."""
+    if question.quantity == "switch":
+        for size in beside(float(case.claimed), question.along):
+            at_size(case, question.along, size)
+    known_without_work = question.quantity not in LAW_QUANTITIES or not question.num_tasks or approximate
+    value = exact_value(case.arms, question).value if known_without_work else math.nan
+    where = f"n = {case.problem.n}, k = {case.problem.k}, d = {case.problem.d}"
+    if math.isnan(value) and not question.num_tasks:
+        raise ValueError(f"num_tasks must be positive where there is no exact value to compare with, got 0 at {where}")
+    if approximate and not (case.claimed and (value or question.quantity == "switch")):
+        raise ValueError(f"claim must not be 0, nor the exact value, if approximate, got {case.claimed:g} at {where}")
 
 
 def _by_size(cases: tuple[Case, ...]) -> tuple[Case, ...]:
