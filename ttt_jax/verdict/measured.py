@@ -24,6 +24,9 @@ from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 from ttt_jax.verdict.law_quantities import LAW_QUANTITIES, of_known_law, of_prompts
 from ttt_jax.verdict.quantities import QUANTITIES, errors_of_theory, of_estimates, of_theory
 
+HEAVIEST = 0.05
+"""Kurtosis per task beyond which the variance of the sample is off, by its own fourth moment, by over a fifth."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -109,9 +112,20 @@ def means_on_same_tasks(
         joint = estimate_together([(arm.problem, arm.start, one) for arm, one in asked], num_tasks=num_tasks, seed=seed)
         found, covariance = joint.estimates, joint.covariance
     mean = np.array([float(np.atleast_1d(one.mean)[-1]) for one in found])
-    flags = [getattr(one, "stderr_reliable", True) for one in found]
+    flags = [_is_reliable(one) for one in found]
     reliable = False if False in flags else None if None in flags else True
     return mean, covariance + np.diag((FLOAT32_ROUNDING * mean) ** 2), reliable
+
+
+def _is_reliable(estimate: Any) -> bool | None:
+    """Whether a standard error is reliable; of one that nobody assessed, False where its own sample has heavy tails.
+
+    A sample without them proves nothing, hence None and not True.
+    """
+    reliable = getattr(estimate, "stderr_reliable", True)
+    if reliable is None and getattr(estimate, "kurtosis", 0.0) > HEAVIEST * estimate.num_tasks:
+        return False
+    return reliable
 
 
 def stderr_along(direction: Float[np.ndarray, " P"], covariance: Float[np.ndarray, "P P"]) -> float:
