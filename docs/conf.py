@@ -62,6 +62,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!ttt_jax\b).*"),
     (r"py:.*", r"ttt_jax\.theory\.inference\..*"),
+    (r"py:.*", r"ttt_jax\.(simulation\.worklist\.AnyWork|verdict\.trial\.Trial)"),
     (r"py:.*", r"ttt_jax\.tabular\.(classify\.tuning|network\.encode|network\.v2)\..*"),
 ]
 
