@@ -19,7 +19,7 @@ from ttt_jax.procedures import Procedure, as_procedure, has_free_lr, with_lr
 from ttt_jax.risk_curve import RiskCurve, RiskPath
 from ttt_jax.theory.pretrained import starting_weights
 from ttt_jax.training.models import Prompt
-from ttt_jax.verdict.claimed import RESERVED, by_name, called, claimed_truth, claimed_value, of_case
+from ttt_jax.verdict.claimed import RESERVED, by_name, called, claimed_value, of_case
 from ttt_jax.verdict.comparison import require_finite
 
 STRIDE = 3
@@ -92,8 +92,7 @@ def make_cases(
         arms_at = partial(_arms, given=arms, parameters=own, exact=exact)
         tried = arms_at(problem)
         first = tried[0]
-        evaluate = claimed_truth if truth else claimed_value
-        claimed = evaluate(claim, problem, first.start, first.lr, first.procedure, own)
+        claimed = claimed_value(claim, problem, first.start, first.lr, first.procedure, own, truth=truth)
         found.append(Case(problem, own, tried, claimed, seed + STRIDE * i, arms_at))
     return tuple(found)
 

@@ -22,30 +22,23 @@ def claimed_value(
     problem: Problem,
     start: Any,
     lr: Any,
-    procedure: Any = None,
-    parameters: Mapping[str, Any] | None = None,
-) -> float:
-    """The claim at one problem; ValueError unless it is a finite real number of arguments that it may use."""
-    value = _claimed(claim, problem, start, lr, procedure, parameters or {})
-    number = _real_number(value)
-    if not math.isfinite(number):
-        raise ValueError(f"claim must give a finite real number, got {shown(value, str)} at {_place(problem)}")
-    return number
-
-
-def claimed_truth(
-    claim: Any,
-    problem: Problem,
-    start: Any,
-    lr: Any,
-    procedure: Any = None,
-    parameters: Mapping[str, Any] | None = None,
-) -> bool:
-    """The claim at one problem; ValueError unless it is True or False."""
-    value = _claimed(claim, problem, start, lr, procedure, parameters or {})
-    if isinstance(value, bool | np.bool_) or (getattr(value, "is_Boolean", False) and not value.free_symbols):
-        return bool(value)
-    raise ValueError(f"claim must give True or False if relation is iff, got {shown(value, str)} at {_place(problem)}")
+    procedure: Any,
+    parameters: Mapping[str, Any],
+    *,
+    truth: bool = False,
+) -> float | bool:
+    """The claim at one problem: a finite real number or, if so asked, True or False; ValueError for anything else."""
+    value = _claimed(claim, problem, start, lr, procedure, parameters)
+    if truth:
+        if isinstance(value, bool | np.bool_) or (getattr(value, "is_Boolean", False) and not value.free_symbols):
+            return bool(value)
+        kind = "True or False if relation is iff"
+    else:
+        if math.isfinite(number := _real_number(value)):
+            return number
+        kind = "a finite real number"
+    place = f"n = {problem.n}, k = {problem.k}, d = {problem.d}"
+    raise ValueError(f"claim must give {kind}, got {shown(value, str)} at {place}")
 
 
 def of_case(field: str, given: Any, problem: Problem, parameters: Mapping[str, Any]) -> Any:
@@ -105,10 +98,6 @@ def _claimed(claim: Any, problem: Problem, start: Any, lr: Any, procedure: Any, 
         raise ValueError(f"claim must be a function or a sympy expression, got {shown(claim)}")
     values = numbers | {"problem": problem, "weights": start, "procedure": procedure}
     return by_name("claim", claim, values)
-
-
-def _place(problem: Problem) -> str:
-    return f"n = {problem.n}, k = {problem.k}, d = {problem.d}"
 
 
 def _real_number(value: Any) -> float:
