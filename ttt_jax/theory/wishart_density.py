@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,13 @@ def eigenvalue_sum(
 
     Reference: Adler, Forrester, Nagao, van Moerbeke (2000) have the density of the orthogonal ensembles in this form.
     """
+    nodes, masses = _density(rows, d, pole)
+    return float(masses @ function(nodes))
+
+
+@lru_cache(32)
+def _density(rows: int, d: int, pole: float) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """Nodes, and the density of the eigenvalues there times their weights."""
     m, a = min(rows, d), abs(rows - d)
     grid = _grid(rows, d, pole)
     s = grid.nodes
@@ -59,7 +67,7 @@ def eigenvalue_sum(
     density -= math.sqrt((m - 1) * (m - 1 + a)) / 2 * psi * grid.centred_integral(psi_before)
     if m % 2:
         density += psi / (grid.weights @ psi)
-    return float((grid.weights * density) @ function(s))
+    return s, grid.weights * density
 
 
 class _Grid(NamedTuple):
