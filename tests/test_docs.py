@@ -121,3 +121,12 @@ def test_names_on_the_page_exist(page):
                 found = importlib.import_module(".".join(["ttt_jax", *parts[:i]]))
             except ImportError:
                 found = getattr(found, part)
+
+
+def test_every_file_that_names_the_version_names_this_one():
+    version = ttt_jax.__version__
+    dated = re.search(r"^## \[(\S+)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).groups()
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert dated == (version, re.search(r"^date-released: (\S+)$", citation, re.MULTILINE)[1])
+    assert re.search(r"^version: (\S+)$", citation, re.MULTILINE)[1] == version
+    assert f"version = {{{version}}}" in (DOCS / "cite.md").read_text()
