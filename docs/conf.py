@@ -42,7 +42,7 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # on a busy machine; no page takes a minute on two idle cores
 nb_execution_in_temp = True
 nb_merge_streams = True
 
@@ -135,7 +135,7 @@ def words(text: str, where: str) -> str:
             parts[i] = f":py:obj:`{part} <{NAMES[part]}>`"
         else:
             if IDENTIFIER.fullmatch(part) and not exists(part):
-                logger.warning("`%s` in the docstring of %s is no name that exists", part, where)
+                logger.warning("`%s` in the docstring of %s does not exist", part, where)
             parts[i] = f"``{part}``"
     return "".join(parts)
 

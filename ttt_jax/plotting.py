@@ -107,7 +107,7 @@ class HeatMap:
         label: its name, above the map.
         values: (Y, X), a row per y from the smallest; nan where there is none, left white.
         limits: the ends of the scale; None for those of the values.
-        words: what the values 0, 1, ... mean, where they are no quantity.
+        words: what the values 0, 1, ... mean, where they are not a quantity.
     """
 
     label: str

@@ -35,7 +35,7 @@ exit status:
   130  interrupted
 """
 PREEMPTED = 75
-"""EX_TEMPFAIL of sysexits.h: the same command, run again with --resume, goes on."""
+"""EX_TEMPFAIL of sysexits.h: the same command with --resume continues."""
 
 
 def add_sweep_command(commands: Any) -> None:

@@ -51,7 +51,7 @@ def add_tabular_command(commands: Any) -> None:
     parser.add_argument("--target", metavar="COLUMN", help="the column to predict: 2 to 10 classes")
     parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
     parser.add_argument(
-        "--context", type=int, metavar="N", help="rows n of the context (default: all; at most 2,000 per member)"
+        "--context", type=int, metavar="N", help="rows in the context (default: all; at most 2,000 per member)"
     )
     parser.add_argument("--ttt", choices=("none", "one", "few", "full"), default="few", help=MODES_HELP)
     parser.add_argument("--steps", type=int, help="updates in place of the mode's")
