@@ -255,6 +255,7 @@ class Problem:
             "gaussian", "rademacher" (signs) or "student_t". The exact formulas are for Gaussian features only.
         dof: degrees of freedom of "student_t", above 4. The expected risk is finite above 8 for a new context at
             evaluation, above 12 for the same; its Monte Carlo standard error above twice that.
+        evaluation: the context at inference, "fresh" for a new one or "same" for that of the step; or an `Inference`.
 
     Raises:
         ValueError: if a field is out of range; the message names it.

@@ -80,7 +80,7 @@ class CheckRow:
 
 @dataclass(frozen=True)
 class Check:
-    """The verdict on a claim; true in a condition if all rows were compared and nothing speaks against it.
+    """The verdict on a claim; its truth value is whether all rows were compared and nothing speaks against it.
 
     Args:
         rows: one `CheckRow` per problem.
