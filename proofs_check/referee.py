@@ -192,8 +192,9 @@ def table() -> str:
 
 def summary() -> str:
     """How many statements have each verdict."""
-    counts = (f"{verdict}: {sum(one.verdict == verdict for one in STATEMENTS)}" for verdict in VERDICTS)
-    return f"{len(STATEMENTS)} statements. {', '.join(counts)}.".capitalize()
+    counts = [(sum(one.verdict == verdict for one in STATEMENTS), verdict) for verdict in VERDICTS]
+    words = (f"{count} {verdict if count == 1 else verdict.replace('holds', 'hold')}" for count, verdict in counts)
+    return f"{len(STATEMENTS)} statements: {', '.join(words)}."
 
 
 if __name__ == "__main__":

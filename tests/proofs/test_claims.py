@@ -105,7 +105,7 @@ def test_the_report_is_a_page_of_the_documentation():
     page = markdown([Result("lemma_1", "Name", "Lemma 1", "W* = [a](b)", *verdicts, 2.0)], conditions(FULL, 60))
     assert page.startswith("# Every claim on trial\n")
     assert "full effort, seed 0, 60 s" in page
-    assert "| [lemma_1](#lemma_1) | Name | Lemma 1 | holds | holds | holds | 3.1% | 2.0 |" in page
+    assert "| [lemma_1](#lemma_1) | Lemma 1 | holds | holds | holds | 3.1% | 2.0 |" in page
     assert "\n## lemma_1\n" in page  # what other pages link to
     assert "```text\nW* = [a](b)\n```" in page  # formulas are no Markdown
 
