@@ -6,8 +6,8 @@ What a command needs beyond its parser is imported when it runs.
 from __future__ import annotations
 
 import argparse
-from importlib.metadata import version
 
+from ttt_jax import __version__
 from ttt_jax._internal.command import OneLineParser, exit_status
 from ttt_jax.cli.check import add_check_command
 from ttt_jax.cli.risk import add_risk_command
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="ttt-jax", description="Test-time training of linear transformers, in theory and simulation."
     )
-    parser.add_argument("--version", action="version", version=f"ttt-jax {version('ttt_jax')}")
+    parser.add_argument("--version", action="version", version=f"ttt-jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     adders = (
         add_risk_command,

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from ttt_jax import __version__
 from ttt_jax._internal.command import refuse_overwriting
 from ttt_jax._internal.processes import is_leader, share
 from ttt_jax._internal.progress import Progress
@@ -345,7 +345,7 @@ def _row(spec: Spec, cell: Cell, comparison: Comparison, yardsticks: dict[str, A
 
 @cache
 def _versions() -> str:
-    return f"ttt_jax {version('ttt_jax')}, jax {jax.__version__}"
+    return f"ttt_jax {__version__}, jax {jax.__version__}"
 
 
 def _yardsticks(cell: Cell) -> dict[str, float | None]:
