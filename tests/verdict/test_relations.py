@@ -235,7 +235,7 @@ def test_a_switch_of_sampled_tasks_has_their_standard_error():
 def test_a_switch_is_simulated_on_the_same_tasks():
     problem = unit(40, 1, 16)
     exact = warm_or_cold(problem).switch - 0.5
-    options = {"quantity": "switch", "along": "k", "against": {"start": "zero"}, "num_tasks": 4000}
+    options = {"quantity": "switch", "along": "k", "against": {"start": "zero"}, "num_tasks": 8000}
     right = check(lambda: exact, [problem], **options)
     wrong = check(lambda: 1.5 * exact, [problem], **options)
     assert right.empirical_ok
