@@ -79,6 +79,12 @@ def test_large_offsets_lose_nothing():
     np.testing.assert_allclose(shifted.covariance, np.cov(x, rowvar=False), rtol=1e-6, atol=1e-8)
 
 
+def test_at_a_mark_deviations_are_from_the_mean():
+    """Else sums of powers far from the mean would cancel in long runs."""
+    tally = Tally().add(reduced([[[float(i), 3.0]] for i in range(8)]))
+    np.testing.assert_array_equal(tally.moments.center, [3.5, 3.0])
+
+
 def test_what_does_not_vary_has_the_moments_of_a_gaussian_and_one_vector_no_covariance():
     for value in (1.0, 0.1):
         constant = tally_of([np.full((5, 1), value)] * 3, dtype=np.float32).moments
