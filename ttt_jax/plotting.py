@@ -106,13 +106,13 @@ class HeatMap:
     Args:
         label: its name, above the map.
         values: (Y, X), a row per y from the smallest; nan where there is none, left white.
-        limits: the ends of the scale; None for those of the values.
+        limits: the ends of the scale; None for the smallest and the largest of the values.
         words: what the values 0, 1, ... mean, where they are no quantity.
     """
 
     label: str
     values: Float[np.ndarray, "Y X"]
-    limits: tuple[float, float] | None = None
+    limits: tuple[float | None, float | None] = (None, None)
     words: tuple[str, ...] = ()
 
 
@@ -135,7 +135,7 @@ def draw_heat_maps(
     figure.suptitle(title, fontsize=10)
     for i, one in enumerate(maps, start=1):
         axes = figure.add_subplot(lines, columns, i)
-        low, high = one.limits or (None, None)
+        low, high = one.limits
         if one.words:
             colours = ListedColormap(("#d8c9a6", *COLOURS)[: len(one.words)])
             axes.imshow(one.values, origin="lower", aspect="auto", cmap=colours, vmin=-0.5, vmax=len(one.words) - 0.5)
@@ -143,7 +143,7 @@ def draw_heat_maps(
             axes.legend(handles=patches, loc="upper right", fontsize=8)
         else:
             image = axes.imshow(one.values, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high)
-            figure.colorbar(image, ax=axes)
+            figure.colorbar(image, ax=axes, extend="neither" if low is None or low <= np.nanmin(one.values) else "min")
         axes.set_title(one.label, fontsize=9)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
