@@ -80,6 +80,8 @@ def test_a_bound_is_refused_by_simulation_alone_as_rarely_as_its_confidence_says
         )
 
     assert 8 <= refused(1.0) <= 34  # 20 expected
+    one_sided = check(lambda: 1.0, PROBLEMS[:1], relation="<=", procedure=0.0, simulate=simulated, confidence=0.95)
+    assert one_sided.critical == pytest.approx(1.645, abs=1e-3)
     assert refused(1.1) == 0
     assert refused(0.95) > 390
 
