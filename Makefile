@@ -37,7 +37,7 @@ docs: .venv/installed-docs
 	@touch $@
 
 .venv/installed-test: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[proofs,experiments,parquet]' --group test
+	$(BIN)/python -m pip install --quiet --editable '.[proofs,experiments,parquet,examples]' --group test
 	@touch $@ .venv/installed
 
 .venv/installed-docs: .venv/bin/python pyproject.toml

@@ -17,7 +17,7 @@ nox.options.default_venv_backend = "venv"
 
 ROOT = Path(__file__).parent
 PACKAGE_DATA = ("py.typed", "tabular/default.safetensors", "tabular/network/column_draws_seed0.npy")
-TESTED = ("--editable", ".[proofs,experiments,parquet]", "--group", "test")
+TESTED = ("--editable", ".[proofs,experiments,parquet,examples]", "--group", "test")
 SWEEP = """[sweep]
 num_tasks = 1000
 [grid]

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import FunctionType
 
+from sphinx import addnodes
 from sphinx.util import logging
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +33,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # the site has its own copy
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
@@ -42,7 +44,7 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # on a busy machine; no page takes a minute on two idle cores
 nb_execution_in_temp = True
 nb_merge_streams = True
 
@@ -52,7 +54,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "no-value": True}
+autodoc_default_options = {"members": True}
 napoleon_use_param = False
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 100
@@ -135,7 +137,7 @@ def words(text: str, where: str) -> str:
             parts[i] = f":py:obj:`{part} <{NAMES[part]}>`"
         else:
             if IDENTIFIER.fullmatch(part) and not exists(part):
-                logger.warning("`%s` in the docstring of %s is no name that exists", part, where)
+                logger.warning("`%s` in the docstring of %s does not exist", part, where)
             parts[i] = f"``{part}``"
     return "".join(parts)
 
@@ -170,6 +172,14 @@ def skip_member(app, what, name, subject, skip, options):
     return True if str(getattr(subject, "__doc__", "")).startswith("Alias for field number") else None
 
 
+def without_value(app, domain, objtype, content) -> None:
+    """The values of constants, some of them long, are left to the code; automodule knows no option for it."""
+    if objtype == "data":
+        for node in list(content.parent.findall(addnodes.desc_annotation)):
+            if node.astext().lstrip().startswith("="):
+                node.parent.remove(node)
+
+
 def check_public_names(app, env) -> None:
     """Every name in every `__all__` of the public surface must be on a page."""
     documented = set(env.get_domain("py").data["objects"])
@@ -188,4 +198,5 @@ def check_public_names(app, env) -> None:
 def setup(app):
     app.connect("autodoc-process-docstring", plain_docstring, priority=400)  # before napoleon
     app.connect("autodoc-skip-member", skip_member)
+    app.connect("object-description-transform", without_value)
     app.connect("env-check-consistency", check_public_names)

@@ -1,6 +1,6 @@
 """What a claim is: a statement with its coefficients taken out, and three verdicts on it.
 
-A test changes the coefficients one at a time: what would pass with a wrong one is no check. Each verdict is a function
+A test changes the coefficients one at a time: a check that passes with a wrong one is none. Each verdict is a function
 of them: symbolic (exact algebra), independent (Wick pairings in rational arithmetic), empirical (simulated data and
 jax.grad steps).
 """

@@ -1,7 +1,8 @@
-"""The numbers of docs/paper_notes.md: `python -m proofs_check.paper_numbers`."""
+"""The numbers of docs/paper_notes.md: `python -m proofs_check.paper_numbers`, or some of its sections by name."""
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 
 import numpy as np
@@ -243,7 +244,8 @@ def humps() -> None:
             show(f"g={g}, d={d}:", where, "turning point", d * corollary_4_4_turning_point(g))
 
 
-def main() -> None:
+SECTIONS = {
+    section.__name__: section
     for section in (
         finite_size,
         preconditioned,
@@ -258,8 +260,15 @@ def main() -> None:
         noisy_cold_start,
         degenerate_coordinates,
         humps,
-    ):
-        section()
+    )
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m proofs_check.paper_numbers", description=__doc__)
+    parser.add_argument("sections", nargs="*", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
+    for name in parser.parse_args(arguments).sections:
+        SECTIONS[name]()
 
 
 if __name__ == "__main__":

@@ -64,10 +64,11 @@ def markdown(results: Sequence[Result], made: str) -> str:
     """A page that the documentation can take as it is."""
     lines = ["# Every claim on trial", "", f"{summary(results)}.", "", f"Made by `python -m proofs_check`: {made}", ""]
     lines += [DETECTS, ""]
-    lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
-    lines += [f"| {' | '.join(row(result))} |" for result in results]
+    lines += [f"| module | {' | '.join(HEADER[1:])} |", "|" + "---|" * len(HEADER)]
+    lines += [f"| [{one.module}](#{one.module}) | {' | '.join(row(one)[1:])} |" for one in results]
     for result in results:
-        lines += ["", f"## {result.number}: {result.name}", "", "```text", result.statement, "```", ""]
+        lines += ["", f"## {result.module}", "", f"{result.number}: {result.name}", "", "```text", result.statement]
+        lines += ["```", ""]
         lines += [
             f"- {way}: {MARKS[verdict.ok]}: {verdict.detail}"
             for way, verdict in zip(WAYS, result.verdicts, strict=True)

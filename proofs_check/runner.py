@@ -22,6 +22,7 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Result:
+    module: str
     name: str
     number: str
     statement: str
@@ -48,7 +49,8 @@ def run(module_name: str, effort: Effort) -> Result:
     started = time.perf_counter()
     c = claim.coefficients
     verdicts = claim.symbolic(c), claim.independent(c), claim.empirical(c, effort)
-    return Result(claim.name, claim.number, str(module.__doc__).strip(), *verdicts, time.perf_counter() - started)
+    statement = str(module.__doc__).strip()
+    return Result(module_name, claim.name, claim.number, statement, *verdicts, time.perf_counter() - started)
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,10 @@ def test_no_name_stands_for_two_things():
         assert not (ROOT / "ttt_jax" / name).is_dir()
 
 
-def test_every_claim_is_in_the_theory():
-    named = set(re.findall(r"(?:`|claim )(\w+)", (DOCS / "theory.md").read_text().replace("\\_", "_")))
-    assert set(CLAIMS) <= named
+def test_every_claim_is_in_the_theory_with_a_link_to_its_record():
+    linked = re.findall(r"\[`(\w+)`\]\(records/proofs\.md#(\w+)\)", (DOCS / "theory.md").read_text())
+    assert set(CLAIMS) == {name for name, _ in linked}
+    assert all(name == anchor for name, anchor in linked)
 
 
 def test_every_figure_is_in_the_gallery():
@@ -121,3 +122,12 @@ def test_names_on_the_page_exist(page):
                 found = importlib.import_module(".".join(["ttt_jax", *parts[:i]]))
             except ImportError:
                 found = getattr(found, part)
+
+
+def test_every_file_that_names_the_version_names_this_one():
+    version = ttt_jax.__version__
+    dated = re.search(r"^## \[(\S+)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).groups()
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert dated == (version, re.search(r"^date-released: (\S+)$", citation, re.MULTILINE)[1])
+    assert re.search(r"^version: (\S+)$", citation, re.MULTILINE)[1] == version
+    assert f"version = {{{version}}}" in (DOCS / "cite.md").read_text()

@@ -3,14 +3,16 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(import.*?)```\s*```\n(.*?)```", README, re.DOTALL)
-SESSIONS = [block for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) if block.startswith("$ ")]
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+EXAMPLES = [(code, output) for (kind, code), (_, output) in pairwise(BLOCKS) if kind == "python"]
+SESSIONS = [block for _, block in BLOCKS if block.startswith("$ ")]
 
 
 def without_seconds(text):
@@ -41,9 +43,15 @@ def test_session_prints_what_the_readme_says(session, tmp_path):
 
 def test_every_command_is_in_a_session_or_a_set_up():
     """Nothing that a reader would type is outside the blocks that are run."""
-    others = [block for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) if block not in SESSIONS]
+    assert len(EXAMPLES) >= 2
+    assert len(SESSIONS) >= 3
+    others = [block for kind, block in BLOCKS if kind != "python" and block not in SESSIONS]
     typed = [line for block in others for line in block.splitlines() if re.match(r"(ttt-jax|python|pip|make) ", line)]
     assert [line.split("#")[0].strip() for line in typed] == ["make demo", "make test"]
+
+
+def test_it_is_short():
+    assert len(README.split()) <= 800
 
 
 def test_files_named_in_the_readme_exist():

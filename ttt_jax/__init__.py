@@ -32,7 +32,7 @@ with one_line_interrupt():
     from ttt_jax.verdict.stated import Claim
     from ttt_jax.verdict.yardsticks import Yardstick, yardsticks
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "LINKS",

@@ -107,7 +107,7 @@ class HeatMap:
         label: its name, above the map.
         values: (Y, X), a row per y from the smallest; nan where there is none, left white.
         limits: the ends of the scale; None for the smallest and the largest of the values.
-        words: what the values 0, 1, ... mean, where they are no quantity.
+        words: what the values 0, 1, ... mean, where they are not a quantity.
     """
 
     label: str
@@ -119,7 +119,7 @@ class HeatMap:
 def draw_heat_maps(
     maps: Sequence[HeatMap], x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, *, title: str = ""
 ) -> Figure:
-    """Maps over the same grid beside each other, each cell of equal size whatever the steps of x and y.
+    """Maps over the same grid side by side, with cells of equal size whatever the steps of x and y.
 
     Example:
         >>> figure = draw_heat_maps([HeatMap("gain", np.eye(2))], [1, 2], [3, 4], "k / d", "n / d")

@@ -42,7 +42,7 @@ PROTOCOLS = ("one_batch", "new_context")
 
 
 class NotApplicable(ValueError):
-    """A formula says nothing about this problem, whose values all have a meaning."""
+    """A formula does not cover this problem, although every value in it is valid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +192,7 @@ class Pretraining:
 class Inference:
     """The law at inference, where it differs from that of training: another context, another query.
 
-    The query is drawn like the rows of the inference context unless it has a law of its own.
+    The query is drawn like the rows of the inference context unless it has its own law.
 
     Args:
         context: "fresh" draws a new context for the query, "same" takes that of the TTT step again.
@@ -206,7 +206,7 @@ class Inference:
             a factor 1/n that meets a context of another length.
 
     Raises:
-        ValueError: if a field is invalid; "same" takes no context law of its own.
+        ValueError: if a field is invalid; "same" takes no law for the context.
 
     Example:
         >>> Inference(n=80, query_noise_var=0.0).n
@@ -255,6 +255,7 @@ class Problem:
             "gaussian", "rademacher" (signs) or "student_t". The exact formulas are for Gaussian features only.
         dof: degrees of freedom of "student_t", above 4. The expected risk is finite above 8 for a new context at
             evaluation, above 12 for the same; its Monte Carlo standard error above twice that.
+        evaluation: the context at inference, "fresh" for a new one or "same" for that of the step; or an `Inference`.
 
     Raises:
         ValueError: if a field is out of range; the message names it.

@@ -132,7 +132,7 @@ def features(n: int, k: int, d: int, noise_var: float, *, ratio: float = 0.5) ->
 
 
 def scale(n: int, k: int, d: int, noise_var: float, *, factor: float = 2.0) -> Pair:
-    """Features `factor` times as long at test time, so labels too."""
+    """Features `factor` times as long at test time, and so are the labels."""
     if not finite_number("factor", factor):
         raise ValueError("factor must be a number other than 0, got 0")
     return _tasks(n, k, noise_var, np.ones(d), np.ones(d), feature_cov=float(factor) ** 2)

@@ -94,7 +94,7 @@ def test_the_exit_status_tells_a_failure_from_what_was_not_judged(changes, statu
 )
 def test_the_exit_status_of_a_whole_run(oks, status, monkeypatch, capsys):
     held = Verdict(True, "held")
-    results = [Result("name", "number", "statement", held, held, Verdict(ok, "judged"), 0.0) for ok in oks]
+    results = [Result("module", "name", "number", "statement", held, held, Verdict(ok, "judged"), 0.0) for ok in oks]
     monkeypatch.setattr("proofs_check.__main__.run_all", lambda *_: iter(results))
     assert main([]) == status
     assert f"{len(oks)} claims checked: {oks.count(True)} held" in capsys.readouterr().out
@@ -102,10 +102,11 @@ def test_the_exit_status_of_a_whole_run(oks, status, monkeypatch, capsys):
 
 def test_the_report_is_a_page_of_the_documentation():
     verdicts = Verdict(True, "identity"), Verdict(True, "equal"), Verdict(True, "max |z| 1", 0.031)
-    page = markdown([Result("Name", "Lemma 1", "W* = [a](b)", *verdicts, 2.0)], conditions(FULL, 60))
+    page = markdown([Result("lemma_1", "Name", "Lemma 1", "W* = [a](b)", *verdicts, 2.0)], conditions(FULL, 60))
     assert page.startswith("# Every claim on trial\n")
     assert "full effort, seed 0, 60 s" in page
-    assert "| Name | Lemma 1 | holds | holds | holds | 3.1% | 2.0 |" in page
+    assert "| [lemma_1](#lemma_1) | Lemma 1 | holds | holds | holds | 3.1% | 2.0 |" in page
+    assert "\n## lemma_1\n" in page  # what other pages link to
     assert "```text\nW* = [a](b)\n```" in page  # formulas are no Markdown
 
 

@@ -43,7 +43,7 @@ def test_a_dead_process_ends_the_job_and_says_how_to_resume(tmp_path):
     _, error = leader.communicate(timeout=120)
     _, last = follower.communicate()
     assert leader.returncode == 1
-    assert error.splitlines()[-1].startswith("ttt-jax sweep: process 0 has lost another one")
+    assert error.splitlines()[-1].startswith("ttt-jax sweep: process 0 has lost another process")
     resume = f"ttt-jax sweep {spec} --out {tmp_path / 'out'} --resume --coordinator"
     assert resume in error.splitlines()[-1]
     for i, text in enumerate((error, last)):  # also of the one that had no time to say anything

@@ -83,7 +83,7 @@ def exit_status(name: str, work: Callable[[], int]) -> int:
 
 
 def emit(text: str) -> None:
-    """Print; a reader that has seen enough, as `head`, is no error."""
+    """Print; a reader that leaves early, such as `head`, is not an error."""
     try:
         print(printable(text), flush=True)
     except OSError as error:
@@ -93,7 +93,7 @@ def emit(text: str) -> None:
 
 
 def printable(text: object) -> str:
-    """The text with a question mark for every byte of a file name that is no UTF-8.
+    """The text with a question mark for every byte of a file name that is not UTF-8.
 
     Example:
         >>> printable(Path(os.fsdecode(b"a\\xff")))

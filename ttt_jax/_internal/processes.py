@@ -110,5 +110,5 @@ def _all_alive() -> Iterator[None]:
         if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
             raise
         raise ProcessDied(
-            f"process {jax.process_index()} has lost another one ({str(error).splitlines()[0]})"
+            f"process {jax.process_index()} has lost another process ({str(error).splitlines()[0]})"
         ) from None

@@ -69,7 +69,7 @@ def level_number(field: str, value) -> float:
 
 
 def positive_numbers(**values) -> None:
-    """ValueError naming the first field whose value is no finite number > 0."""
+    """ValueError naming the first field whose value is not a finite number > 0."""
     for field, value in values.items():
         positive_number(field, value)
 
@@ -166,7 +166,7 @@ def step_size_array(step_sizes: Any) -> np.ndarray:
 
 
 def _float(field: str, value) -> float:
-    """The value as a float, nan if it is no real number."""
+    """The value as a float, nan if it is not a real number."""
     if isinstance(value, bool | np.bool_ | str | bytes | complex | np.complexfloating):
         return math.nan
     if isinstance(value, jax.core.Tracer):

@@ -16,7 +16,7 @@ EXAMPLES = """examples:
   ttt-jax check examples/claims.py --out out/claims --only upper_bound --tasks 100000
 
 CLAIMS.py is a Python module: every name in it that is a ttt_jax.Claim is tried. Rows are kept in DIR: the same command
-goes on where it was stopped, and computes nothing twice.
+resumes where it stopped and computes nothing twice.
 
 exit status:
   0    every claim holds

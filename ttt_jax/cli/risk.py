@@ -46,7 +46,7 @@ def add_risk_command(commands: Any) -> None:
     problem.add_argument("--noise-var", type=float, default=0.0, help="variance of the label noise (default: 0)")
     start = risk.add_argument_group("initial weights")
     start.add_argument("--init", choices=("pretrained", "zero"), help="W* of the pretraining law (default), or W = 0")
-    start.add_argument("--weights", metavar="FILE.npy", help="W itself, scalar, (d,) or (d, d), in place of --init")
+    start.add_argument("--weights", metavar="FILE.npy", help="W itself, scalar, (d,) or (d, d), instead of --init")
     start.add_argument("--task-cov", metavar="FILE.npy", help="task covariance of pretraining (default: identity)")
     start.add_argument("--pretrain-n", type=int, metavar="N", help="context pairs in pretraining (default: --n)")
     start.add_argument(
@@ -65,12 +65,12 @@ def add_risk_command(commands: Any) -> None:
     step.add_argument(
         "--inference",
         metavar="TABLE",
-        help="where inference differs from training, as 'n = 80, noise_var = 0.1' (fields of ttt_jax.Inference)",
+        help="how inference differs from training, e.g. 'n = 80, noise_var = 0.1' (fields of ttt_jax.Inference)",
     )
     step.add_argument(
         "--procedure",
         metavar="TABLE",
-        help="in place of one gradient step, as 'name = \"folds\", folds = 5' (names: step, folds, steps, optimizer)",
+        help="instead of one gradient step, e.g. 'name = \"folds\", folds = 5' (names: step, folds, steps, optimizer)",
     )
     step.add_argument(
         "--plugin",

@@ -35,7 +35,7 @@ exit status:
   130  interrupted
 """
 PREEMPTED = 75
-"""EX_TEMPFAIL of sysexits.h: the same command, run again with --resume, goes on."""
+"""EX_TEMPFAIL of sysexits.h: the same command with --resume continues."""
 
 
 def add_sweep_command(commands: Any) -> None:
@@ -79,8 +79,8 @@ def add_merge_command(commands: Any) -> None:
     """Add the command to the parser's commands."""
     merge = commands.add_parser(
         "merge",
-        help="all shards of a sweep as one",
-        description="Put the finished shards of one sweep together: the store and the results of an undivided run.",
+        help="put the shards of a sweep together",
+        description="Put the finished shards of a sweep together: the store and results of an undivided run.",
     )
     merge.add_argument("directories", type=Path, nargs="+", metavar="DIR", help="--out of every shard, in any order")
     merge.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the merged sweep is kept")

@@ -51,19 +51,19 @@ def add_tabular_command(commands: Any) -> None:
     parser.add_argument("--target", metavar="COLUMN", help="the column to predict: 2 to 10 classes")
     parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
     parser.add_argument(
-        "--context", type=int, metavar="N", help="rows n of the context (default: all; at most 2,000 per member)"
+        "--context", type=int, metavar="N", help="rows in the context (default: all; at most 2,000 per member)"
     )
     parser.add_argument("--ttt", choices=("none", "one", "few", "full"), default="few", help=MODES_HELP)
-    parser.add_argument("--steps", type=int, help="updates in place of the mode's")
+    parser.add_argument("--steps", type=int, help="number of updates instead of the mode's")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="of the training, compilation included")
-    parser.add_argument("--lr", type=float, help="learning rate in place of the usual")
+    parser.add_argument("--lr", type=float, help="learning rate instead of the default")
     parser.add_argument(
-        "--weights", default="default", metavar="PATH", help="a TabPFN v2 checkpoint or PFN.save's file"
+        "--weights", default="default", metavar="PATH", help="a TabPFN v2 checkpoint, or a file written by PFN.save"
     )
     parser.add_argument("--predictions", metavar="OUT.csv", help=PREDICTIONS_HELP)
     parser.add_argument("--save", metavar="MODEL", help="write the last PFN, fitted, to a file")
     parser.add_argument(
-        "--model", metavar="MODEL", help="a file of --save: predict TABLE's rows, labelled or not, into --predictions"
+        "--model", metavar="MODEL", help="a file from --save: predict TABLE's rows, labelled or not, into --predictions"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split and the training (default: 0)")
     parser.set_defaults(run=run_tabular)

@@ -251,7 +251,7 @@ def estimate_risk(
 def estimate_curve(
     problem: Problem, start: Any, procedure: Procedure, *, num_tasks: int = 2000, seed: int = 0, x64: bool = False
 ) -> RiskCurve:
-    """The risk for every step size of a procedure that leaves it free, by simulation: for `Folds` today.
+    """The risk for every step size of a procedure that leaves it free, by simulation; so far for `Folds`.
 
     Args:
         problem, start, num_tasks, seed, x64: as in `estimate_risk`.

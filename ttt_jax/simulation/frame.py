@@ -36,8 +36,8 @@ def in_frame(
     """The problem along its task, which is one-dimensional, with W and the steps there.
 
     Returns:
-        None if a matrix is no multiple of I, a procedure no single step, tasks are sparse, or d is below FRAME: nothing
-        would be saved.
+        None if a matrix is not a multiple of I, a procedure not a single step, tasks are sparse, or d is below FRAME:
+        nothing would be saved.
 
     Example:
         >>> problem, weights, _ = in_frame(Problem(4, 4, [3.0, 4.0, 0.0, 0.0]), 2 * np.eye(4), ())

@@ -117,7 +117,7 @@ def warm_or_cold(problem: Problem, start: Weights = "pretrained") -> StartCompar
 
     Raises:
         ValueError: for W that does not fit.
-        NotApplicable: for features that are not Gaussian, or a law at inference of its own.
+        NotApplicable: for features that are not Gaussian, or another law at inference.
 
     Example:
         >>> problem = Problem(n=200, k=800, task=np.ones(400) / 20)      # Figure 1b at k = 2 d
@@ -156,7 +156,7 @@ def best_context(problem: Problem, start: Weights = "pretrained", *, max_n: int)
 
     Raises:
         ValueError: for W that does not fit.
-        NotApplicable: for features that are not Gaussian, or a law at inference of its own.
+        NotApplicable: for features that are not Gaussian, or another law at inference.
 
     Example:
         >>> problem = Problem(n=1, k=40_000, task=np.ones(400) / 20)
@@ -178,7 +178,7 @@ def best_split(problem: Problem, start: Weights = "pretrained") -> int:
 
     Raises:
         ValueError: for W that does not fit.
-        NotApplicable: for features that are not Gaussian, or a law at inference of its own.
+        NotApplicable: for features that are not Gaussian, or another law at inference.
 
     Example:
         >>> problem = Problem(n=20, k=80, task=np.ones(40) / 40**0.5, noise_var=0.5, evaluation="same")
@@ -215,7 +215,7 @@ def best_scale(problem: Problem, start: Weights = "pretrained") -> BestScale:
 
     Raises:
         ValueError: for W that does not fit, or is 0.
-        NotApplicable: for features that are not Gaussian, or a law at inference of its own.
+        NotApplicable: for features that are not Gaussian, or another law at inference.
 
     Example:
         >>> problem = Problem(n=20, k=80, task=np.ones(40) / 40**0.5, noise_var=0.5, evaluation="same")
@@ -268,7 +268,7 @@ def sample_complexity(
 
     Raises:
         ValueError: for W that does not fit, or a target that is not a finite number.
-        NotApplicable: for features that are not Gaussian, or a law at inference of its own.
+        NotApplicable: for features that are not Gaussian, or another law at inference.
 
     Example:
         >>> problem = Problem(n=1, k=1, task=np.ones(100) / 10)

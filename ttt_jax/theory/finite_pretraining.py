@@ -72,7 +72,7 @@ def finite_pretraining_risk(problem: Problem, num_prompts: int, *, ridge: float 
 
     Raises:
         ValueError: if num_prompts or ridge is invalid.
-        NotApplicable: for other features, a law at inference of its own, random tasks or a task of 0; at the peak.
+        NotApplicable: for other features, another law at inference, random tasks or a task of 0; at the peak.
 
     Example:
         >>> problem = Problem(n=500, k=2000, task=[1.0] + [0.0] * 999)

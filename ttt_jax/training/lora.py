@@ -18,7 +18,7 @@ def lora(model: Model, params: PyTree, rank: int, *, seed: int = 0) -> tuple[Mod
         W (m, p) frozen,   B = 0 (m, r),   A (r, p) of independent N(0, 1/p)
 
     At B = 0 only B moves: the first step is W - lr (grad W) A'A. Matrices in stacks (..., m, p), such as those of
-    several layers, have a pair each; parameters that are no matrices stay frozen.
+    several layers, have a pair each; parameters that are not matrices stay frozen.
 
     Args:
         model: a pure function (params, prompt) -> predictions (k,).
@@ -30,7 +30,7 @@ def lora(model: Model, params: PyTree, rank: int, *, seed: int = 0) -> tuple[Mod
         (model, params) as `functional` gives them; the new parameters are {"A": A, "B": B} by the path of W.
 
     Raises:
-        ValueError: if there is no matrix, or rank is no integer >= 1.
+        ValueError: if there is no matrix, or rank is not an integer >= 1.
 
     Example:
         >>> from ttt_jax.training.models import LinearAttention, functional

@@ -98,7 +98,7 @@ def ttt_train(
         The parameters after the last step; with held_out, those of the step, 0 included, of smallest loss on it.
 
     Raises:
-        ValueError: if num_steps is no integer >= 1, or the shapes of a prompt do not fit together.
+        ValueError: if num_steps is not an integer >= 1, or the shapes of a prompt do not fit together.
 
     Example:
         >>> import jax.numpy as jnp

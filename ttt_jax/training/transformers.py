@@ -47,7 +47,7 @@ class MultiLayerLinearAttention(nnx.Module):
 
 
 class LoopedLinearAttention(nnx.Module):
-    """One layer of `MultiLayerLinearAttention`, gone through L times.
+    """One layer of `MultiLayerLinearAttention`, applied L times.
 
     Args:
         d: number of features.

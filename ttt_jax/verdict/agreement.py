@@ -23,7 +23,7 @@ NOTICED = 0.05
 
 
 def critical_z(confidence: float, count: int = 1) -> float:
-    """The bound that |z| of `count` independent scores keeps, all of them, with this probability if their claims hold.
+    """The bound on |z| that all of `count` independent scores keep with this probability if their claims hold.
 
     Example:
         >>> round(critical_z(0.95), 2), round(critical_z(0.99, count=3), 2)

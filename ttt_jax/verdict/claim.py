@@ -1,4 +1,4 @@
-"""A claim about the risk of TTT, of the user's own making, against the exact risk and against simulation."""
+"""Your own claim about the risk of TTT, against the exact risk and against simulation."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def check(
         == , approximate:   claimed / exact tends to 1, and so does simulated / claimed
 
     Args:
-        claim: a function of any of n, k, d, lr, noise_var, task_norm2, problem, weights, procedure and the parameters,
-            by these names; or a sympy expression in the numbers of these. Evaluate it in float64; other arguments keep
-            their defaults. Of two arms, lr, weights and procedure are those of the first.
+        claim: a function whose arguments are any of n, k, d, lr, noise_var, task_norm2, problem, weights, procedure
+            and the parameters, by these names; or a sympy expression in those that are numbers. Evaluate it in
+            float64; other arguments keep their defaults. With two arms, lr, weights and procedure are the first's.
         problems: the problems to try, or a function of the parameters that returns one; for an approximate claim, a
             sequence of sizes of one kind of problem, of which the three largest d are judged; two, where the rate is
             given.
         relation: what the claim says of the quantity: that it is "==" the claimed value, "<=" or ">=" it. "iff" takes a
             claim that is True or False: the risk of the first arm is below that of the second if and only if it is
-            True. Then both must occur among the problems; how far a threshold is off is asked by the quantity "switch".
+            True. Then both must occur among the problems. The quantity "switch" asks how far a threshold is off.
         start: where training starts: W as an array, a function of the problem, "zero", or "pretrained": W* for tasks
             b ~ N(0, I) under the n, feature_cov and noise_var of the problem. Its own task does not enter: with
-            noise, W* for tasks of another length is another one. Or (model, params), which has no exact risk. A
+            noise, W* for tasks of another length differs. Or (model, params), which has no exact risk. A
             function may take parameters too, by name.
         procedure: what is done at test time, or a function as for the start; a number is the step size of one gradient
             step, "optimal" the exact optimum.
@@ -70,17 +70,17 @@ def check(
         approximate: whether the claim is the leading order of something, right as d grows. log(claimed / exact) of the
             three largest sizes shows an exponent alpha; lines and parabolas in d^-alpha, for all alpha from this
             exponent to `rate` and some more, give a range of limits. Its middle is the limit, its whole width the
-            resolution: beyond it the claim is refused, within it it agrees if a constant wrong by 5% would not be.
-            Else, or where no exponent from 1/4 to 3/2 `rate` is seen, it is not resolved.
-        rate: the exponent alpha of the error ~ d^-alpha of an approximate claim, where theory tells it: 1 if n/d and
-            k/d are fixed, 1/2 if n = sqrt(d). None takes 1 in its place, and a wider margin.
+            resolution: beyond it the claim is refused, within it the claim agrees if a constant wrong by 5%
+            would be refused. Else, or where no exponent from 1/4 to 3/2 `rate` is seen, it is not resolved.
+        rate: the exponent alpha of the error ~ d^-alpha of an approximate claim, where theory gives it: 1 if n/d and
+            k/d are fixed, 1/2 if n = sqrt(d). None means 1 with a wider margin.
         num_tasks: simulated tasks per problem, the same for every step size and both arms; 0 leaves simulation out.
-        seed: of the simulation; every problem has a seed of its own.
+        seed: of the simulation; every problem gets a different one.
         confidence: probability that a correct claim passes all comparisons with simulation.
         exact: a function of (problem, start, procedure), `exact_risk`; None leaves it out (then a step size must be
-            given), and so does a procedure that no exact risk is known for. Closed forms of `risk_law` come with it.
-        simulate: a replacement of `estimate_risk`, called with one procedure at a time; of its result mean and stderr
-            are used, and stderr_reliable if it has one; not for quantities of the law, nor for two arms.
+            given), and so does a procedure without a known exact risk. It also switches the closed forms of `risk_law`.
+        simulate: a replacement for `estimate_risk`, called with one procedure at a time. Its result needs mean and
+            stderr, and may have stderr_reliable. Not for quantities of the law, nor for two arms.
 
     Returns:
         A `Check`, true if every row was compared with something and nothing speaks against the claim; print it for the

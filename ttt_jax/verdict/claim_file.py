@@ -27,7 +27,7 @@ LONGEST_NAME = 200
 
 
 def load_claims(file: Path) -> dict[str, Claim]:
-    """The claims of a Python file, by the names that they have there.
+    """The claims of a Python file, by name.
 
     Raises:
         ValueError: the file cannot be run, or has no claims; in one line, with the place.

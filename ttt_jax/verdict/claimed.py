@@ -101,7 +101,7 @@ def _claimed(claim: Any, problem: Problem, start: Any, lr: Any, procedure: Any, 
 
 
 def _real_number(value: Any) -> float:
-    """The value as a float; nan if it is no single number: truth values and digits in quotes are none either."""
+    """The value as a float; nan if it is not a single number: truth values and digits in quotes are none either."""
     try:
         element = np.asarray(value)[()]
         kind = np.asarray(element).dtype.kind

@@ -80,7 +80,7 @@ class CheckRow:
 
 @dataclass(frozen=True)
 class Check:
-    """The verdict on a claim; true in a condition if all rows were compared and nothing speaks against it.
+    """The verdict on a claim; its truth value is whether all rows were compared and nothing speaks against it.
 
     Args:
         rows: one `CheckRow` per problem.
@@ -103,7 +103,7 @@ class Check:
         limit_z: z of the simulated relative error at d = infinity; nan unless approximate and simulated.
         relation: "==", "<=", ">=" or "iff".
         quantity: what the claim is about.
-        along: of a switch, the size that varies, whose values in the problems do not matter.
+        along: for a switch, the size that varies; its values in the problems do not matter.
     """
 
     rows: tuple[CheckRow, ...]

@@ -75,7 +75,7 @@ class PFN:
         Computed in float32, or in float64 if an argument is (which takes JAX's x64 mode).
 
         Raises:
-            ValueError: the shapes do not fit together, or there is no context row.
+            ValueError: if the shapes do not fit together, or no row is a context.
         """
         _require_shapes(jnp.shape(x_context), jnp.shape(y_context), jnp.shape(x_query))
         return _apply(self, x_context, y_context, x_query)
@@ -192,7 +192,7 @@ def fit_params(config: PFNConfig, tensors: Mapping[str, Any], source: str) -> Pa
         raise CheckpointError(f"{source}: tensor {missing[0]!r} is missing ({len(missing)} in all)")
     if unknown := sorted(tensors.keys() - expected.keys()):
         raise CheckpointError(
-            f"{source}: tensor {unknown[0][:100]!r} is no part of the network ({len(unknown)} in all)"
+            f"{source}: tensor {unknown[0][:100]!r} is not part of the network ({len(unknown)} in all)"
         )
     for name, shape in expected.items():
         if tensors[name].shape != shape:

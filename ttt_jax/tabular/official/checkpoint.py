@@ -73,7 +73,7 @@ def load_tabpfn_checkpoint(path: str | Path, **options: Any) -> PFN:
 
 
 def _plain(config: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Whatever is no number or short text as the name of its type: nested tuples may be endless to print."""
+    """Anything but a number or a short text, as the name of its type: nested tuples may be endless to print."""
     short = {key: value[:100] if isinstance(value, str) else value for key, value in config.items()}
     return {
         k: v if v is None or isinstance(v, bool | int | float | str) else type(v).__name__ for k, v in short.items()
@@ -84,7 +84,7 @@ def _rename(state: Mapping[Any, Any], source: str) -> dict[str, np.ndarray]:
     """Our names, layers stacked. Names that we do not know are kept, for `fit_params` to refuse."""
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, np.ndarray) or tensor.dtype.kind not in "fV":
-            raise CheckpointError(f"{source}: state_dict: {str(name)[:100]!r} is no tensor of real numbers")
+            raise CheckpointError(f"{source}: state_dict: {str(name)[:100]!r} is not a tensor of real numbers")
     if len(encoders := [name for name in state if _FEATURE_ENCODER.fullmatch(name)]) > 1:
         raise CheckpointError(f"{source}: {encoders[1]}: a second feature encoder; the v2 classifier has one")
     tensors = {"features" if _FEATURE_ENCODER.fullmatch(name) else name: tensor for name, tensor in state.items()}

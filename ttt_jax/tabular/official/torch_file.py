@@ -39,7 +39,7 @@ def read_torch_file(path: str | Path) -> Any:
     """The object in a `torch.save` file, with NumPy arrays for tensors.
 
     Raises:
-        CheckpointError: the file is truncated, is no such file, or holds anything but dictionaries, lists, numbers,
+        CheckpointError: the file is truncated, is not a checkpoint, or holds anything but dictionaries, lists, numbers,
             strings and tensors.
     """
     try:
@@ -158,7 +158,7 @@ def _run(program: bytes, storage: Callable[[Any], np.ndarray], most_bytes: int) 
         elif name == "REDUCE":
             function, arguments = stack.pop(-2), stack.pop()
             if function is not _tensor and function is not _dictionary:
-                raise CheckpointError("refused: the pickle calls something that is no function of a checkpoint")
+                raise CheckpointError("refused: the pickle calls something that is not a function of a checkpoint")
             if len(arguments) > _MOST_ARGUMENTS:
                 raise CheckpointError(f"refused: the pickle calls a function with {len(arguments)} arguments")
             stack.append(function(*arguments))
@@ -169,7 +169,7 @@ def _run(program: bytes, storage: Callable[[Any], np.ndarray], most_bytes: int) 
             stack.pop()  # the attributes that PyTorch keeps with an ordered dictionary do not matter here
             _of_type(stack[-1], dict)
         else:
-            raise CheckpointError(f"refused: the pickle has the instruction {name}, which is no part of a checkpoint")
+            raise CheckpointError(f"refused: the pickle has the instruction {name}, which is not part of a checkpoint")
     raise CheckpointError("truncated: the pickle has no end")
 
 
@@ -182,7 +182,7 @@ def _known(name: str) -> Any:
     module, _, short = name.partition(" ")
     if module == "torch" and short in _STORAGES:
         return _STORAGES[short]
-    raise CheckpointError(f"refused: the pickle names {f'{module}.{short}'[:100]!r}, which is no part of a checkpoint")
+    raise CheckpointError(f"refused: the pickle names {f'{module}.{short}'[:100]!r}, which is not part of a checkpoint")
 
 
 def _of_type(value: Any, kind: type) -> Any:

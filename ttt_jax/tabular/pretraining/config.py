@@ -52,7 +52,7 @@ class PretrainConfig:
         prior: the shares of the kinds of table.
         stored: directory of tables that another program has drawn, in place of the prior's; for the control arm.
         start: file of the weights to begin with, of `PFN.save`; None for random ones.
-        on_device: draw the tables on the accelerator, and not in a process of its own.
+        on_device: draw the tables on the accelerator, not in a separate process.
         report_every: updates between checkpoints, each with a row of the log.
         develop_every: updates between measurements of the accuracy on real tables; 0 for none.
         seed: of weights and tables.
