@@ -35,15 +35,15 @@ from ttt_jax.verdict import comparison
 from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
 
 TINY = {
-    "fig1a": (fig1a, {"n": 40, "normals": 2e6}, 6),
-    "fig1b": (fig1b, {"n": 20, "d": 40, "num_points": 3, "normals": 2e6}, 6),
-    "fig2a": (fig2a, {"n": 20, "d": 40, "num_points": 2, "normals": 2e6}, 9),
-    "fig2b": (fig2b, {"n": 20, "d": 40, "num_points": 2, "normals": 2e6}, 9),
+    "fig1a": (fig1a, {"n": 40, "normals": 1e7, "num_tasks": 1000}, 6),
+    "fig1b": (fig1b, {"n": 20, "d": 40, "every": 13, "normals": 1e7, "num_tasks": 1000}, 6),
+    "fig2a": (fig2a, {"n": 20, "d": 40, "every": 20, "normals": 1e7, "num_tasks": 1000}, 6),
+    "fig2b": (fig2b, {"n": 60, "d": 60, "every": 20, "normals": 1e9, "num_tasks": 2000}, 6),
     "fig2c": (fig2c, {"n": 40, "d": 10, "num_tasks": 500}, 40),
     "several_steps": (several_steps, {"d": 20, "num_tasks": 200}, 26),
-    "same_context": (same_context, {"n": 20, "d": 40, "num_points": 1, "normals": 2e6}, 8),
-    "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 2e6}, 4),
-    "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e7}, 4),
+    "same_context": (same_context, {"n": 20, "d": 40, "every": 20, "normals": 1e7, "num_tasks": 1000}, 8),
+    "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 3e7}, 4),
+    "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e8}, 4),
     "kfold": (kfold, {"d": 10, "num_tasks": 500}, 5),
     "finite_pretraining": (finite_pretraining, {"d": 8, "sizes": (4, 8), "repeats": 2, "normals": 2e6}, 24),
     "harm": (harm, {"d": 6, "num_tasks": 500, "points": (1.0, 3.0)}, 4),
@@ -63,7 +63,7 @@ TINY = {
             "together": 2,
             "seeds": 1,
         },
-        4,
+        6,
     ),
 }
 
@@ -89,7 +89,7 @@ def test_files_and_table(tiny, name, tmp_path, capsys):
     printed = capsys.readouterr().out
     has_theory = name != "fig3b"
     assert ("agree: |z| <=" if has_theory else "no verdict: there is no theory") in printed
-    names = [f"{name}.csv", f"{name}.png", f"{name}.svg"]
+    names = [f"{name}.csv", f"{name}.pdf", f"{name}.png"]
     assert sorted(file.name for file in out.iterdir()) == sorted(names)
     with (out / f"{name}.csv").open() as stream:
         rows = list(csv.DictReader(stream))
