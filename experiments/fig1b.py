@@ -42,9 +42,8 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         references=references,
         approximate_label="Theorems 4.2 and 4.5",
     )
-    ks = range(1, 2 * d + 1)
-    warm, cold = figure.risks("warm", ks), figure.risks("cold", ks)
-    exact, dashed = (crossing(np.array(ks) / d, c, w) for c, w in zip(cold, warm, strict=True))
+    warm, cold = figure.risks("warm", figure.ks), figure.risks("cold", figure.ks)
+    exact, dashed = (crossing(figure.x, c, w) for c, w in zip(cold, warm, strict=True))
     switches = f"{exact:.3f} (exact), {dashed:.3f} (dashed), {corollary_4_6_switch(n / d):.3f} (Corollary 4.6)"
     notes = [
         f"the starts cross at k/d = {switches}",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from experiments import fig3a_report, prior_samples
@@ -26,6 +27,8 @@ FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 RECORDS = {file.stem: file for preset in ("quick", "paper") for file in sorted((RESULTS / preset).glob("*.csv"))}
 """The record of each experiment, at the paper's size where there is one."""
 NAMES = *RECORDS, "fig3a", "prior_samples"
+PIXELS = 990
+"""The width of every figure."""
 
 
 def figure_of(name: str) -> Figure:
@@ -39,7 +42,7 @@ def figure_of(name: str) -> Figure:
 
 
 def content(figure: Figure) -> list[dict[str, Any]]:
-    """What is on the axes: words, and of each line its colour and at most nine points, to six digits.
+    """What is on the axes: words, and of each line its colour and at most nine points, to six digits, and of dots too.
 
     Example:
         >>> figure = Figure()
@@ -50,12 +53,14 @@ def content(figure: Figure) -> list[dict[str, Any]]:
     axes = []
     for one in figure.axes:
         words = [one.get_title(), one.get_xlabel(), one.get_ylabel(), *(text.get_text() for text in one.texts)]
-        axes.append({"words": words, "lines": [[line.get_color(), _points(line)] for line in one.lines]})
+        lines = [[str(line.get_color()), _points(line.get_xydata())] for line in one.lines]
+        dots = [["dots", _points(dots.get_offsets())] for dots in one.collections if isinstance(dots, PathCollection)]
+        axes.append({"words": words, "lines": lines + dots})
     return axes
 
 
-def _points(line: Any) -> list[list[float | None]]:
-    points = np.asarray(line.get_xydata(), float)
+def _points(values: Any) -> list[list[float | None]]:
+    points = np.asarray(values, float)
     shown = points[np.unique(np.linspace(0, len(points) - 1, 9).astype(int))] if len(points) else points
     return [[float(f"{value:.6g}") if np.isfinite(value) else None for value in point] for point in shown]
 
@@ -82,7 +87,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in names:
         figure = figure_of(name)
         known[name] = content(figure)
-        figure.savefig(FIGURES / f"{name}.png", metadata={"Comment": digest(known[name])})
+        dpi = PIXELS / figure.get_figwidth()
+        figure.savefig(FIGURES / f"{name}.png", dpi=dpi, metadata={"Comment": digest(known[name])})
         print(f"wrote {FIGURES / name}.png")
     parts = [f"{json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known)]
     file.write_text("{\n" + ",\n".join(parts) + "\n}\n")

@@ -124,7 +124,7 @@ def draw(
     _draw_series(places[0], series, references)
     places[0].set_ylabel(y_label)
     if differences:
-        _draw_series(places[1], [_less_exact(one) for one in series], {})
+        _draw_series(places[1], [_less_exact(one, i / len(series)) for i, one in enumerate(series)], {})
         places[1].set_ylabel("minus exact")
     places[-1].set_xlabel(x_label)
     _finish(figure, series, title, approximate_label, references)
@@ -191,8 +191,8 @@ def _pairs(drawn: Any) -> Float[np.ndarray, "points 2"]:
     return np.asarray(drawn, float).reshape(-1, 2)
 
 
-def _less_exact(one: Series) -> Series:
-    """The series with its exact line as the zero."""
+def _less_exact(one: Series, place: float) -> Series:
+    """The series with its exact line as the zero, its markers beside those of the others."""
     x, exact = np.asarray(one.x, float), np.asarray(one.exact, float)
     order = np.argsort(x)
 
@@ -202,6 +202,7 @@ def _less_exact(one: Series) -> Series:
     drawn = _pairs(one.drawn)
     return replace(
         one,
+        points=np.asarray(one.points, float) + 0.04 * place * np.ptp(x),
         exact=0 * exact,
         approximate=None if one.approximate is None else less(x, one.approximate),
         means=less(one.points, one.means),
