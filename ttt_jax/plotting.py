@@ -243,8 +243,7 @@ def _finish(
     if any(one.approximate is not None for one in series):
         how[approximate_label] = Line2D([], [], color="black", lw=1.0, ls=DASHES)
     if any(len(one.stderrs) for one in series):
-        bar = figure.axes[0].errorbar([], [], [], color="black", marker="o", **HOLLOW)
-        how["simulated, 2 standard errors"] = bar
+        how["simulated, 2 standard errors"] = Line2D([], [], color="black", ls="none", marker="o", mfc="white")
     if any(np.size(one.drawn) for one in series):
         how["drawn in the paper"] = Line2D([], [], color="black", **CROSS)
     if any(line.get_color() == GREY for axes in figure.axes for line in axes.lines):
