@@ -21,6 +21,7 @@ from ttt_jax.plotting import Series
 from ttt_jax.theory.paper import theorem_4_2
 
 RATIOS = (0.1, 0.2, 1 / 3, 0.5, 2 / 3, 0.8, 1.0, 4 / 3, 2.0, 3.0, 4.0)  # n/d
+TICKS = (0.1, 0.2, 0.5, 1, 2, 4)
 K_OVER_D = (1, 2, 100)
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"n": 24, "normals": 2e8, "num_tasks": 20_000},
@@ -60,6 +61,9 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         title=f"One step from W*, isotropic, noiseless, n = {n}",
         approximate_label="Theorem 4.2, its own best step",
     )
+    figure.axes[-1].set_xscale("log")
+    figure.axes[-1].set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    figure.axes[-1].minorticks_off()
     note = (
         "approximate: Theorem 4.2 before simplification at its own best step; exact, estimate: at its simplified step"
     )

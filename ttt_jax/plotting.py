@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["HeatMap", "Series", "draw", "draw_check", "draw_heat_maps", "draw_panels", "draw_values"]
 
 COLOURS = ("#0b2545", "#c4450c", "#6aa63c", "#5b2f91", "#d1a000", "#8c8c8c", "#2a5f9e", "#5b95cf", "#9cc3e6")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "p", "<", ">")
 WIDTH = 3.3
 """Inches: one column of two."""
 DASHES, DOTS = (0, (3.5, 1.5)), (0, (1, 1.2))
@@ -124,7 +124,7 @@ def draw(
     _draw_series(places[0], series, references)
     places[0].set_ylabel(y_label)
     if differences:
-        _draw_series(places[1], [_less_exact(one, i / len(series)) for i, one in enumerate(series)], {})
+        _draw_series(places[1], [_less_exact(one) for one in series], {})
         places[1].set_ylabel("minus exact")
     places[-1].set_xlabel(x_label)
     _finish(figure, series, title, approximate_label, references)
@@ -191,8 +191,8 @@ def _pairs(drawn: Any) -> Float[np.ndarray, "points 2"]:
     return np.asarray(drawn, float).reshape(-1, 2)
 
 
-def _less_exact(one: Series, place: float) -> Series:
-    """The series with its exact line as the zero, its markers beside those of the others."""
+def _less_exact(one: Series) -> Series:
+    """The series with its exact line as the zero."""
     x, exact = np.asarray(one.x, float), np.asarray(one.exact, float)
     order = np.argsort(x)
 
@@ -202,7 +202,6 @@ def _less_exact(one: Series, place: float) -> Series:
     drawn = _pairs(one.drawn)
     return replace(
         one,
-        points=np.asarray(one.points, float) + 0.04 * place * np.ptp(x),
         exact=0 * exact,
         approximate=None if one.approximate is None else less(x, one.approximate),
         means=less(one.points, one.means),
