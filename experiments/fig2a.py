@@ -38,7 +38,7 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         series,
         x_label="TTT training queries k / d",
         y_label="risk after the step / |b|²",
-        title=f"One best step, shifted tasks, noiseless, n = {n}, d = {d}",
+        title=f"One best step, shifted tasks, n = {n}, d = {d}",
         differences=True,
         references=references,
         approximate_label="Theorem 5.3",

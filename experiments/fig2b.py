@@ -43,7 +43,7 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         references=references,
         x_label="training queries k / d",
         y_label="risk after the step / |b|²",
-        title=f"One best step, task along one axis, noiseless, n = {n}, d = {d}",
+        title=f"One best step, task along one axis, n = {n}, d = {d}",
         approximate_label="Theorem 5.3",
     )
     lines = {one.label: np.asarray(one.exact) for one in series}

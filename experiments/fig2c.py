@@ -60,7 +60,7 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         references=references,
         x_label="TTT step, a new context at each",
         y_label="risk / |b|²",
-        title=f"Several steps of decaying size, isotropic, noiseless, n = {n}, d = {d}, k = {50 * d}",
+        title=f"Steps of decaying size, isotropic, n = {n}, d = {d}, k = {50 * d}",
         approximate_label="leading order",
     )
     notes.append(yardstick)

@@ -63,7 +63,7 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
     figure = plotting.draw_panels(
         panels,
         x_label="step size / best",
-        y_label="share of prompts made worse",
+        y_label="share made worse",
         title=f"What the mean hides, isotropic, from W*, n = d = {d}",
         approximate_label="from the law, sampled",
     )

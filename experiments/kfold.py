@@ -4,7 +4,7 @@ Isotropic and noiseless, N = 3 d. One fold: the first n pairs are the context of
 N/K pairs is asked about once with the other N - N/K as its context, up to leave-one-out; one gradient step on the sum
 of all N squared errors. Each takes its best step size, from the pretrained W* of its context length (warm) or from 0
 (cold); at inference the context is new, of the training length ("fresh"), or that of the first fold ("same"). Lines:
-the exact risks, of K folds at the divisors K of N. Markers: simulated at the exact best step size; K is written below
+the exact risks, of K folds at the divisors K of N. Markers: simulated at the exact best step size; K is written at
 those of K folds. Risks are in units of |b|^2.
 """
 
@@ -51,17 +51,21 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
     lines = {case: exact_lines(d, *case) for case in CASES}
     panels: dict[str, list[Series]] = {}
     for (start, evaluation), named in lines.items():
-        panels[f"{start}, {'new' if evaluation == 'fresh' else 'same'} context"] = [
+        panels[f"{start}, {'new' if evaluation == 'fresh' else 'same'}"] = [
             Series(
-                name, [n / total for n in risks], [*risks.values()], **markers(rows, f"{name}, {start}, {evaluation}")
+                name,
+                [n / total for n in risks],
+                [*risks.values()],
+                **markers(rows, f"{name}, {start}, {evaluation}"),
+                look=look,
             )
-            for name, risks in named.items()
+            for (name, risks), look in zip(named.items(), (6, 4), strict=True)
         ]
     figure = plotting.draw_panels(
         panels,
         x_label="n / N",
         y_label="risk after the step / |b|²",
-        title=f"One best step with K folds, isotropic, noiseless, N = 3 d = {total} labelled pairs",
+        title=f"One best step, K folds of N = {total} labelled pairs",
     )
     write_folds(figure.axes, panels.values())
     notes = [f"approximate: of K folds, the best one-fold split of {total} pairs"]
@@ -76,11 +80,12 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
 
 
 def write_folds(places: Sequence[Any], panels: Iterable[Sequence[Series]]) -> None:
-    """Write K at the simulated points, below them."""
+    """Write K at the simulated points, in turn below and above them."""
     for axes, (_, folds) in zip(places, panels, strict=True):
-        for x, mean in zip(np.asarray(folds.points), np.asarray(folds.means), strict=True):
-            where = {"textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 6}
-            axes.annotate(f"{round(1 / (1 - x))}", (x, mean), (0, -3), **where)
+        for i, (x, mean) in enumerate(zip(np.asarray(folds.points), np.asarray(folds.means), strict=True)):
+            up = i % 2
+            where: dict[str, Any] = {"va": "bottom" if up else "top", "ha": "center", "fontsize": 6}
+            axes.annotate(f"{round(1 / (1 - x))}", (x, mean), (0, 3 if up else -3), textcoords="offset points", **where)
 
 
 def problem(n: int, total: int, d: int, evaluation: str) -> Problem:

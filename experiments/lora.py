@@ -75,8 +75,10 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
     for axes, (_, own) in zip(figure.axes, levels.items(), strict=True):
         for label, level in own.items():
             axes.axhline(level, color=plotting.GREY, lw=1.0, ls=plotting.DOTS, zorder=1.5)
-            axes.annotate(label, (0, level), (2, 1), textcoords="offset points", fontsize=6, color=plotting.GREY)
-    figure.axes[0].set_ylim(bottom=min(min(own.values()) for own in levels.values()) - 0.03)
+            axes.annotate(
+                label, (0, level), (2, -1), textcoords="offset points", va="top", fontsize=6, color=plotting.GREY
+            )
+    figure.axes[0].set_ylim(bottom=min(min(own.values()) for own in levels.values()) - 0.06)
     return Result("lora", rows, figure, notes)
 
 

@@ -67,9 +67,12 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         panels,
         x_label="step",
         y_label="risk / |b|²",
-        title=f"Several steps on one batch, isotropic, noiseless, n = d = {d}, k = {RATIO} d",
+        title=f"Several steps on one batch, isotropic, n = d = {d}, k = {RATIO} d",
         approximate_label="leading order",
     )
+    figure.axes[0].set(yscale="log", ylim=(0.02, 5))
+    figure.axes[0].set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2], ["0.05", "0.1", "0.2", "0.5", "1", "2"])
+    figure.axes[0].minorticks_off()
     note = f"best: {BEST_STEPS} steps at most are simulated; their risks have heavy tails where one step overshoots"
     return Result("several_steps", rows, figure, [note])
 
