@@ -190,6 +190,15 @@ def test_save_and_load(tmp_path):
     assert PFN.load(tmp_path / "pfn.safetensors").config == CONFIG
 
 
+def test_a_file_in_half_precision_is_read_as_float32(tmp_path):
+    """Or else small updates of the weights would be lost to rounding."""
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), PFN.init(CONFIG))
+    half.save(tmp_path / "half.safetensors")
+    again = PFN.load(tmp_path / "half.safetensors")
+    assert {p.dtype for p in jax.tree.leaves(again)} == {jnp.dtype("float32")}
+    jax.tree.map(np.testing.assert_array_equal, again, jax.tree.map(lambda p: p.astype(jnp.float32), half))
+
+
 def test_an_unknown_architecture_is_refused():
     with pytest.raises(ValueError, match="architecture must be one of tabpfn-v2, slots, got 'v3'"):
         PFNConfig(architecture="v3")
