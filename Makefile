@@ -13,6 +13,8 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 demo: .venv/installed
 	$(BIN)/python -m experiments fig1a fig1b --preset quick --out out/demo
 
+# There are as many workers as cores: linear algebra takes no second one.
+test: export OMP_NUM_THREADS ?= 1
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

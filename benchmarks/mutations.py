@@ -145,8 +145,11 @@ def run_tests(root: Path, tests: str) -> tuple[str, float]:
 
 def pytest_in(root: Path, arguments: list[str], writer: Any) -> None:
     """Send pytest's exit status and the processor time that it took, from a process of its own."""
+    import hypothesis
     import pytest
 
+    phases = hypothesis.Phase.explicit, hypothesis.Phase.generate  # a failure need not be made small
+    hypothesis.settings.register_profile("mutation", phases=phases, deadline=None, derandomize=True)
     os.setsid()
     os.chdir(root)
     sys.path.insert(0, str(root))
@@ -156,7 +159,7 @@ def pytest_in(root: Path, arguments: list[str], writer: Any) -> None:
         os.dup2(nothing, stream)
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     early = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins are imported before pytest starts
-    code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *early, *arguments]))
+    code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutation", *early, *arguments]))
     package = getattr(sys.modules.get("ttt_jax"), "__file__", None)
     if package and not Path(package).is_relative_to(root):
         code = NOT_HERE

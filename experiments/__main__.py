@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 try:
-    from experiments.figure import Result
+    from experiments.figure import Result, read_rows
     from ttt_jax._internal.command import CommandError, OneLineParser, emit, exit_status, make_directory
     from ttt_jax._internal.html import html_page, html_table
 except KeyboardInterrupt:  # the imports are most of the first second
@@ -41,6 +41,7 @@ EXAMPLES = """examples:
   python -m experiments fig1a
   python -m experiments fig1a fig1b --preset paper --out results
   python -m experiments all --seed 1
+  python -m experiments fig1b --preset paper --rows experiments/results/paper
   python -m experiments fig3a --preset cpu
 
 fig3a, accuracy on real tables, runs alone, is not in all, and has its own options: python -m experiments fig3a --help
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         return fig3a.main(argv[1:])
     parser = OneLineParser(
         prog="python -m experiments",
-        description="Reproduce figures: a table of agreement, NAME.png, .svg, .csv each, and index.html of several.",
+        description="Reproduce figures: a table of agreement, NAME.png, .pdf, .csv each, and index.html of several.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -65,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--preset", choices=("quick", "paper"), default="quick", help="sizes (default: quick)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="directory for the files (default: out)")
+    parser.add_argument("--rows", type=Path, metavar="DIR", help="draw the NAME.csv of DIR anew, without a simulation")
     parser.add_argument("--seed", type=int, default=0, help=f"0 to {MOST_SEED} (default: 0)")
     arguments = parser.parse_args(argv)
     unknown = [name for name in arguments.names if name not in (*NAMES, "all")]
@@ -93,7 +95,12 @@ def run_all(names: Sequence[str], arguments: argparse.Namespace) -> int:
 def run_one(name: str, arguments: argparse.Namespace) -> Result:
     """Run one experiment, write its files, print its table."""
     started = time.perf_counter()
-    result = importlib.import_module(f"experiments.{name}").run(arguments.preset, arguments.seed)
+    module = importlib.import_module(f"experiments.{name}")
+    if arguments.rows:
+        rows = read_rows(arguments.rows / f"{name}.csv")
+    else:
+        rows = module.simulate(arguments.preset, arguments.seed)
+    result = module.draw(arguments.preset, rows)
     written: list[Path] = []
     try:
         written = result.save(arguments.out)

@@ -2,62 +2,64 @@
 
 Two halves of coordinates, n/d = 1/2, noiseless, k up to 4 n. The task is b = (1, ..., .5, ...); pretraining tasks have
 variances (1, .5) on the halves (aligned) or (.5, 1) (misaligned). Each start takes its exact best step. Solid: exact.
-Dashed: Theorem 5.3 (warm) and Theorem 4.5 (cold, where it is exact). Crosses (preset paper): read off its figure.
-The paper's caption gives a covariance of 500 entries for d = 600; its curves fit n/d = 1/2 and equal halves, which is
-taken here. Thin grey: least squares on the n + k training pairs. Risks are in units of |b|^2.
+Dashed: Theorem 5.3, which is 1 - k/(k + d) for the cold start; the paper draws that too. The paper's caption gives a
+covariance of 500 entries for d = 600; its curves fit n/d = 1/2 and equal halves, which is taken here. Dotted: least
+squares on the n + k training pairs. Preset paper: its own markers, and how far they are from the lines. Risks are in
+units of |b|^2.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from experiments.figure import Result, least_squares_line
-from experiments.starts import compare_starts, crossing, lengths, paper_start
-from ttt_jax import Problem, make_shift, pretrained_weights
-from ttt_jax.plotting import draw
+from experiments.figure import Result
+from experiments.starts import Starts, crossing, shifted_starts
+from ttt_jax import make_shift, plotting
 from ttt_jax.theory.paper import corollary_5_4_switch
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"n": 50, "d": 100, "num_points": 8, "normals": 1e8},
-    "paper": {"n": 300, "d": 600, "num_points": 40, "normals": 1e9},
+    "quick": {"n": 50, "d": 100, "every": 4, "normals": 1e8, "num_tasks": 20_000},
+    "paper": {"n": 300, "d": 600, "every": 8, "normals": 5e9, "num_tasks": 1000},
 }
 SHIFTS = {"aligned": "aligned", "misaligned": "reversed"}
-DRAWN_INITIAL = {"aligned": 0.62, "misaligned": 0.74}
-DRAWN_CROSSING = {"aligned": 1.04, "misaligned": 0.68}
 
 
-def run(preset: str, seed: int = 0) -> Result:
-    """Simulate the preset and draw the figure."""
-    n, d, num_points, normals = (PRESETS[preset][name] for name in ("n", "d", "num_points", "normals"))
-    drawn = {"cold": 1.0, **DRAWN_INITIAL} if preset == "paper" else {}
-    starts = {"cold": paper_start(np.zeros(()), drawn.get("cold"))}
-    for name, shift in SHIFTS.items():
-        weights = pretrained_weights(make_shift(shift, n=n, k=1, d=d)[0], dense=False)
-        starts[name] = paper_start(weights, drawn.get(name))
+def simulate(preset: str, seed: int = 0) -> list[dict[str, Any]]:
+    """The rows of the preset."""
+    return figure_of(preset).simulate(PRESETS[preset], seed)
 
-    def problem(k: int) -> Problem:
-        return make_shift("aligned", n=n, k=k, d=d)[1]
 
-    rows, series, exact = compare_starts(
-        starts, problem, 4 * n, num_points=num_points, normals=normals, seed=seed, title="fig2a"
-    )
-    figure = draw(
+def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
+    """The figure of these rows."""
+    n, d, figure = PRESETS[preset]["n"], PRESETS[preset]["d"], figure_of(preset)
+    series = figure.series(rows)
+    references, yardstick = figure.least_squares(series)
+    picture = plotting.draw(
         series,
         x_label="TTT training queries k / d",
-        y_label="risk after one optimal TTT step / |b|²",
-        title=f"Aligned and misaligned pretraining against cold start, noiseless, n = {n}, d = {d}",
-        approximate_label="Theorems 5.3 and 4.5",
+        y_label="risk after the step / |b|²",
+        title=f"One best step, shifted tasks, n = {n}, d = {d}",
+        differences=True,
+        references=references,
+        approximate_label="Theorem 5.3",
     )
-    ks = lengths(4 * n)
-    x = np.array(ks) / d
-    notes = [
-        f"cold start overtakes {name} at k/d = {crossing(x, exact['cold'], exact[name]):.3f} (exact), "
-        f"{corollary_5_4_switch(problem(1), starts[name].weights):.3f} (Corollary 5.4), "
-        f"{DRAWN_CROSSING[name]} (drawn in the paper); at k = 0: {exact[name][0]:.4f} (exact), "
-        f"{DRAWN_INITIAL[name]} (drawn)"
-        for name in SHIFTS
-    ]
-    notes.append(least_squares_line(figure, x.tolist(), [problem(max(k, 1)) for k in ks], exact))
-    return Result("fig2a", rows, figure, notes)
+    notes = [switch(figure, name) for name in SHIFTS]
+    return Result("fig2a", rows, picture, [*notes, *figure.distances("Theorem 5.3"), yardstick])
+
+
+def switch(figure: Starts, name: str) -> str:
+    """Where the cold start overtakes."""
+    (exact, dashed), cold = figure.risks(name, figure.ks), figure.risks("cold", figure.ks)
+    crossings = [crossing(figure.x, cold[i], warm) for i, warm in enumerate((exact, dashed))]
+    stated = corollary_5_4_switch(figure.problem(1), figure.starts[name].weights)
+    return (
+        f"cold start overtakes {name} at k/d = {crossings[0]:.3f} (exact), {crossings[1]:.3f} (dashed), {stated:.3f} "
+        f"(Corollary 5.4); at k = 0: {exact[0]:.4f} (exact), {dashed[0]:.4f} (dashed)"
+    )
+
+
+def figure_of(preset: str) -> Starts:
+    """The starts at the sizes of the preset."""
+    n, d = PRESETS[preset]["n"], PRESETS[preset]["d"]
+    starts = shifted_starts(SHIFTS, n, d)
+    return Starts("fig2a", starts, lambda k: make_shift("aligned", n=n, k=k, d=d)[1], 4 * n, drawn=preset == "paper")

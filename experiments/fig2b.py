@@ -1,9 +1,9 @@
 """Figure 2b: the best and the worst pretraining for a task, against the cold start, as the TTT training set grows.
 
 The task is b = e_1, n/d = 1/2, noiseless, k up to 4 n. Pretraining tasks vary along e_1 only (best) or along all other
-axes (worst). Each start takes its exact best step. Solid: exact. Dashed: Theorem 5.3 and Theorem 4.5 (cold, exact).
-Crosses (preset paper): read off the paper's figure, of n = 250. Thin grey: least squares on the n + k training pairs.
-Risks are in units of |b|^2.
+axes (worst). Each start takes its exact best step. Solid: exact. Dashed: Theorem 5.3, which is 1 - k/(k + d) for the
+cold start. Dotted: least squares on the n + k training pairs. Preset paper: its own markers, how far they are from
+the lines, and the n and d that fit the paper's lines, which are not those of its caption. Risks are in units of |b|^2.
 """
 
 from __future__ import annotations
@@ -11,48 +11,91 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from scipy.optimize import least_squares
 
-from experiments.figure import Result, least_squares_line
-from experiments.starts import compare_starts, lengths, paper_start
-from ttt_jax import Problem, make_shift, pretrained_weights
-from ttt_jax.plotting import draw
+from experiments import paper
+from experiments.figure import Result
+from experiments.starts import Starts, shifted_starts
+from ttt_jax import make_shift, plotting
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"n": 50, "d": 100, "num_points": 8, "normals": 1e8},
-    "paper": {"n": 250, "d": 500, "num_points": 40, "normals": 1e9},
+    "quick": {"n": 50, "d": 100, "every": 4, "normals": 1e8, "num_tasks": 20_000},
+    "paper": {"n": 250, "d": 500, "every": 8, "normals": 5e9, "num_tasks": 1000},
 }
 SHIFTS = {"best": "low_rank", "worst": "orthogonal"}
-DRAWN_INITIAL = {"best": 0.005, "worst": 1.22}
 
 
-def run(preset: str, seed: int = 0) -> Result:
-    """Simulate the preset and draw the figure."""
-    n, d, num_points, normals = (PRESETS[preset][name] for name in ("n", "d", "num_points", "normals"))
-    drawn = DRAWN_INITIAL if preset == "paper" else {}
-    starts = {"cold": paper_start(np.zeros(()))}
-    for name, shift in SHIFTS.items():
-        weights = pretrained_weights(make_shift(shift, n=n, k=1, d=d)[0], dense=False)
-        starts[f"{name} alignment"] = paper_start(weights, drawn.get(name))
+def simulate(preset: str, seed: int = 0) -> list[dict[str, Any]]:
+    """The rows of the preset."""
+    return figure_of(preset).simulate(PRESETS[preset], seed)
 
-    def problem(k: int) -> Problem:
-        return make_shift("low_rank", n=n, k=k, d=d)[1]
 
-    rows, series, exact = compare_starts(
-        starts, problem, 4 * n, num_points=num_points, normals=normals, seed=seed, title="fig2b"
+def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
+    """The figure of these rows."""
+    n, d, figure = PRESETS[preset]["n"], PRESETS[preset]["d"], figure_of(preset)
+    series = figure.series(rows)
+    references, yardstick = figure.least_squares(series)
+    cold, best, worst = series
+    picture = plotting.draw_panels(
+        {"cold and worst": [cold, worst], "best": [best]},
+        share_y=False,
+        references=references,
+        x_label="training queries k / d",
+        y_label="risk after the step / |b|²",
+        title=f"One best step, task along one axis, n = {n}, d = {d}",
+        approximate_label="Theorem 5.3",
     )
-    figure = draw(
-        series,
-        x_label="TTT training queries k / d",
-        y_label="risk after one optimal TTT step / |b|²",
-        title=f"Best and worst alignment against cold start, noiseless, n = {n}, d = {d}",
-        approximate_label="Theorems 5.3 and 4.5",
-    )
-    cold, best, worst = exact.values()
+    lines = {one.label: np.asarray(one.exact) for one in series}
+    above = "yes" if (lines["worst"] > lines["cold"]).all() else "no"
     notes = [
-        f"best alignment: {best[0]:.4f} at k = 0, {best[-1]:.4f} at k = 4 n (exact); drawn flat at .005",
-        f"worst alignment: {worst[0]:.3f} at k = 0 (exact), 1.22 (drawn); above cold for every k: "
-        f"{'yes' if (worst[1:] > cold[1:]).all() else 'no'}",
+        f"best: {lines['best'][0]:.4f} at k = 0, {lines['best'][-1]:.4f} at k = 4 n (exact)",
+        f"worst: {lines['worst'][0]:.4f} at k = 0 (exact); above cold for every k: {above}",
     ]
-    ks = lengths(4 * n)
-    notes.append(least_squares_line(figure, [k / d for k in ks], [problem(max(k, 1)) for k in ks], exact))
-    return Result("fig2b", rows, figure, notes)
+    if figure.drawn:
+        notes += fit_notes(n, d)
+    notes += [*figure.distances("Theorem 5.3"), yardstick]
+    return Result("fig2b", rows, picture, notes)
+
+
+def figure_of(preset: str) -> Starts:
+    """The starts at the sizes of the preset."""
+    n, d = PRESETS[preset]["n"], PRESETS[preset]["d"]
+    starts = shifted_starts(SHIFTS, n, d)
+    return Starts("fig2b", starts, lambda k: make_shift("low_rank", n=n, k=k, d=d)[1], 4 * n, drawn=preset == "paper")
+
+
+def theorem_5_3_lines(n: float, d: float, k_over_d: Float[np.ndarray, " x"]) -> dict[str, Float[np.ndarray, " x"]]:
+    """Theorem 5.3 for the two shifts at any real n and d: A + spread - k/(k+d) A^2 / (A + spread).
+
+    best: A = 4 / (n+2)^2, spread = n / (n+2)^2;    worst: A = 1, spread = n (d-1) / (n+d)^2
+    """
+    terms = {"best": (4 / (n + 2) ** 2, n / (n + 2) ** 2), "worst": (1.0, n * (d - 1) / (n + d) ** 2)}
+    share = k_over_d / (k_over_d + 1)
+    return {name: a + spread - share * a**2 / (a + spread) for name, (a, spread) in terms.items()}
+
+
+def fitted_sizes() -> tuple[float, float]:
+    """The n and d with the smallest sum of squared distances of Theorem 5.3 to the paper's two lines."""
+
+    def errors(sizes: Float[np.ndarray, " 2"]) -> Float[np.ndarray, " errors"]:
+        return np.concatenate([*line_errors(*sizes).values()])
+
+    n, d = least_squares(errors, (250.0, 500.0), x_scale=(250.0, 500.0), xtol=1e-12, ftol=1e-12).x
+    return float(n), float(d)
+
+
+def line_errors(n: float, d: float) -> dict[str, Float[np.ndarray, " x"]]:
+    """The paper's lines less Theorem 5.3 at these sizes."""
+    drawn = {name: paper.drawn("fig2b", name, "lines").T for name in SHIFTS}
+    return {name: y - theorem_5_3_lines(n, d, x)[name] for name, (x, y) in drawn.items()}
+
+
+def fit_notes(n: float, d: float) -> list[str]:
+    """What sizes the paper's lines are of."""
+    notes = []
+    for what, sizes in ((f"n = {n}, d = {d} of its caption", (n, d)), ("the best fit", fitted_sizes())):
+        errors = ", ".join(f"{name} {paper.rms(error):.5f}" for name, error in line_errors(*sizes).items())
+        at = "" if sizes == (n, d) else f", n = {sizes[0]:.1f}, d = {sizes[1]:.1f}"
+        notes.append(f"the paper's lines less Theorem 5.3 at {what}{at}: RMS {errors}")
+    return notes

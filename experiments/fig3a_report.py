@@ -16,22 +16,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 from scipy.stats import wilcoxon
 
+from ttt_jax import plotting
 from ttt_jax._internal.command import OneLineParser
 from ttt_jax._internal.plural import counted
 from ttt_jax.plotting import COLOURS
 
 RECORD = Path(__file__).parent / "results" / "fig3a" / "fig3a.csv"
 STYLES: dict[str, dict[str, Any]] = {
-    "plain": {"marker": "o"},
-    "TTT": {"marker": "s"},
-    "logistic regression": {"linestyle": "--", "linewidth": 1},
-    "random forest": {"linestyle": "-.", "linewidth": 1},
-    "gradient boosting": {"linestyle": ":", "linewidth": 1},
+    "plain": {"color": COLOURS[7], "marker": "s", "mfc": "white"},
+    "TTT": {"color": COLOURS[0], "marker": "o", "mfc": "white"},
+    "logistic regression": {"color": COLOURS[5], "linestyle": "--", "linewidth": 1},
+    "random forest": {"color": COLOURS[2], "linestyle": "-.", "linewidth": 1},
+    "gradient boosting": {"color": COLOURS[4], "linestyle": ":", "linewidth": 1},
 }
 BASELINES = tuple(STYLES)[2:]
 COLUMNS = ("table", "seed", "n", "method", "accuracy", "seconds", "chosen_update", "cap", "paper_updates")
@@ -243,37 +243,36 @@ def _paper_is_bound(n: int, below: float) -> bool:
     return n in PAPER["n"] and PAPER["TTT"][0] >= PAPER["plain"][PAPER["n"].index(n)] - below
 
 
+@plotting.in_style()
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """Mean accuracy against n, with the forest and boosting of all rows, and below it TTT less plain with its band."""
+    """Mean accuracy against n, with the forest and boosting of all rows; below, TTT less plain and its 95% band."""
+    seeds = len({row["seed"] for row in rows})
     rows = without(rows, left_out({row["table"] for row in rows}))
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained", dpi=150)
+    figure = plotting.blank(plotting.WIDTH, 3.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
-    colours = dict(zip(STYLES, COLOURS, strict=False))
+    handles = {}
     for method, style in STYLES.items():
         lengths, values = curve(rows, method)
-        above.plot(lengths, values.mean(0), label=method, color=colours[method], **style)
-        if "marker" in style:
-            _band(above, lengths, values, colours[method])
+        (handles[method],) = above.plot(lengths, values.mean(0), **style)
+    every = {}
     for method in ("random forest", "gradient boosting"):
         lengths, values = curve(rows, method)
-        style = {"color": colours[method], "linestyle": STYLES[method]["linestyle"], "linewidth": 0.8, "alpha": 0.6}
-        above.axhline(values.mean(0)[-1], label=f"{method}, all {lengths[-1]:,} rows", **style)
+        style = {name: STYLES[method][name] for name in ("color", "linestyle")}
+        every[f"{method}, all {lengths[-1]:,} rows"] = above.axhline(values.mean(0)[-1], linewidth=0.6, **style)
     gain = curve(rows, "TTT")[1] - curve(rows, "plain")[1]
-    below.plot(lengths, gain.mean(0), color=COLOURS[0], marker="o")
-    _band(below, lengths, gain, COLOURS[0])
-    below.axhline(0, color="#888888", linewidth=0.8)
-    above.set(xscale="log", ylabel="mean accuracy", title=f"Plain PFN and TTT on {len(gain)} real tables")
+    below.plot(lengths, gain.mean(0), **STYLES["TTT"])
+    if len(gain) > 1:
+        mean, half = gain.mean(0), half_interval(gain)
+        below.fill_between(lengths, mean - half, mean + half, alpha=0.2, color=STYLES["TTT"]["color"], linewidth=0)
+    below.axhline(0, color=plotting.GREY, linewidth=0.6)
+    above.set(xscale="log", ylabel="mean accuracy")
+    figure.suptitle(f"{counted(len(gain), 'real table')}, {counted(seeds, 'seed')}; band: 95% over tables", fontsize=8)
     below.set(xlabel="context length n", ylabel="TTT - plain")
-    below.set_xticks(lengths, [str(n) for n in lengths])
+    shown = lengths[::2]
+    below.set_xticks(shown, [str(n) for n in shown])
     below.xaxis.minorticks_off()
-    above.legend(fontsize=8, loc="lower right")
+    plotting.below(figure, handles, every)
     return figure
-
-
-def _band(axes: Axes, lengths: list[int], values: np.ndarray, color: str) -> None:
-    if len(values) > 1:
-        mean, half = values.mean(0), half_interval(values)
-        axes.fill_between(lengths, mean - half, mean + half, alpha=0.15, color=color)
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:

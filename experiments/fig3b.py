@@ -27,10 +27,10 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from experiments.figure import Result, markers
-from ttt_jax import GaussianTasks, Pretraining, functional, pretrain, ttt_loss, ttt_train
+from experiments.figure import Result, look_of, markers
+from ttt_jax import GaussianTasks, Pretraining, functional, plotting, pretrain, ttt_loss, ttt_train
 from ttt_jax._internal.progress import progress_bar
-from ttt_jax.plotting import Series, draw
+from ttt_jax.plotting import Series
 from ttt_jax.theory.task_average import draw_tasks
 from ttt_jax.training.models import Model, Prompt
 from ttt_jax.training.prompts import sample_prompt
@@ -66,14 +66,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 3,
     },
 }
-DRAWN = {
+DRAWN = {  # its curves, read off the plot to about .01
     "scratch": (0.822, 0.779, 0.710, 0.579, 0.318, 0.248, 0.211, 0.201),
     "pretrained": (0.572, 0.416, 0.371, 0.297, 0.275, 0.258, 0.248, 0.248),
 }
 
 
-def run(preset: str, seed: int = 0) -> Result:
-    """Pretrain, take the TTT steps of the preset and draw the figure."""
+def simulate(preset: str, seed: int = 0) -> list[dict[str, Any]]:
+    """Pretrain and take the TTT steps of the preset: the rows."""
     settings = PRESETS[preset]
     ks = settings["ks"]
     spectrum = np.repeat(SPECTRUM, settings["blocks"])
@@ -108,7 +108,9 @@ def run(preset: str, seed: int = 0) -> Result:
             losses.setdefault((name, k), []).extend(found["losses"])
         for name, some in (("pretraining", usual), ("test", tasks)):
             plain[name] += after(settings, model, trained, some, 1000 * seed + s, ks[0], 0.0).tolist()
-    rows = [
+    cells = [(name, k, losses[name, k]) for name in ("scratch", "pretrained") for k in ks]
+    cells += [(f"no TTT, {name} tasks", 0, values) for name, values in plain.items()]
+    return [
         {
             "series": name,
             "x": k,
@@ -119,37 +121,47 @@ def run(preset: str, seed: int = 0) -> Result:
             "lr": None,
             "exact": None,
             "approximate": None,
-            "drawn": DRAWN[name][i] if preset == "paper" else None,
-            "estimate": float(np.mean(losses[name, k])),
-            "stderr": float(np.std(losses[name, k], ddof=1) / np.sqrt(len(losses[name, k]))),
+            "drawn": DRAWN[name][ks.index(k)] if preset == "paper" and k else None,
+            "estimate": float(np.mean(values)),
+            "stderr": float(np.std(values, ddof=1) / np.sqrt(len(values))),
             "z": None,
             "stderr_reliable": False,
-            "num_tasks": len(losses[name, k]),
+            "num_tasks": len(values),
             "seed": seed,
         }
-        for name in ("scratch", "pretrained")
-        for i, k in enumerate(ks)
+        for name, k, values in cells
     ]
+
+
+def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
+    """The figure of these rows."""
+    settings = PRESETS[preset]
+    n, ks, layers = settings["n"], settings["ks"], settings["model"]["layers"]
+    spectrum = np.repeat(SPECTRUM, settings["blocks"])
     series = []
     for name, values in DRAWN.items():
-        drawn = list(zip(ks, values, strict=True)) if preset == "paper" else []
-        series.append(Series(name, [], None, None, **markers(rows, name), drawn=drawn))
-    figure = draw(
+        drawn = list(zip(ks, values, strict=True)) if preset == "paper" else ()
+        series.append(Series(name, [], None, **markers(rows, name), drawn=drawn, look=look_of(name)))
+    figure = plotting.draw(
         series,
-        x_label="TTT training queries k",
+        x_label="training queries k",
         y_label="loss after TTT / E|b|²",
-        title=f"TTT of a decoder ({settings['model']['layers']} layers), shifted tasks, n = {settings['n']}, d = {d}",
+        title=f"TTT of a decoder of {layers} layers, shifted tasks, n = {n}, d = {len(spectrum)}",
     )
-    mean = {name: np.array([row["estimate"] for row in rows if row["series"] == name]) for name in DRAWN}
-    ahead = [str(k) for k, a, b in zip(ks, mean["scratch"], mean["pretrained"], strict=True) if a < b]
+    for one in series:
+        figure.axes[0].plot(one.points, one.means, color=plotting.COLOURS[one.look or 0], lw=0.8)
+    scratch, pretrained, (usual, test) = (
+        [row["estimate"] for row in rows if row["series"].startswith(name)]
+        for name in ("scratch", "pretrained", "no TTT")
+    )
+    ahead = [str(k) for k, a, b in zip(ks, scratch, pretrained, strict=True) if a < b]
+    constant = 1 + NOISE_VAR / spectrum.sum()
     notes = [
-        *(
-            f"pretrained without TTT, {name} tasks: {np.mean(plain[name]):.3f}, Bayes optimal for pretraining tasks "
-            f"{bayes_loss(spectrum, cov, settings['n']):.3f}; a constant has {1 + NOISE_VAR / spectrum.sum():.3f}"
-            for name, cov in (("pretraining", spectrum), ("test", spectrum[::-1]))
-        ),
-        f"scratch is ahead of pretrained at k = {', '.join(ahead) or 'none of these'} (drawn: from about 380 on)",
+        f"pretrained without TTT, {name} tasks: {loss:.3f}, Bayes optimal for pretraining tasks "
+        f"{bayes_loss(spectrum, cov, n):.3f}; a constant has {constant:.3f}"
+        for name, loss, cov in (("pretraining", usual, spectrum), ("test", test, spectrum[::-1]))
     ]
+    notes.append(f"scratch is ahead of pretrained at k = {', '.join(ahead) or 'none of these'}")
     return Result("fig3b", rows, figure, notes, has_theory=False)
 
 

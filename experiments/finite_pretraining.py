@@ -11,17 +11,16 @@ for each theta, simulated against its own exact risk, with the leading order bes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 from experiments.figure import Point, Result, run_cells
-from ttt_jax import Pretraining, Problem, exact_risk, trained_weights
+from ttt_jax import Pretraining, Problem, exact_risk, plotting, trained_weights
 from ttt_jax._internal.progress import progress_bar
-from ttt_jax.plotting import COLOURS, MARKERS
+from ttt_jax.plotting import COLOURS, HOLLOW, MARKERS
 from ttt_jax.theory.decisions import warm_or_cold
 from ttt_jax.theory.finite_pretraining import finite_pretraining_risk, finite_pretraining_switch
 
@@ -42,26 +41,42 @@ RATES = 1.5, 2.0, 3.0, 6.0
 LINE = np.concatenate([np.linspace(0.05, 0.96, 92), np.linspace(1.04, 6.5, 274)])
 
 
-def run(preset: str, seed: int = 0) -> Result:
-    """Train and simulate the preset and draw the figure."""
-    d, sizes, repeats, normals = (PRESETS[preset][name] for name in ("d", "sizes", "repeats", "normals"))
+def simulate(preset: str, seed: int = 0) -> list[dict[str, Any]]:
+    """The rows of the preset."""
+    d, trained = PRESETS[preset]["d"], train_all(preset, seed)
+    cells = [cell(name, theta, d, trained[1, theta, d][0]) for name in CURVES for theta in RATIOS]
+    return run_cells(cells, normals=PRESETS[preset]["normals"], seed=seed, title="finite_pretraining")
+
+
+def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
+    """The figure of these rows."""
+    trained = train_all(preset, rows[0]["seed"])
+    figure, notes = draw_all(PRESETS[preset]["d"], PRESETS[preset]["sizes"], trained)
+    return Result("finite_pretraining", rows, figure, notes)
+
+
+@cache
+def train_all(preset: str, seed: int) -> dict[tuple, list]:
+    """The weights for every (n/d, theta, d) of the figure."""
+    d, sizes, repeats = (PRESETS[preset][name] for name in ("d", "sizes", "repeats"))
     train = partial(train_weights, repeats=repeats, largest=max(sizes), seed=seed)
     jobs = {(1, theta, d) for theta in RATIOS} | {(a, theta, d) for a, at in SWITCHES.items() for theta in at}
     jobs |= {(1, theta, size) for theta in RATES for size in sizes}
-    trained = {job: train(*job) for job in progress_bar(sorted(jobs), "finite_pretraining, trained weights")}
-    cells = [cell(name, theta, d, trained[1, theta, d][0]) for name in CURVES for theta in RATIOS]
-    rows = run_cells(cells, normals=normals, seed=seed, title="finite_pretraining")
-    figure = Figure(figsize=(6.4, 6.8), layout="constrained", dpi=150)
-    axes = figure.subplot_mosaic([["risk", "risk"], ["switch", "rate"]], height_ratios=[1.15, 1])
-    draw_risk(axes["risk"], d, trained)
-    draw_switch(axes["switch"], d, trained)
-    notes = draw_rate(axes["rate"], sizes, trained)
-    for one in axes.values():
-        one.grid(alpha=0.25, lw=0.6)
-    figure.suptitle("TTT after pretraining on θ d² prompts, isotropic, noiseless", fontsize=10)
-    how = f"dashed: leading order; markers: trained W, exact, d = {d} unless on the axis, bars: 2 standard errors"
-    figure.supxlabel(how, fontsize=8)
-    return Result("finite_pretraining", rows, figure, notes)
+    return {job: train(*job) for job in progress_bar(sorted(jobs), "finite_pretraining, trained weights")}
+
+
+def draw_all(d: int, sizes: Sequence[int], trained: dict[tuple, list]) -> tuple[Any, list[str]]:
+    """Three panels: the risk, the switch, the error of the leading order; and what to say of the last."""
+    with plotting.in_style():
+        figure = plotting.blank(plotting.WIDTH, 4.6)
+        axes = figure.subplot_mosaic([["risk", "risk"], ["switch", "rate"]], height_ratios=[1.15, 1])
+        draw_risk(axes["risk"], d, trained)
+        draw_switch(axes["switch"], d, trained)
+        notes = draw_rate(axes["rate"], sizes, trained)
+        figure.suptitle("TTT after pretraining on θ d² prompts, isotropic, noiseless", fontsize=8)
+        how = f"dashed: leading order; markers: trained W, exact,\nd = {d} unless on the axis; bars: 2 standard errors"
+        figure.supxlabel(how, fontsize=7)
+    return figure, notes
 
 
 def problem(a: float, d: int, evaluation: str, k: int | None = None) -> Problem:
@@ -111,23 +126,22 @@ def of_trained(weights: Sequence[Float[np.ndarray, "d d"]], evaluation: str, key
 
 def style(i: int) -> dict[str, Any]:
     """The markers of a series."""
-    hollow: dict[str, Any] = {"ms": 5, "mfc": "white", "mew": 1.2, "ls": "none", "capsize": 2.5}
-    return {"color": COLOURS[i], "marker": MARKERS[i], **hollow}
+    return {"color": COLOURS[i], "marker": MARKERS[i], **HOLLOW}
 
 
 def draw_risk(axes: Any, d: int, trained: dict[tuple, list]) -> None:
     """The risk against theta."""
     for i, (name, which) in enumerate(CURVES.items()):
         line = [leading(1, theta, 10_000, *which) for theta in LINE]
-        axes.plot(LINE, np.where(LINE < 1, line, np.nan), color=COLOURS[i], lw=1.1, ls=(0, (4, 2)))
-        axes.plot(LINE, np.where(LINE > 1, line, np.nan), color=COLOURS[i], lw=1.1, ls=(0, (4, 2)))
+        axes.plot(LINE, np.where(LINE < 1, line, np.nan), color=COLOURS[i], lw=1.0, ls=plotting.DASHES)
+        axes.plot(LINE, np.where(LINE > 1, line, np.nan), color=COLOURS[i], lw=1.0, ls=plotting.DASHES)
         means, stderrs = zip(*(of_trained(trained[1, theta, d], *which) for theta in RATIOS), strict=True)
         axes.errorbar(RATIOS, means, 2 * np.array(stderrs), label=name, **style(i))
     axes.axhline(1, color="black", lw=0.8, ls=":")
     axes.annotate("W = 0 before TTT", (6.5, 1), (0, 3), textcoords="offset points", ha="right", fontsize=7)
     axes.set(xlabel="pretraining prompts / d², θ", ylabel="risk / |b|²", ylim=(0, 4), xlim=(0, 6.6))
-    axes.set_title("n = k = d", fontsize=9)
-    axes.legend(fontsize=8)
+    axes.set_title("n = k = d")
+    axes.legend()
 
 
 def draw_switch(axes: Any, d: int, trained: dict[tuple, list]) -> None:
@@ -135,13 +149,13 @@ def draw_switch(axes: Any, d: int, trained: dict[tuple, list]) -> None:
     theta = np.linspace(0.02, 6.5, 400)
     for i, (a, at) in enumerate(SWITCHES.items()):
         switch = [finite_pretraining_switch(a, t) for t in theta]
-        axes.plot(theta, switch, color=COLOURS[i], lw=1.1, ls=(0, (4, 2)))
+        axes.plot(theta, switch, color=COLOURS[i], lw=1.0, ls=plotting.DASHES)
         axes.fill_between(theta, switch, color=COLOURS[i], alpha=0.08, lw=0)
         found = [trained_switch(a, d, trained[a, t, d]) for t in at]
         axes.errorbar(at, found, label="n = d" if a == 1 else f"n = {a}d", **style(i))
     axes.set(xlabel="θ", ylabel="k / d", xlim=(0, 6.6), ylim=(0, 2.4))
-    axes.set_title("new context: trained W wins below", fontsize=9)
-    axes.legend(fontsize=8, loc="upper left")
+    axes.set_title("W wins below")
+    axes.legend(loc="upper left")
 
 
 def trained_switch(a: float, d: int, weights: Sequence[Float[np.ndarray, "d d"]]) -> float:
@@ -165,6 +179,6 @@ def draw_rate(axes: Any, sizes: Sequence[int], trained: dict[tuple, list]) -> li
     axes.set_xticks(sizes, [str(d) for d in sizes])
     axes.set_yticks([0.1, 0.2, 0.5], ["10%", "20%", "50%"])
     axes.minorticks_off()
-    axes.set_title("new context; dotted: slope -1", fontsize=9)
-    axes.legend(fontsize=8)
+    axes.set_title("error; dotted: slope -1")
+    axes.legend()
     return [f"d = {list(sizes)}", *notes]

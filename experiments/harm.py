@@ -4,7 +4,8 @@ Isotropic, n = d, from the pretrained W*, with the context of TTT used again at 
 without noise. Step sizes are in units of the best one, of the smallest mean risk; at twice that the mean risk is what
 it was before the step. A prompt is worse if its own risk, averaged over its query, has grown. Solid: in closed form,
 for the same context without noise. Dashed: from prompts of some fifteen random numbers each, which have the same law.
-Markers: sampled rows and jax.grad steps.
+Markers: sampled rows and jax.grad steps. Vertical lines: the
+best step and twice that.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from experiments.figure import Result, markers
-from ttt_jax import GradientStep, Problem, RiskLaw, exact_risk, risk_law
-from ttt_jax.plotting import Series, draw
+from ttt_jax import GradientStep, Problem, RiskLaw, exact_risk, plotting, risk_law
+from ttt_jax.plotting import Series
 from ttt_jax.simulation.prompt_risks import prompt_risks
 from ttt_jax.verdict.law_quantities import of_prompts
 
@@ -31,37 +32,45 @@ CASES = {
     "new context, k = 2 d": ("fresh", 2.0, 0.0),
     "new context, k = 2 d, σ² = |b|²": ("fresh", 2.0, 1.0),
 }
+LABELS = {"k = d / 2": 8, "k = 8 d": 0, "k = 2 d": 7, "k = 2 d, σ² = |b|²": 4}
+"""Their looks: blue without noise, the darker the larger k."""
 LINE = np.linspace(0.25, 3.25, 13)
 
 
-def run(preset: str, seed: int = 0) -> Result:
-    """Simulate the preset and draw the figure."""
+def simulate(preset: str, seed: int = 0) -> list[dict[str, Any]]:
+    """The rows of the preset."""
     d, num_tasks, points = (PRESETS[preset][name] for name in ("d", "num_tasks", "points"))
     rows: list[dict[str, Any]] = []
-    series, notes = [], []
     for name, case in CASES.items():
         rows += [row(name, d, case, x, num_tasks, seed + len(rows) + i) for i, x in enumerate(points)]
+    return rows
+
+
+def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
+    """The figure of these rows."""
+    d, seed = PRESETS[preset]["d"], rows[0]["seed"]
+    panels: dict[str, list[Series]] = {"same context": [], "new context": []}
+    notes = []
+    for name, case in CASES.items():
         laws = [law(d, case, x, seed) for x in LINE]
         line = [one.prob_hurt() for one in laws]
         closed = laws[0].source == "closed form"
-        series.append(Series(name, LINE, line if closed else None, None if closed else line, **markers(rows, name)))
+        context, label = name.split(", ", 1)
+        exact, sampled = (line, None) if closed else (None, line)
+        panels[context].append(Series(label, LINE, exact, sampled, **markers(rows, name), look=LABELS[label]))
         best, double = (law(d, case, x, seed) for x in (1.0, 2.0))
         notes.append(f"{name}: worse {best.prob_hurt():.3f} at the best step, {double.prob_hurt():.3f} at twice that")
-    figure = draw(
-        series,
-        x_label="step size / best step size",
-        y_label="share of prompts that TTT makes worse",
+    figure = plotting.draw_panels(
+        panels,
+        x_label="step size / best",
+        y_label="share made worse",
         title=f"What the mean hides, isotropic, from W*, n = d = {d}",
-        approximate_label="from the law of a prompt, sampled",
+        approximate_label="from the law, sampled",
     )
-    axes = figure.axes[0]
-    for x, text in ((1, "mean risk\nsmallest"), (2, "mean risk\nas before")):
-        axes.axvline(x, color="black", ls=":", lw=0.8, zorder=0)
-        axes.annotate(text, (x, 1), (3, -4), xycoords=("data", "axes fraction"), textcoords="offset points", **SMALL)
+    for axes in figure.axes:
+        for x in (1, 2):
+            axes.axvline(x, color="black", ls=":", lw=0.8, zorder=0)
     return Result("harm", rows, figure, notes)
-
-
-SMALL: dict[str, Any] = {"fontsize": 7, "va": "top"}
 
 
 def problem_of(d: int, case: tuple[str, float, float]) -> Problem:

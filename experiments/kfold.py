@@ -4,21 +4,22 @@ Isotropic and noiseless, N = 3 d. One fold: the first n pairs are the context of
 N/K pairs is asked about once with the other N - N/K as its context, up to leave-one-out; one gradient step on the sum
 of all N squared errors. Each takes its best step size, from the pretrained W* of its context length (warm) or from 0
 (cold); at inference the context is new, of the training length ("fresh"), or that of the first fold ("same"). Lines:
-the exact risks, of K folds at the divisors K of N. Markers: simulated at the exact best step size. Risks are in units
-of |b|^2.
+the exact risks, of K folds at the divisors K of N. Markers: simulated at the exact best step size; K is written at
+those of K folds. Risks are in units of |b|^2.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from experiments.figure import Result, record
-from ttt_jax import Folds, GradientStep, Problem, compare, exact_risk
+from experiments.figure import Result, markers, record
+from ttt_jax import Folds, GradientStep, Problem, compare, exact_risk, plotting
 from ttt_jax._internal.progress import progress_bar
-from ttt_jax.plotting import Series, draw
+from ttt_jax.plotting import Series
 from ttt_jax.theory.folds import folds_curve
 
 FOLDS = 2, 3, 5, 10
@@ -29,31 +30,44 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(preset: str, seed: int = 0) -> Result:
-    """Simulate the preset and draw the figure."""
+def simulate(preset: str, seed: int = 0) -> list[dict[str, Any]]:
+    """The rows of the preset."""
     d, num_tasks = PRESETS[preset]["d"], PRESETS[preset]["num_tasks"]
     total = 3 * d
-    lines = {case: exact_lines(d, *case) for case in CASES}
-    rows: list[dict[str, Any]] = []
     splits = [(1, total // 4), (1, total // 2), (1, 3 * total // 4)]
     splits += [(folds, total - total // folds) for folds in (*FOLDS, total)]
     jobs = [(*case, *split) for case in CASES for split in splits]
-    for i, (start, evaluation, folds, n) in enumerate(progress_bar(jobs, "kfold")):
-        best = None if folds == 1 else min(lines[start, evaluation]["one fold"].values())
-        rows.append(row(d, n, folds, start, evaluation, best, num_tasks, seed + i))
-    series = []
-    for case, named in lines.items():
-        for name, risks in named.items():
-            label = f"{name}, {', '.join(case)}"
-            own = [r for r in rows if r["series"] == label]
-            x, means, stderrs = ([r[key] for r in own] for key in ("x", "estimate", "stderr"))
-            series.append(Series(label, [n / total for n in risks], [*risks.values()], None, x, means, stderrs))
-    figure = draw(
-        series,
-        x_label=f"context length n / N, of N = 3 d = {total} labelled pairs",
-        y_label="risk after one best TTT step / |b|²",
-        title=f"K-fold TTT (K = 2, 3, 5, 10, {total} from left to right), isotropic, noiseless, d = {d}",
+    best = {case: min(exact_lines(d, *case)["one fold"].values()) for case in CASES}
+    return [
+        row(d, n, folds, start, evaluation, None if folds == 1 else best[start, evaluation], num_tasks, seed + i)
+        for i, (start, evaluation, folds, n) in enumerate(progress_bar(jobs, "kfold"))
+    ]
+
+
+def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
+    """The figure of these rows."""
+    d = PRESETS[preset]["d"]
+    total = 3 * d
+    lines = {case: exact_lines(d, *case) for case in CASES}
+    panels: dict[str, list[Series]] = {}
+    for (start, evaluation), named in lines.items():
+        panels[f"{start}, {'new' if evaluation == 'fresh' else 'same'}"] = [
+            Series(
+                name,
+                [n / total for n in risks],
+                [*risks.values()],
+                **markers(rows, f"{name}, {start}, {evaluation}"),
+                look=look,
+            )
+            for (name, risks), look in zip(named.items(), (6, 4), strict=True)
+        ]
+    figure = plotting.draw_panels(
+        panels,
+        x_label="n / N",
+        y_label="risk after the step / |b|²",
+        title=f"One best step, K folds of N = {total} labelled pairs",
     )
+    write_folds(figure.axes, panels.values())
     notes = [f"approximate: of K folds, the best one-fold split of {total} pairs"]
     for case, named in lines.items():
         (n, one), (m, many) = (min(risks.items(), key=itemgetter(1)) for risks in named.values())
@@ -63,6 +77,15 @@ def run(preset: str, seed: int = 0) -> Result:
     whole = (f"{all_pairs_risk(d, folds):.4f} at K = {folds}" for folds in (*FOLDS, total))
     notes.append(f"warm, all pairs as the context at inference, exact: {', '.join(whole)}")
     return Result("kfold", rows, figure, notes)
+
+
+def write_folds(places: Sequence[Any], panels: Iterable[Sequence[Series]]) -> None:
+    """Write K at the simulated points, in turn below and above them."""
+    for axes, (_, folds) in zip(places, panels, strict=True):
+        for i, (x, mean) in enumerate(zip(np.asarray(folds.points), np.asarray(folds.means), strict=True)):
+            up = i % 2
+            where: dict[str, Any] = {"va": "bottom" if up else "top", "ha": "center", "fontsize": 6}
+            axes.annotate(f"{round(1 / (1 - x))}", (x, mean), (0, 3 if up else -3), textcoords="offset points", **where)
 
 
 def problem(n: int, total: int, d: int, evaluation: str) -> Problem:

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from experiments.prior_learnability import one_kind
+from ttt_jax import plotting
 from ttt_jax._internal.command import OneLineParser
-from ttt_jax.tabular.pretraining.prior import KINDS, MAX_CLASSES, PriorConfig, host_tables
+from ttt_jax.tabular.pretraining.prior import KINDS, PriorConfig, host_tables
 
 _TITLES = {
     "graph": "causal graph",
@@ -21,15 +22,17 @@ _TITLES = {
 }
 
 
+@plotting.in_style()
 def draw(seed: int = 0) -> Figure:
-    """Five tables of two columns and 400 rows for each kind of table; colours are classes."""
-    figure = Figure(figsize=(7.2, 6.2), layout="constrained", dpi=200)
+    """Five tables of two columns and 400 rows for each kind of table; the lightness is the class."""
+    figure = plotting.blank(2 * plotting.WIDTH, 5.6)
     rng = np.random.default_rng(seed)
     for i, (row, kind) in enumerate(zip(figure.subplots(len(KINDS), 5), KINDS, strict=True)):
         tables = host_tables(one_kind(kind, PriorConfig()), seed, i, len(row), rows=400, features=2)
         for axes, x, y in zip(row, tables.x, tables.y, strict=True):
-            axes.scatter(*_shown(rng, x).T, c=y, s=3, linewidths=0, cmap="tab10", vmin=0, vmax=MAX_CLASSES - 1)
+            axes.scatter(*_shown(rng, x).T, c=y, s=2.5, linewidths=0, cmap="cividis", vmin=0, vmax=1.1 * y.max())
             axes.set(xticks=[], yticks=[])
+            axes.grid(visible=False)
         row[0].set_ylabel(_TITLES[kind], fontsize=8)
     return figure
 

@@ -4,8 +4,8 @@ Isotropic, noiseless, n = d, k = 2 d, five steps with theta_j = .4 * .7^(j-1) / 
 g = k/d, |u|^2 = n^2 B + n d B; from the pretrained W* and from 0, with a new context at evaluation and with the same.
 "Best": T steps of the sizes that are best for T steps, as n, k, d grow without bound, where they leave
 1/(1 + g + ... + g^T) with the same context, and at this size. At finite size the largest of the first ones overshoots
-where |u|^2 is above its mean. Solid: exact. Dashed: integrals over Marchenko and Pastur's law, the leading order, with
-an error of order 1/d. Risks are in units of |b|^2.
+where |u|^2 is above its mean; up to three steps are simulated. Solid: exact. Dashed: integrals over Marchenko and
+Pastur's law, the leading order, with an error of order 1/d. Risks are in units of |b|^2.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figure import Result, markers, path_rows
-from ttt_jax import GradientSteps, Problem, compare
-from ttt_jax.plotting import Series, draw
+from experiments.figure import Result, look_of, markers, path_rows
+from ttt_jax import GradientSteps, Problem, compare, plotting
+from ttt_jax.plotting import Series
 from ttt_jax.theory.schedules import one_batch
 from ttt_jax.theory.several_steps import best_step_sizes, best_steps_risk, one_batch_risk
 
@@ -25,42 +25,63 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"d": 400, "num_tasks": 8000},
 }
 STEPS, BEST_STEPS, RATIO = 5, 3, 2
+CASES = {
+    f"{start}, {evaluation} context": (start, evaluation)
+    for evaluation in ("fresh", "same")
+    for start in ("warm", "cold")
+}
+BEST = "best in the limit", "best at this size"
 
 
-def run(preset: str, seed: int = 0) -> Result:
-    """Simulate the preset and draw the figure."""
+def simulate(preset: str, seed: int = 0) -> list[dict[str, Any]]:
+    """The rows of the preset."""
     d, num_tasks = PRESETS[preset]["d"], PRESETS[preset]["num_tasks"]
     rows: list[dict[str, Any]] = []
-    series = []
-    for i, (evaluation, start) in enumerate((e, s) for e in ("fresh", "same") for s in ("warm", "cold")):
-        name, problem, w = f"{start}, {evaluation} context", problem_of(d, evaluation), weights_of(d, start)
-        sizes = decaying_sizes(problem)
-        rows += rows_of(name, problem, w, sizes, num_tasks, seed + i)
-        exact, leading = one_batch(problem, w, STEPS).risks(sizes), one_batch_risk(problem, w, sizes)
-        series.append(Series(name, range(STEPS + 1), exact, leading, **markers(rows, name)))
+    for i, (name, (start, evaluation)) in enumerate(CASES.items()):
+        problem = problem_of(d, evaluation)
+        rows += rows_of(name, problem, weights_of(d, start), decaying_sizes(problem), num_tasks, seed + i)
     problem = problem_of(d, "same")
-    schedules, counts = one_batch(problem, 0.0, STEPS), range(1, STEPS + 1)
-    limit = [best_steps_risk(problem, 0.0, steps) for steps in counts]
-    best = {
-        "in the limit": ([best_step_sizes(problem, steps) for steps in counts], limit),
-        "at this size": ([schedules.best_step_sizes(steps) for steps in counts], None),
-    }
-    for where, (schedule, known) in best.items():
-        name = f"cold, same context, best {where}"
-        for sizes in schedule[:BEST_STEPS]:
+    for name, schedules in best_schedules(problem).items():
+        for sizes in schedules[:BEST_STEPS]:
             *_, last = rows_of(name, problem, 0.0, sizes, num_tasks, seed + 3 + len(rows))
             rows.append(last | {"stderr_reliable": False})  # not judged, for its tails
-        line = [schedules.risks(sizes)[-1] for sizes in schedule]
-        series.append(Series(name, counts, line, known, **markers(rows, name)))
-    figure = draw(
-        series,
-        x_label="TTT step, one batch and context for all",
+    return rows
+
+
+def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
+    """The figure of these rows."""
+    d = PRESETS[preset]["d"]
+    panels: dict[str, list[Series]] = {"new context": [], "same context": []}
+    for name, (start, evaluation) in CASES.items():
+        problem, w = problem_of(d, evaluation), weights_of(d, start)
+        sizes = decaying_sizes(problem)
+        exact, leading = one_batch(problem, w, STEPS).risks(sizes), one_batch_risk(problem, w, sizes)
+        line = Series(start, range(STEPS + 1), exact, leading, **markers(rows, name), look=look_of(start))
+        panels["new context" if evaluation == "fresh" else "same context"].append(line)
+    problem, counts = problem_of(d, "same"), range(1, STEPS + 1)
+    for (name, schedules), look in zip(best_schedules(problem).items(), (4, 5), strict=True):
+        ends = [one_batch(problem, 0.0, STEPS).risks(sizes)[-1] for sizes in schedules]
+        limit = [best_steps_risk(problem, 0.0, steps) for steps in counts] if name == BEST[0] else None
+        panels["same context"].append(Series(f"cold, {name}", counts, ends, limit, **markers(rows, name), look=look))
+    figure = plotting.draw_panels(
+        panels,
+        x_label="step",
         y_label="risk / |b|²",
-        title=f"Several steps on one batch, isotropic, noiseless, n = d = {d}, k = {RATIO} d",
-        approximate_label="leading order (Marchenko-Pastur)",
+        title=f"Several steps on one batch, isotropic, n = d = {d}, k = {RATIO} d",
+        approximate_label="leading order",
     )
-    note = "best: three steps at most are simulated; their risks have heavy tails where one step overshoots"
+    figure.axes[0].set(yscale="log", ylim=(0.02, 5))
+    figure.axes[0].set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2], ["0.05", "0.1", "0.2", "0.5", "1", "2"])
+    figure.axes[0].minorticks_off()
+    note = f"best: {BEST_STEPS} steps at most are simulated; their risks have heavy tails where one step overshoots"
     return Result("several_steps", rows, figure, [note])
+
+
+def best_schedules(problem: Problem) -> dict[str, list[np.ndarray]]:
+    """The best sizes of 1, 2, ... steps from W = 0, as n, k, d grow without bound and at this size."""
+    here, counts = one_batch(problem, 0.0, STEPS), range(1, STEPS + 1)
+    limit = [np.asarray(best_step_sizes(problem, steps)) for steps in counts]
+    return dict(zip(BEST, (limit, [np.asarray(here.best_step_sizes(steps)) for steps in counts]), strict=True))
 
 
 def rows_of(

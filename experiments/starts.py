@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from experiments.figure import Point, markers, run_cells
-from ttt_jax import Problem, exact_risk
+from experiments import paper
+from experiments.figure import Point, least_squares, look_of, markers, run_cells
+from ttt_jax import Problem, RiskCurve, exact_risk, make_shift, pretrained_weights
 from ttt_jax.plotting import Series
-from ttt_jax.theory.paper import theorem_4_5, theorem_5_3
+from ttt_jax.theory.paper import theorem_5_3
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,74 +23,110 @@ class Start:
 
     Args:
         weights: W before the step.
-        approximate: the approximate risk of the best step from there, None for none.
+        approximate: what an approximation says of the step from there.
         evaluation: "fresh" or "same" context at inference.
-        drawn: points (k/d, risk / |b|^2) read off the paper's figure.
     """
 
     weights: Any
-    approximate: Callable[[Problem], float] | None = None
+    approximate: Callable[[Problem], RiskCurve]
     evaluation: str = "fresh"
-    drawn: Sequence[tuple[float, float]] = ()
 
 
-def paper_start(weights: Any, drawn_initial: float | None = None) -> Start:
-    """A start with the paper's Theorem 5.3, for W = 0 its Theorem 4.5, beside it, and what it draws at k = 0."""
-    drawn = () if drawn_initial is None else [(0.0, drawn_initial)]
-    if np.any(weights):
-        return Start(weights, lambda problem: theorem_5_3(problem, weights).optimal, drawn=drawn)
-    return Start(weights, lambda p: theorem_4_5(p.n, p.k, p.d, float(p.task @ p.task)).optimal, drawn=drawn)
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """One figure.
 
-
-def compare_starts(
-    starts: Mapping[str, Start],
-    problem: Callable[[int], Problem],
-    max_k: int,
-    *,
-    num_points: int,
-    normals: float,
-    seed: int,
-    title: str,
-) -> tuple[list[dict[str, Any]], list[Series], dict[str, np.ndarray]]:
-    """Rows of simulated cells at k = 0 and num_points values up to max_k, the series to draw, and the exact curves.
-
-    The curves are at `lengths(max_k)`, the first of them k = 0. There is no step there; a problem has k >= 1, and lr 0.
+    Args:
+        name: of the experiment.
+        starts: its curves, by name.
+        problem: the problem at k training queries.
+        max_k: the largest k.
+        drawn: whether the paper's markers are beside it, which are known at its sizes.
     """
 
-    def cell(name: str, k: int) -> Point:
-        start = starts[name]
-        one = replace(problem(max(k, 1)), evaluation=start.evaluation)
-        lr = exact_risk(one, start.weights).optimal_lr if k else 0.0
-        approximate = start.approximate(one) / float(one.task @ one.task) if start.approximate and k else None
-        drawn = dict(start.drawn).get(k / one.d)
-        return Point(name, k / one.d, one, start.weights, lr, approximate, drawn)
+    name: str
+    starts: Mapping[str, Start]
+    problem: Callable[[int], Problem]
+    max_k: int
+    drawn: bool = False
 
-    points = [round(k) for k in np.linspace(0, max_k, num_points + 1)]
-    rows = run_cells([cell(name, k) for name in starts for k in points], normals=normals, seed=seed, title=title)
-    series, exact = [], {}
-    for name, start in starts.items():
-        cells = [cell(name, k) for k in lengths(max_k)[1:]]
-        curves = [exact_risk(c.problem, c.weights) for c in cells]
-        unit = float(cells[0].problem.task @ cells[0].problem.task)
-        exact[name] = np.array([curves[0].initial, *(curve.optimal for curve in curves)]) / unit
-        x = [0.0, *(c.x for c in cells)]
-        approximate = [np.nan, *(np.nan if c.approximate is None else c.approximate for c in cells)]
-        series.append(
-            Series(
-                name,
-                x,
-                exact[name],
-                approximate if start.approximate else None,
-                **markers(rows, name),
-                drawn=start.drawn,
-            )
-        )
-    return rows, series, exact
+    def simulate(self, settings: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
+        """The rows at every so many k of the grid, up to its end."""
+        cells, every = [], settings["every"]
+        for name, start in self.starts.items():
+            shown = paper.drawn(self.name, name)[:, 1] if self.drawn else [None] * 40
+            for k, value in list(zip(paper_grid(self.max_k), shown, strict=True))[every - 1 :: every]:
+                problem = self._problem(start, k)
+                lr = exact_risk(problem, start.weights).optimal_lr
+                approximate = start.approximate(problem).optimal / _unit(problem)
+                cells.append(Point(name, k / problem.d, problem, start.weights, lr, approximate, value))
+        effort = {name: settings[name] for name in ("normals", "num_tasks")}
+        return run_cells(cells, **effort, seed=seed, title=self.name)
+
+    def risks(self, name: str, ks: Sequence[int]) -> tuple[Float[np.ndarray, " ks"], Float[np.ndarray, " ks"]]:
+        """The exact and the approximate risk after the best step, for k = 0 before it, in units of |b|^2."""
+        start, found = self.starts[name], []
+        for k in ks:
+            problem = self._problem(start, max(k, 1))
+            curves = exact_risk(problem, start.weights), start.approximate(problem)
+            found.append([(curve.optimal if k else curve.initial) / _unit(problem) for curve in curves])
+        exact, approximate = np.array(found).T
+        return exact, approximate
+
+    @property
+    def ks(self) -> list[int]:
+        """Values of k from 0 on, for lines."""
+        return sorted({*paper_grid(self.max_k), *(round(k) for k in np.linspace(0, self.max_k, 101))})
+
+    @property
+    def x(self) -> Float[np.ndarray, " ks"]:
+        """Their k/d."""
+        return np.array(self.ks) / self.problem(1).d
+
+    def series(self, rows: list[dict[str, Any]]) -> list[Series]:
+        """What is drawn."""
+        series = []
+        for name in self.starts:
+            exact, approximate = self.risks(name, self.ks)
+            drawn = paper.drawn(self.name, name) if self.drawn else ()
+            line = Series(name, self.x, exact, approximate, **markers(rows, name), drawn=drawn, look=look_of(name))
+            series.append(line)
+        return series
+
+    def distances(self, formula: str) -> list[str]:
+        """How far the paper's markers are from the exact curves and from its formula, a line for each start."""
+        if not self.drawn:
+            return []
+        lines = {name: self.risks(name, paper_grid(self.max_k)) for name in self.starts}
+        return [
+            paper.distance(self.name, name, {"exact": exact, formula: approximate})
+            for name, (exact, approximate) in lines.items()
+        ]
+
+    def least_squares(self, series: Sequence[Series]) -> tuple[dict[str, Any], str]:
+        """Least squares on the n + k training pairs as a reference, and where it is above the exact curves."""
+        curves = {one.label: np.asarray(one.exact) for one in series}
+        return least_squares(self.x.tolist(), [self.problem(max(k, 1)) for k in self.ks], curves)
+
+    def _problem(self, start: Start, k: int) -> Problem:
+        return replace(self.problem(k), evaluation=start.evaluation)
 
 
-def lengths(max_k: int) -> list[int]:
-    """About a hundred values of k from 0 to max_k, for lines."""
-    return sorted({round(k) for k in np.linspace(0, max_k, 101)})
+def shifted_starts(shifts: Mapping[str, str], n: int, d: int) -> dict[str, Start]:
+    """The cold start, and one pretrained under each shift, by name; with Theorem 5.3."""
+    weights: dict[str, Any] = {"cold": np.zeros(())}
+    weights |= {name: pretrained_weights(make_shift(s, n=n, k=1, d=d)[0], dense=False) for name, s in shifts.items()}
+    return {name: Start(w, partial(theorem_5_3, weights=w)) for name, w in weights.items()}
+
+
+def paper_grid(max_k: int) -> list[int]:
+    """The values of k at which the paper has a marker, 40 from 0 to max_k, rounded down.
+
+    Example:
+        >>> paper_grid(800)[:4], paper_grid(800)[-1]
+        ([0, 20, 41, 61], 800)
+    """
+    return np.linspace(0, max_k, 40).astype(int).tolist()
 
 
 def crossing(x: np.ndarray, falls: np.ndarray, other: np.ndarray) -> float:
@@ -98,3 +137,7 @@ def crossing(x: np.ndarray, falls: np.ndarray, other: np.ndarray) -> float:
         return float("nan")
     i = int(below[0]) + 1
     return float(x[i - 1] + (x[i] - x[i - 1]) * gap[i - 1] / (gap[i - 1] - gap[i])) if gap[i - 1] > 0 else float(x[i])
+
+
+def _unit(problem: Problem) -> float:
+    return float(problem.task @ problem.task)

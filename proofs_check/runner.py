@@ -124,6 +124,7 @@ def run_all(names: Sequence[str], effort: Effort, do: Callable[[str, Effort], An
     if workers < 2:
         yield from (do(name, effort) for name in names)
         return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each worker, also in linear algebra
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=stop_with_parent) as pool:
         resource_tracker.ensure_running()  # it unblocks the signal when it starts
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for the parent alone

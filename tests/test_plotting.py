@@ -2,23 +2,19 @@ import numpy as np
 import pytest
 
 from ttt_jax import Problem, check
-from ttt_jax.plotting import Series, draw, draw_check, draw_values
+from ttt_jax.plotting import Series, draw, draw_check, draw_panels, draw_values
 
 
-def test_figure_shows_lines_markers_bars_and_both_legends(tmp_path):
+def test_figure_shows_lines_markers_bars_and_a_legend_of_what_and_how(tmp_path):
     x = np.linspace(0.1, 2, 30)
     series = [
         Series(name, x, 1 / (s + x), 0.9 / (s + x), [0.5, 1.0], [1 / (s + 0.5), 1 / (s + 1)], [0.02, 0.01])
         for s, name in ((1, "warm"), (2, "cold"))
     ]
     figure = draw(series, x_label="k / d", y_label="risk", title="title", approximate_label="paper")
-    (axes,) = figure.axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["warm", "cold"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "exact",
-        "paper",
-        "Monte Carlo, bars: 2 standard errors",
-    ]
+    (axes,), (legend,) = figure.axes, figure.legends
+    words = [text.get_text() for text in legend.get_texts() if text.get_text()]
+    assert words == ["warm", "cold", "exact", "paper", "simulated, 2 standard errors"]
     assert len(axes.containers) == 2
     markers = {line.get_marker() for line in axes.lines} - {"None", None, "_", "|"}
     assert len(markers) >= 2  # distinguishable without colour
@@ -57,3 +53,16 @@ def test_figure_of_a_check_without_error_is_refused():
     result = check(lambda: 1.0, [Problem(1, 1, [1.0])], start="zero", quantity="initial", num_tasks=0)
     with pytest.raises(ValueError, match="no error to draw"):
         draw_check(result)
+
+
+def test_panels_share_their_axis_and_one_legend():
+    x = np.linspace(0.1, 2, 30)
+    panels = {
+        name: [Series("warm", x, scale * x), Series("cold", x, scale / x)] for name, scale in (("a", 1), ("b", 2))
+    }
+    figure = draw_panels(panels, x_label="x", y_label="y")
+    first, second = figure.axes
+    assert first.get_ylim() == second.get_ylim()
+    assert first.get_ylim()[1] >= 20
+    assert len({line.get_color() for axes in figure.axes for line in axes.lines}) == 2
+    assert [text.get_text() for text in figure.legends[0].get_texts() if text.get_text()] == ["warm", "cold", "exact"]

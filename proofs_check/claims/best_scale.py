@@ -73,7 +73,7 @@ def empirical(c, effort):
         c0, c1, c2 = quadratics(case, "fresh")
         scale = best_scale(problem, weights).scale
         claimed = (c0 - c1**2 / (4 * c2)).subs(C, scale)
-        found = simulate_best(Given(problem, scale * weights), effort.num_small, effort.seed + i)
+        found = simulate_best(Given(problem, scale * weights), effort.num_small // 8, effort.seed + i)
         compared.append(found.compare("risk", claimed))
     return judge([compared])
 

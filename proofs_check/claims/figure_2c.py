@@ -3,6 +3,8 @@
 A <- (1 - 2 x) A + x^2 (1 + 1/g) (A + S) with x = 2 lr n^2 B k, g = k/d; the risk is A + S, S = n B |W|_F^2 constant.
 """
 
+from functools import lru_cache
+
 import sympy as sp
 
 from proofs_check.claim import Claim, both
@@ -16,6 +18,7 @@ from ttt_jax._internal.plural import counted
 from ttt_jax.theory.several_steps import new_context_risk_leading
 
 STEPS = sp.Rational(3, 10), sp.Rational(1, 5)
+A, G, WEIGHT, X1, X2 = sp.symbols("a g w x1 x2")
 """Values of x."""
 
 
@@ -37,14 +40,16 @@ def exact(n, k, d, weight, steps):
     return new_context.risk(n, 1, 0, state)
 
 
+@lru_cache(None)
+def limit(steps):
+    d = sp.Symbol("d")
+    return leading(exact(A * d, G * d, d, WEIGHT / d, steps), d)
+
+
 def symbolic(c):
-    a, g, w, x1, x2, d = sp.symbols("a g w x1 x2 d")
     pairs = {
-        f"limit of {counted(len(steps), 'step')}": (
-            formula(c, a, g, w, steps),
-            leading(sp.together(exact(a * d, g * d, d, w / d, steps)), d),
-        )
-        for steps in ([x1], [x1, x2])
+        f"limit of {counted(len(steps), 'step')}": (formula(c, A, G, WEIGHT, steps), limit(steps))
+        for steps in ((X1,), (X1, X2))
     }
     return identities(pairs)
 

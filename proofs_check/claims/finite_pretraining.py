@@ -170,6 +170,7 @@ def by_oracle(c, evaluation):
     return both(*(falls_like_1_over_d(ORACLE_SIZES, values) for values in errors.values()))
 
 
+@lru_cache(None)
 def of_package():
     """The package's numbers at every kind of setting."""
     pairs = []

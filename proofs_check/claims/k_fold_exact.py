@@ -5,6 +5,8 @@ C_j = j (j+1) pp' + j tau Sx and M = (K-2) m, E[...] = tr(Sx C_m C C_m) + 2 m M 
 Other W by the package alone.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import sympy as sp
 from sympy import QQ
@@ -25,6 +27,10 @@ from ttt_jax.theory.wishart_words import expectation, matrix, vector, wishart
 COEFFICIENTS = (1, 4, 1, 2, 1)
 """Of c2(n, m), of the cross term and of the three parts of it."""
 
+M, FOLDS, S = sp.symbols("m folds s")
+TASK, FEATURE = sp.symbols("b0 b1"), sp.symbols("f0 f1")
+"""For the proof, d = 2."""
+
 
 def formula(c, task, feature, noise_var, m, folds, one):
     """c2 for Sx = diag(feature), given that of one step."""
@@ -38,9 +44,14 @@ def formula(c, task, feature, noise_var, m, folds, one):
 
 
 def prove(c):
-    """The expectations of words, d = 2, in m, K, Sx, b, s2; c2(n, m) by the law of the summary."""
-    m, folds, s = sp.symbols("m folds s")
-    task, feature = sp.symbols("b0 b1"), sp.symbols("f0 f1")
+    c2, derived = curvatures()
+    return identities({"curvature, d = 2": (formula(c, TASK, FEATURE, S**2, M, FOLDS, c2), derived)})
+
+
+@lru_cache(None)
+def curvatures():
+    """That of one step by the law of the summary; that of K folds by the expectations of words. In m, K, Sx, b, s2."""
+    m, folds, s, task, feature = M, FOLDS, S, TASK, FEATURE
     cov, b = matrix("cov", symmetric=True), vector("b")
     one, two, rest = (wishart(name, cov) for name in ("one", "two", "rest"))
     query, second = matrix("query", symmetric=True), matrix("second", symmetric=True)
@@ -58,9 +69,7 @@ def prove(c):
     cross = expectation(word).at(values)
     groups = [Group(1, f, 0, x) for f, x in zip(feature, task, strict=True)]
     c2 = symbolic.risk_coefficients(Setting(n, m, tuple(groups), s**2))[2]
-    derived = folds * c2 + 4 * folds * (folds - 1) * cross
-    claimed = formula(c, task, feature, s**2, m, folds, c2)
-    return identities({"curvature, d = 2": (sp.expand(claimed - derived), 0)})
+    return c2, folds * c2 + 4 * folds * (folds - 1) * cross
 
 
 def by_entries(task, feature, noise, weights, folds):

@@ -4,7 +4,7 @@ risk = s2 + (A + S) - 2 kappa A int psi + kappa^2 [(A + S) int psi^2 + s2 int ps
 psi = 1 - prod_j (1 - theta_j m), theta_j = 2 lr_j d |u|^2, A = |b - nWb|^2, S = n tau |W|_F^2, kappa = nB/(nB + d tau).
 """
 
-from functools import reduce
+from functools import lru_cache, reduce
 
 import sympy as sp
 
@@ -65,15 +65,19 @@ def unit(n, d, norm2, s2):
 
 
 def claim_for(evaluation, coefficients):
+    a, g, w, s2, theta = sp.symbols("a g w s2 theta", positive=True)
+    d = sp.Symbol("d")
+    symbols = isotropic(a * d, g * d, d, weight=w / d, noise_var=s2, evaluation=evaluation)
+
+    @lru_cache(None)
+    def limit():
+        c0, c1, c2 = symbolic.risk_coefficients(symbols)
+        lr = theta / (2 * unit(a * d, d, 1, s2))
+        return symbolic.leading(c0 - c1 * lr + c2 * lr**2, d)
+
     def prove(c):
         """T = 1 is the limit of the exact parabola; more steps are polynomials of the same matrix S/d."""
-        a, g, w, s2, theta = sp.symbols("a g w s2 theta", positive=True)
-        d = sp.Symbol("d")
-        setting = isotropic(a * d, g * d, d, weight=w / d, noise_var=s2, evaluation=evaluation)
-        c0, c1, c2 = symbolic.risk_coefficients(setting)
-        lr = theta / (2 * unit(a * d, d, 1, s2))
-        derived = symbolic.leading(sp.together(c0 - c1 * lr + c2 * lr**2), d)
-        return identities({"limit of one step": (claimed(c, setting, [theta]), derived)})
+        return identities({"limit of one step": (claimed(c, symbols, [theta]), limit())})
 
     def independent(c):
         """One step by the oracle; for two, the moments of S/d by Wick pairings at finite size."""

@@ -23,6 +23,7 @@ def chi2_moment(degrees, power: int):
     return prod((degrees + 2 * i for i in range(power)), start=sp.Integer(1))
 
 
+@lru_cache(None)
 def risk_coefficients(setting: Setting) -> tuple[sp.Expr, ...]:
     """(c0, c1, c2) of risk(lr) = c0 - c1 lr + c2 lr^2, expanded in whatever symbols the setting is made of.
 

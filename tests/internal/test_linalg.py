@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,27 +8,42 @@ from ttt_jax._internal import linalg
 
 def random_pair(rng, d, rank):
     diagonal, left, right = rng.normal(size=d), rng.normal(size=(d, rank)), rng.normal(size=(d, rank))
-    matrix = linalg.LowRankUpdate(*map(jnp.asarray, (diagonal, left, right)))
-    return matrix, np.diag(diagonal) + left @ right.T
+    return (diagonal, left, right), np.diag(diagonal) + left @ right.T
+
+
+def algebra(a, b, v):
+    a, b = linalg.LowRankUpdate(*a), linalg.LowRankUpdate(*b)
+    products = a @ v, v @ a, a.T @ v, (a @ b) @ v, (a + 2.0 * b) @ v
+    return *products, linalg.trace(a @ b), linalg.inner(a, b)
 
 
 @given(st.integers(1, 5), st.integers(0, 3), st.integers(0, 3), st.integers(0, 10**6))
 @settings(max_examples=30)
 def test_low_rank_algebra_is_matrix_algebra(d, rank_a, rank_b, seed):
+    require_matrix_algebra(algebra, d, rank_a, rank_b, seed)
+
+
+def test_low_rank_algebra_under_jit():
     with jax.enable_x64(True):
-        rng = np.random.default_rng(seed)
-        (a, dense_a), (b, dense_b) = random_pair(rng, d, rank_a), random_pair(rng, d, rank_b)
-        v = rng.normal(size=d)
-        for ours, theirs in (
-            (a @ v, dense_a @ v),
-            (v @ a, v @ dense_a),
-            (a.T @ v, dense_a.T @ v),
-            ((a @ b) @ v, dense_a @ dense_b @ v),
-            ((a + 2.0 * b) @ v, (dense_a + 2 * dense_b) @ v),
-            (linalg.trace(a @ b), np.trace(dense_a @ dense_b)),
-            (linalg.inner(a, b), np.sum(dense_a * dense_b)),
-        ):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+        for ranks in ((2, 1), (0, 3)):
+            require_matrix_algebra(jax.jit(algebra), 4, *ranks, 0)
+
+
+def require_matrix_algebra(algebra, d, rank_a, rank_b, seed):
+    rng = np.random.default_rng(seed)
+    (a, dense_a), (b, dense_b) = random_pair(rng, d, rank_a), random_pair(rng, d, rank_b)
+    v = rng.normal(size=d)
+    expected = (
+        dense_a @ v,
+        v @ dense_a,
+        dense_a.T @ v,
+        dense_a @ dense_b @ v,
+        (dense_a + 2 * dense_b) @ v,
+        np.trace(dense_a @ dense_b),
+        np.sum(dense_a * dense_b),
+    )
+    for ours, theirs in zip(algebra(a, b, v), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_square_root_of_every_form():

@@ -1,7 +1,6 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from ttt_jax.simulation.accumulate import Tally, reduce_block
 
+reduce_blocks = jax.jit(jax.vmap(reduce_block))
 PAIRS = st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), max_size=6)
 
 
@@ -19,7 +19,7 @@ def reduced(blocks, size=None, dtype=np.float64):
     padded = np.array([np.pad(block, ((0, size - len(block)), (0, 0)), constant_values=np.nan) for block in blocks])
     live = np.arange(size) < np.array([len(block) for block in blocks])[:, None]
     with jax.enable_x64(dtype == np.float64):
-        return jax.tree.map(np.asarray, jax.jit(jax.vmap(reduce_block))(jnp.asarray(padded, dtype), live))
+        return jax.tree.map(np.asarray, reduce_blocks(padded.astype(dtype), live))
 
 
 def tally_of(blocks, **options):
@@ -33,8 +33,9 @@ def sums(tally):
 @settings(max_examples=30)
 @given(st.lists(PAIRS, min_size=1, max_size=6))
 def test_blocks_add_up_to_the_whole(blocks):
-    blocks = [np.reshape(block, (-1, 2)) for block in blocks]
-    added, whole = tally_of(blocks, size=36), tally_of([np.concatenate(blocks)], size=36)
+    whole = np.reshape([pair for block in blocks for pair in block], (-1, 2))
+    blocks = [np.reshape(block, (-1, 2)) for block in [*blocks, *[[]] * (6 - len(blocks))]]
+    added, whole = tally_of(blocks, size=36), tally_of([whole, *[np.empty((0, 2))] * 5], size=36)
     assert added.num_tasks == whole.num_tasks
     np.testing.assert_allclose(added.moments.mean, whole.moments.mean, rtol=1e-9, atol=1e-9)
     for power, ours, theirs in zip((1, 2, 3, 4), sums(added), sums(whole), strict=True):
@@ -77,6 +78,12 @@ def test_large_offsets_lose_nothing():
     x = np.random.default_rng(0).normal(size=(1000, 2))
     shifted = tally_of([x[:300] + 1e8, x[300:] + 1e8]).moments
     np.testing.assert_allclose(shifted.covariance, np.cov(x, rowvar=False), rtol=1e-6, atol=1e-8)
+
+
+def test_at_a_mark_deviations_are_from_the_mean():
+    """Else sums of powers far from the mean would cancel in long runs."""
+    tally = Tally().add(reduced([[[float(i), 3.0]] for i in range(8)]))
+    np.testing.assert_array_equal(tally.moments.center, [3.5, 3.0])
 
 
 def test_what_does_not_vary_has_the_moments_of_a_gaussian_and_one_vector_no_covariance():

@@ -39,6 +39,17 @@ def test_in_a_frame_the_share_is_the_same(task, evaluation, monkeypatch):
     assert framed == pytest.approx(share(problem, evaluation, num_tasks=200, lr_factor=0.5), rel=0.2)
 
 
+@pytest.mark.parametrize(
+    ("shares", "seen"),
+    [([0.3], False), ([0.15, 0.05], True), ([0.06, 0.11, 0.09], True), ([0.06, 0.09, 0.11], False)],
+)
+def test_more_draws_are_made_near_the_bound(shares, seen, monkeypatch):
+    left = list(shares)
+    monkeypatch.setattr(tails, "unseen_variance", lambda *_: left.pop(0))
+    assert tails_are_seen(Problem(2, 2, np.ones(2)), np.zeros(()), GradientStep(0.1), 100, 0.1) is seen
+    assert not left
+
+
 def test_longer_runs_see_more():
     problem = Problem(5, 5, np.ones(5))
     shares = [share(problem, "same", num_tasks) for num_tasks in (10, 1000, 10**5, 10**9)]

@@ -102,6 +102,26 @@ def test_works_of_many_kinds_are_not_all_held():
     assert len(taken) == worklist.MOST_WAITING
 
 
+def test_no_more_works_than_there_is_room_for_go_together():
+    room = work().room
+    batches = worklist._batches((work(seed), Tally()) for seed in range(2 * room + 1))
+    assert [len(batch) for batch in batches] == [room, room, 1]
+
+
+def test_a_call_has_no_more_blocks_than_the_devices_have_time_for():
+    works = [work(seed, num_tasks=150) for seed in range(3)]  # of five blocks each
+    ahead, sizes = dict.fromkeys(works, 0), []
+    while entries := worklist._next_entries(works, ahead, 7):
+        sizes.append(len(entries))
+    assert sizes == [7, 7, 1]
+
+
+def test_many_values_per_task_have_shorter_calls():
+    assert work().blocks_per_call == worklist.BLOCKS_PER_CALL
+    assert replace(work(), units=np.ones(1024)).blocks_per_call == 4
+    assert replace(work(), units=np.ones(10_000)).blocks_per_call == 1
+
+
 def test_large_settings_have_less_room():
     assert work().room == worklist.WORKS_PER_CALL
     large = replace(work(), setting={"scale": np.zeros(worklist.SETTINGS_BYTES // 8, np.float32)})

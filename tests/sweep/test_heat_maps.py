@@ -75,3 +75,10 @@ def test_two_axes_of_three_numbers_are_needed(drawn):
         )
         == []
     )
+
+
+def test_a_step_that_is_far_too_large_does_not_spoil_the_scale(swept, drawn):
+    spec, rows = swept
+    list(maps.heat_maps(spec, [row | {"exact": 1e9 if row["n"] == 9 else row["exact"]} for row in rows]))
+    list(maps.heat_maps(spec, rows))
+    assert [found[0].limits for _, found, *_ in drawn] == [(-1.0, None)] * 2 + [(None, None)] * 2

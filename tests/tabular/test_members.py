@@ -33,6 +33,17 @@ def test_members_order_features_and_classes(rows, columns, classes, seed):
         np.testing.assert_array_equal(member.ranks[shown:], np.arange(shown, classes))
 
 
+def test_classes_change_places_from_the_second_member_on():
+    ranks = [tuple(member.ranks) for member in draw(np.zeros((20, 2)), classes=4, shown=4)]
+    assert ranks[0] == (0, 1, 2, 3)
+    assert len(set(ranks)) > 4
+
+
+def test_of_five_rows_there_are_four_components():
+    X = np.random.default_rng(0).normal(size=(5, 9))
+    assert draw(X)[7].features(X).shape == (5, 4)
+
+
 def test_contexts_take_turns_and_decide_the_coding():
     X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     contexts = [np.arange(20), np.arange(20, 40)]

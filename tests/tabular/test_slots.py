@@ -93,9 +93,9 @@ def test_queries_do_not_see_each_other(pfn, table, logits):
 
 
 def test_padding_changes_nothing_and_has_no_gradient(pfn, table, logits):
-    padded = pfn.pad(*table)
-    assert padded.x_context.shape > table[0].shape
-    assert padded.is_group.sum() == F
+    padded = pfn.pad(*table, width=F + 2)
+    assert padded.is_context.size > N
+    assert padded.is_group.size > padded.is_group.sum() == F
     filled = padded._replace(
         x_context=np.where(padded.is_context[:, None] & padded.is_group, padded.x_context, 1e3),
         x_query=np.where(padded.is_group, padded.x_query, -1e3),
@@ -190,6 +190,22 @@ def test_save_and_load(tmp_path):
     assert PFN.load(tmp_path / "pfn.safetensors").config == CONFIG
 
 
+def test_a_file_in_half_precision_is_read_as_float32(tmp_path):
+    """Or else small updates of the weights would be lost to rounding."""
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), PFN.init(CONFIG))
+    half.save(tmp_path / "half.safetensors")
+    again = PFN.load(tmp_path / "half.safetensors")
+    assert {p.dtype for p in jax.tree.leaves(again)} == {jnp.dtype("float32")}
+    jax.tree.map(np.testing.assert_array_equal, again, jax.tree.map(lambda p: p.astype(jnp.float32), half))
+
+
 def test_an_unknown_architecture_is_refused():
     with pytest.raises(ValueError, match="architecture must be one of tabpfn-v2, slots, got 'v3'"):
         PFNConfig(architecture="v3")
+
+
+def test_the_most_frequent_class_has_the_first_slot(table):
+    x, _, _ = table
+    y = np.repeat([0, 1, 2], [9, 17, 11])
+    cells = slots.encode_cells(jnp.asarray(x), jnp.ones(N, bool), jnp.ones(F, bool))
+    assert slots.slot_order(jnp.asarray(y[:, None] == np.arange(3)), cells, jnp.ones(F, bool)).tolist() == [1, 2, 0]

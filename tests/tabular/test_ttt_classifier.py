@@ -216,7 +216,8 @@ class Slow:
 
     def judge(self, pfn, step):
         self.now += self.judging.pop(0) if len(self.judging) > 1 else self.judging[0]
-        return Judged(Score(step, 1 / (1 + step), 1.0, -1 / (1 + step)), np.zeros((1, 1, 2)))
+        losses = np.full(2, 1 / (1 + step))
+        return Judged(Score(step, 1 / (1 + step), 1.0, -1 / (1 + step)), np.zeros((1, 1, 2)), losses)
 
 
 @pytest.mark.parametrize("seconds", [30.0, 60.0, 61.5])
@@ -225,6 +226,19 @@ def test_the_time_limit_is_used_and_kept(monkeypatch, seconds):
     tuned = tune(PFN_TINY, itertools.repeat([None]), slow.judge, steps=1000, learning_rate=1e-3, seconds=seconds)
     assert seconds - 4 < slow.now <= seconds
     assert tuned.chosen.score.step == slow.calls
+
+
+@pytest.mark.parametrize(("gains", "kept"), [([0.3, 0.3, 0.3, -0.2], 3), ([0.3, 0.3, -0.3, -0.2], 0), ([0.3], 0)])
+def test_a_gain_within_its_standard_error_does_not_count(gains, kept):
+    """Means of .175 and .025, with standard errors of .125 and .16; a single row has none."""
+
+    def judge(pfn, step):
+        losses = 1 - (np.array(gains) if step else 0) * np.ones(len(gains))
+        return Judged(Score(step, float(losses.mean()), 1.0, -float(losses.mean())), np.zeros((1, 1, 2)), losses)
+
+    start = Judged(Score(0, 1.0, 1.0, -1.0), np.zeros((1, 1, 2)), np.ones(len(gains)))
+    best = tuning.Tuned(PFN_TINY, start, start, [start.score])
+    assert tuning._better(best, PFN_TINY, judge, tuning._Clock(None), step=3).chosen.score.step == kept
 
 
 def test_a_limit_below_compilation_trains_nothing_and_says_what_is_needed(monkeypatch):

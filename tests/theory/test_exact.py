@@ -187,14 +187,15 @@ def test_gradients_match_differences_also_in_n_and_k(evaluation):
     with jax.enable_x64(True):
         problem, weights = random_problem(3)
         arguments = [problem.task, problem.feature_cov, problem.noise_var, weights, 4.5, 6.25]
-        arguments = [jnp.asarray(a, jnp.float64) for a in arguments]
+        arguments = [np.asarray(a, np.float64) for a in arguments]
 
+        @jax.jit
         def risk(*a):
             c0, c1, c2 = risk_coefficients(*a, evaluation=evaluation)
             return c0 - 0.01 * c1 + 1e-4 * c2
 
-        directions = [jnp.asarray(np.random.default_rng(i).normal(size=a.shape)) for i, a in enumerate(arguments)]
-        _, derivative = jax.jvp(risk, arguments, directions)
+        directions = [np.asarray(np.random.default_rng(i).normal(size=a.shape)) for i, a in enumerate(arguments)]
+        _, derivative = jax.jit(lambda *a: jax.jvp(risk, a, tuple(directions)))(*arguments)
         h = 1e-5
         up, down = (risk(*(a + s * h * v for a, v in zip(arguments, directions, strict=True))) for s in (1, -1))
         assert float(derivative) == pytest.approx(float(up - down) / (2 * h), rel=1e-6)
@@ -202,8 +203,9 @@ def test_gradients_match_differences_also_in_n_and_k(evaluation):
 
 def test_vmap_over_problems():
     problems = [Problem(n, k, np.ones(3)) for n, k in itertools.product((2, 5), (3, 4))]
-    n, k = (jnp.array([float(getattr(p, f)) for p in problems]) for f in "nk")
-    batched = jax.vmap(lambda n, k: risk_coefficients(jnp.ones(3), jnp.ones(()), 0.0, jnp.full((), 0.1), n, k))(n, k)
+    n, k = (np.array([float(getattr(p, f)) for p in problems], np.float32) for f in "nk")
+    one = lambda n, k: risk_coefficients(jnp.ones(3), jnp.ones(()), 0.0, jnp.full((), 0.1), n, k)  # noqa: E731
+    batched = jax.jit(jax.vmap(one))(n, k)
     for i, problem in enumerate(problems):
         np.testing.assert_allclose([c[i] for c in batched], coefficients(problem, 0.1), rtol=1e-5)
 

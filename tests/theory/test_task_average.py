@@ -113,6 +113,11 @@ def test_small_labels_keep_their_risk(risk, c):
     assert small.optimal_lr * c**2 == pytest.approx(unit.optimal_lr, rel=1e-12)
 
 
+def test_a_task_that_is_small_beside_its_noise_is_no_task():
+    none, small = (exact_risk(Problem(20, 40, s * np.ones(4), noise_var=1.0), 1 / 25) for s in (0.0, 1e-90))
+    assert (small.c0, small.c1, small.c2) == pytest.approx((none.c0, none.c1, none.c2), rel=1e-12)
+
+
 @pytest.mark.parametrize("c", [1e-54, 1e-60, 1e-100, 1e60, 1e100])
 @pytest.mark.parametrize("tasks", [lambda c: c * np.ones(4) / 2, lambda c: GaussianTasks(c * np.ones(4), c**2)])
 def test_what_float64_cannot_hold_is_refused(c, tasks):

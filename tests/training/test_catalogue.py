@@ -14,6 +14,7 @@ from ttt_jax.training import models, transformers
 from ttt_jax.training.catalogue import MODELS, make_model
 from ttt_jax.training.models import MergedLinearAttention, MLPReadOut
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SIZES = [(3, 2, 2), (6, 4, 3)]
 LOOPED = {"merged": {}, "softmax": {"temperature": 0.7}, "mlp": {"width": 5}, "looped": {"loops": 3}}
 """The models with a loop below; those of the other names have theirs in `test_models` and `test_transformers`."""
@@ -71,7 +72,7 @@ def test_a_model_is_its_formula(name, n, k, d):
     model, prompt = random_model(name, d, **LOOPED[name]), random_prompt(n, n, k, d)
     expected = [globals()[name](model, prompt.context_x, prompt.context_y, x) for x in prompt.query_x]
     with jax.enable_x64(True):
-        found = model(jax.tree.map(jnp.asarray, prompt))
+        found = jax.jit(lambda prompt: model(prompt))(prompt)
     np.testing.assert_allclose(found, expected, rtol=1e-11)
 
 
@@ -80,11 +81,12 @@ def test_a_step_is_along_the_gradient_of_finite_differences(name):
     prompt, direction = random_prompt(1, 3, 2, 2), np.random.default_rng(3)
     model, params = functional(random_model(name, 2, **LOOPED.get(name, {})))
     with jax.enable_x64(True):
-        prompt = jax.tree.map(jnp.asarray, prompt)
-        step = jax.tree.map(lambda new, old: new - old, ttt_step(model, params, prompt, 1.0), params)
-        along = jax.tree.map(lambda p: jnp.asarray(direction.normal(size=p.shape)), params)
-        slope = sum(jnp.vdot(s, a) for s, a in zip(jax.tree.leaves(step), jax.tree.leaves(along), strict=True))
+        stepped = jax.jit(lambda params: ttt_step(model, params, prompt, 1.0))(params)
+        along = jax.tree.map(lambda p: direction.normal(size=p.shape), params)
+        leaves = zip(*map(jax.tree.leaves, (stepped, params, along)), strict=True)
+        slope = sum(np.vdot(np.asarray(new) - np.asarray(old), a) for new, old, a in leaves)
 
+        @jax.jit
         def loss(h):
             return ttt_loss(model, jax.tree.map(lambda p, a: p + h * a, params, along), prompt)
 
@@ -97,11 +99,15 @@ def test_a_step_is_along_the_gradient_of_finite_differences(name):
 def test_queries_are_answered_as_if_alone_and_their_labels_are_not_read(name):
     model, prompt = random_model(name, 3), random_prompt(0, 5, 4, 3)
     call, params = functional(model)
+
+    def answer(x, y):
+        return call(params, prompt._replace(query_x=x, query_y=y))
+
     with jax.enable_x64(True):
-        prompt = jax.tree.map(jnp.asarray, prompt)
-        alone = [model(prompt._replace(query_x=x[None], query_y=jnp.zeros(1)))[0] for x in prompt.query_x]
-        np.testing.assert_allclose(model(prompt), alone, rtol=1e-9)
-        assert not jax.jacobian(lambda y: call(params, prompt._replace(query_y=y)))(prompt.query_y).any()
+        together, influence = jax.jit(lambda x, y: (answer(x, y), jax.jacobian(answer, 1)(x, y)))(*prompt[2:])
+        alone = jax.jit(jax.vmap(lambda x: answer(x[None], jnp.zeros(1))[0]))(prompt.query_x)
+    np.testing.assert_allclose(together, alone, rtol=1e-9)
+    assert not influence.any()
 
 
 def test_every_model_of_the_package_has_a_name():

@@ -147,10 +147,13 @@ def test_weights_are_0_where_the_features_are():
 
 def test_a_problem_is_a_law_of_pretraining_too():
     """W* = w I: of sparse tasks that of their covariance, of signs c^2 / [d (1+s2) + (n-1) c^2] with c^2 = 2/pi."""
-    signs = 2 / np.pi / (4 * 1.1 + 9 * 2 / np.pi)
-    sparse = pretrained_weights(Pretraining(10, task_cov=np.full(4, 0.25), noise_var=0.1), dense=False)[0]
-    for tasks, best in ((SparseTasks(4, 1), sparse), (SingleIndex(GaussianTasks(d=4), "sign"), signs)):
-        problem = Problem(n=10, k=8, task=tasks, noise_var=0.1)
+    signs = 2 / np.pi / (4 * 2.0 + 9 * 2 / np.pi)  # .046; of linear labels .0625
+    sparse = pretrained_weights(Pretraining(10, task_cov=np.full(4, 0.25), noise_var=1.0), dense=False)[0]
+    for tasks, best in (
+        (SparseTasks(4, 1), sparse),
+        (SingleIndex(GaussianTasks(d=4), "sign"), signs),
+    ):  # of linear labels .0625
+        problem = Problem(n=10, k=8, task=tasks, noise_var=1.0)
         model, params = functional(LinearAttention(jnp.zeros((4, 4))))
         weights = pretrain(model, params, problem, num_steps=300, learning_rate=3e-3, progress=False).weights[...]
         assert np.abs(weights - best * np.eye(4)).max() < 0.15 * best

@@ -11,6 +11,7 @@ from ttt_jax._internal.progress import Progress
 from ttt_jax.training import transformers
 from ttt_jax.training.transformers import Decoder, LoopedLinearAttention, MultiLayerLinearAttention
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 PROMPT = jax.tree.map(jnp.float32, random_prompt(0, 5, 4, 3))
 
 
@@ -31,14 +32,17 @@ def test_every_model_is_tested():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_queries_are_answered_as_if_alone_and_their_labels_are_not_read(name):
-    model = MODELS[name]()
-    together = model(PROMPT)
-    for i in range(4):
-        alone = PROMPT._replace(query_x=PROMPT.query_x[i : i + 1], query_y=PROMPT.query_y[i : i + 1])
-        np.testing.assert_allclose(model(alone)[0], together[i], rtol=1e-5, atol=1e-5)
-    call, params = functional(model)
-    assert not jax.jacobian(lambda y: call(params, PROMPT._replace(query_y=y)))(PROMPT.query_y).any()
-    assert jax.jacobian(lambda y: call(params, PROMPT._replace(context_y=y)))(PROMPT.context_y).any()
+    call, params = functional(MODELS[name]())
+
+    def answer(x, context_y, y):
+        return call(params, PROMPT._replace(query_x=x, context_y=context_y, query_y=y))
+
+    both = jax.jit(lambda *prompt: (answer(*prompt), jax.jacobian(answer, (1, 2))(*prompt)))
+    together, (of_context, of_queries) = both(PROMPT.query_x, PROMPT.context_y, PROMPT.query_y)
+    alone = jax.jit(jax.vmap(lambda x, y: answer(x[None], PROMPT.context_y, y[None])[0]))
+    np.testing.assert_allclose(alone(PROMPT.query_x, PROMPT.query_y), together, rtol=1e-5, atol=1e-5)
+    assert not of_queries.any()
+    assert of_context.any()
 
 
 def test_decoder_is_causal_and_positions_matter():
@@ -66,8 +70,9 @@ def test_one_layer_of_linear_attention_is_the_paper_s_model():
 @pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_is_trained_at_test_time(name):
     model, params = functional(MODELS[name]())
-    trained = ttt_train(model, params, PROMPT, optax.adam(1e-3), 30)
-    assert ttt_loss(model, trained, PROMPT) < ttt_loss(model, params, PROMPT)
+    trained = jax.jit(lambda params: ttt_train(model, params, PROMPT, optax.adam(1e-3), 30))(params)
+    loss = jax.jit(lambda params: ttt_loss(model, params, PROMPT))
+    assert loss(trained) < loss(params)
     changed = [bool((a != b).any()) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(trained), strict=True)]
     assert all(changed)
 

@@ -10,12 +10,13 @@ import pytest
 import sympy as sp
 
 from tests.verdict.claims import LR, NORM2, PROBLEMS, D, K, N, isotropic, of_theorem_4_5
-from ttt_jax import Folds, GradientSteps, LinearAttention, Optimizer, functional
+from ttt_jax import Folds, GradientStep, GradientSteps, LinearAttention, Optimizer, functional
 from ttt_jax.problem import Problem
 from ttt_jax.simulation import estimate_risk
 from ttt_jax.theory.paper import theorem_4_5
 from ttt_jax.theory.risk import exact_risk
 from ttt_jax.verdict.claim import check
+from ttt_jax.verdict.comparison import exact_variance
 
 
 @pytest.mark.parametrize("quantity", ["gain", "optimal_lr", "initial"])
@@ -183,6 +184,16 @@ def test_a_gain_on_the_same_tasks_is_seen_three_times_as_sharply():
     apart = check(claim, problem, **options, simulate=partial(estimate_risk, block_size=512))
     assert together
     assert 3 * together.rows[0].stderr < apart.rows[0].stderr
+
+
+def test_a_single_mean_is_judged_by_the_exact_variance():
+    problem = Problem(40, 40, np.ones(4) / 2, evaluation="same")
+    exact = exact_risk(problem, 0.01)
+    stderr = (exact_variance(problem, 0.01, GradientStep(exact.optimal_lr)) / 500) ** 0.5
+    for seed in (0, 1):
+        result = check(lambda: exact.optimal, [problem], start=0.01, num_tasks=500, seed=seed)
+        assert result.rows[0].stderr == pytest.approx(stderr, rel=1e-4)
+        assert result
 
 
 @pytest.mark.parametrize("procedure", [Folds(2, 3e-5), GradientSteps([3e-5, 3e-5]), Optimizer(optax.sgd(3e-5), 2)])

@@ -48,7 +48,7 @@ def test_the_standard_error_is_that_of_the_exact_variance_where_it_is_known():
 def test_a_known_variance_says_how_many_tasks_a_target_needs():
     """A run of this size rarely sees the tails; its sample would stop it far too early."""
     problem = Problem(6, 6, [1.0, 0.0], evaluation="same")
-    c = compare(problem, 0.0, 0.02, num_tasks=10_000, target_relative_stderr=0.3, sampler="law")
+    c = compare(problem, 0.0, 0.02, num_tasks=10_000, target_relative_stderr=0.3, sampler="law", block_size=16)
     assert 2 < c.estimate.num_tasks < 10_000
     assert 0.29 < c.stderr() / c.exact.after(c.procedure) <= 0.3
     capped = compare(problem, 0.0, 0.02, num_tasks=50, target_relative_stderr=0.3, sampler="law")

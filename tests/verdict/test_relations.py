@@ -80,6 +80,8 @@ def test_a_bound_is_refused_by_simulation_alone_as_rarely_as_its_confidence_says
         )
 
     assert 8 <= refused(1.0) <= 34  # 20 expected
+    one_sided = check(lambda: 1.0, PROBLEMS[:1], relation="<=", procedure=0.0, simulate=simulated, confidence=0.95)
+    assert one_sided.critical == pytest.approx(1.645, abs=1e-3)
     assert refused(1.1) == 0
     assert refused(0.95) > 390
 
@@ -235,7 +237,7 @@ def test_a_switch_of_sampled_tasks_has_their_standard_error():
 def test_a_switch_is_simulated_on_the_same_tasks():
     problem = unit(40, 1, 16)
     exact = warm_or_cold(problem).switch - 0.5
-    options = {"quantity": "switch", "along": "k", "against": {"start": "zero"}, "num_tasks": 4000}
+    options = {"quantity": "switch", "along": "k", "against": {"start": "zero"}, "num_tasks": 8000}
     right = check(lambda: exact, [problem], **options)
     wrong = check(lambda: 1.5 * exact, [problem], **options)
     assert right.empirical_ok

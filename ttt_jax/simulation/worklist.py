@@ -24,8 +24,10 @@ from ttt_jax.simulation.blocks import Experiment, Keep, run_blocks
 
 __all__ = ["BlockTooLarge", "Work", "all_draws", "tallies"]
 
-BLOCKS_PER_CALL = 64
+BLOCKS_PER_CALL = 256
 """Of one device."""
+MOMENTS_BYTES = 2**24
+"""Of all blocks of a call on one device."""
 SECONDS_PER_CALL = 0.25
 WORKS_PER_CALL = 64
 SETTINGS_BYTES = 2**22
@@ -84,6 +86,11 @@ class Work:
         size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(self.setting))
         return max(1, min(WORKS_PER_CALL, SETTINGS_BYTES // max(size, 1)))
 
+    @property
+    def blocks_per_call(self) -> int:
+        """How many blocks a device does in a call at most."""
+        return max(1, min(BLOCKS_PER_CALL, MOMENTS_BYTES // (4 * len(self.units) ** 2)))
+
     def is_done(self, tally: Tally) -> bool:
         """Whether this tally is the last one."""
         target = self.target_relative_stderr
@@ -118,13 +125,13 @@ def tallies(works: Iterable[tuple[AnyWork, Tally]]) -> Iterator[dict[AnyWork, Ta
         size, kind = (size if group.work.kind == kind else 1), group.work.kind
         ahead: dict[Work, int] = {work: tally.num_blocks for work, tally in batch.items()}
         while entries := _next_entries(going, ahead, size * group.lanes):
-            call = _Call(group, entries, group.dispatch(entries, reduce_block, BLOCKS_PER_CALL))
+            call = _Call(group, entries, group.dispatch(entries, reduce_block, group.work.blocks_per_call))
             if last:
                 if found := last.added_to(under_way):
                     yield found
                 seconds, clock = time.perf_counter() - clock, time.perf_counter()
                 if last.group.work.kind == kind and seconds < SECONDS_PER_CALL:
-                    size = max(size, min(BLOCKS_PER_CALL, 2 * last.depth))
+                    size = max(size, min(group.work.blocks_per_call, 2 * last.depth))
                 size, stopped = share([size, [work not in under_way for work in going]])
                 going = [work for work, has in zip(going, stopped, strict=True) if not has]
             last = call

@@ -20,6 +20,8 @@ from ttt_jax.verdict.agreement import critical_z
 
 FEWEST = 3
 """Values that an axis of a heat map has at least."""
+LOWEST_GAIN = -1.0
+"""Where a risk more than doubles, the scale ends: a step that is too large multiplies it by any number."""
 
 
 def heat_maps(spec: Spec, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -48,8 +50,10 @@ def heat_maps(spec: Spec, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str,
     ys, xs = sorted(values[y]), sorted(values[x])
     for combination in product(*(values[name] for name in others)):
         fixed = dict(zip(others, combination, strict=True))
+        gains = table(fixed, _gain)
+        lowest = LOWEST_GAIN if (gains < LOWEST_GAIN).any() else None
         maps = [
-            HeatMap("share of the risk that the step takes away", table(fixed, _gain)),
+            HeatMap("share of the risk that the step takes away", gains, (lowest, None)),
             HeatMap("probability that the step hurts", table(fixed, lambda row: _prob_hurt(spec, row))),
             HeatMap("|z| of the simulation, where it is judged", table(fixed, _z), (0.0, _bound(rows))),
         ]

@@ -24,6 +24,8 @@ __all__ = ["eigenvalue_sum"]
 
 NODES = 32
 """Gauss-Legendre nodes of one panel of the quadrature."""
+STRETCH = 8
+"""Steps of the recursion within which no value can leave the range of float64."""
 
 
 def eigenvalue_sum(
@@ -60,8 +62,9 @@ def _density(rows: int, d: int, pole: float) -> tuple[Float[np.ndarray, " points
         squares += now**2
         after = (2 * j - 1 + a - s) * now - math.sqrt((j - 1) * (j - 1 + a)) * before
         before, now = now, after / math.sqrt(j * (j + a))
-        size = np.hypot(before, now)
-        before, now, squares, log = before / size, now / size, squares / size**2, log + np.log(size)
+        if j % STRETCH == 0:
+            size = np.hypot(before, now)
+            before, now, squares, log = before / size, now / size, squares / size**2, log + np.log(size)
     psi_before, psi = before * np.exp(log), now * np.exp(log)
     density = s * squares * np.exp(2 * log)
     density -= math.sqrt((m - 1) * (m - 1 + a)) / 2 * psi * grid.centred_integral(psi_before)

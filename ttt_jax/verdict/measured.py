@@ -20,7 +20,7 @@ from ttt_jax.simulation.reliability import tails_are_seen
 from ttt_jax.simulation.together import estimate_together
 from ttt_jax.theory.prompt_law import known_law
 from ttt_jax.verdict.cases import Arm, Case
-from ttt_jax.verdict.comparison import FLOAT32_ROUNDING
+from ttt_jax.verdict.comparison import FLOAT32_ROUNDING, exact_variance
 from ttt_jax.verdict.law_quantities import LAW_QUANTITIES, of_known_law, of_prompts
 from ttt_jax.verdict.quantities import QUANTITIES, errors_of_theory, of_estimates, of_theory
 
@@ -98,7 +98,10 @@ def simulated_value(case: Case, question: Question) -> Simulated:
 def means_on_same_tasks(
     arms: Sequence[Arm], question: Question, seed: int
 ) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, "P P"], bool | None]:
-    """The mean risks that the quantity needs, arm by arm, their covariance, and whether it is reliable."""
+    """The mean risks that the quantity needs, arm by arm, their covariance, and whether it is reliable.
+
+    The variance of a single mean is exact where it is known.
+    """
     asked = [(arm, one) for arm in arms for one in _procedures(question.quantity, arm)]
     num_tasks, simulate = question.num_tasks, question.simulate
     found: Sequence[Any]
@@ -111,6 +114,10 @@ def means_on_same_tasks(
     else:
         joint = estimate_together([(arm.problem, arm.start, one) for arm, one in asked], num_tasks=num_tasks, seed=seed)
         found, covariance = joint.estimates, joint.covariance
+        if len(asked) == 1:
+            ((arm, procedure),) = asked
+            variance = exact_variance(arm.problem, arm.start, procedure)
+            covariance = covariance if variance is None else np.array([[variance / found[0].num_tasks]])
     mean = np.array([float(np.atleast_1d(one.mean)[-1]) for one in found])
     flags = [_is_reliable(one) for one in found]
     reliable = False if False in flags else None if None in flags else True

@@ -18,8 +18,15 @@ def log_loss(
     probabilities: Float[np.ndarray, "M C"], labels: Int[np.ndarray, " M"], class_weights: Float[np.ndarray, " C"]
 ) -> float:
     """Mean of -log p of the true class, rows weighted by it; probabilities below 1e-7 count as that."""
-    of_label = probabilities[np.arange(len(labels)), labels]
-    return float(np.average(-np.log(np.maximum(of_label, _LEAST_PROBABILITY)), weights=class_weights[labels]))
+    return float(row_losses(probabilities, labels, class_weights).mean())
+
+
+def row_losses(
+    probabilities: Float[np.ndarray, "M C"], labels: Int[np.ndarray, " M"], class_weights: Float[np.ndarray, " C"]
+) -> Float[np.ndarray, " M"]:
+    """What the log-loss is the mean of."""
+    of_label, weights = probabilities[np.arange(len(labels)), labels], class_weights[labels]
+    return -np.log(np.maximum(of_label, _LEAST_PROBABILITY)) * weights / weights.mean()
 
 
 def metric(name: str, probabilities: Float[np.ndarray, "M C"], labels: Int[np.ndarray, " M"]) -> float:

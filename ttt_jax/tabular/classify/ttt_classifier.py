@@ -18,7 +18,7 @@ from ttt_jax._internal.validate import choice, level_number, positive_integer, p
 from ttt_jax.tabular.classify.ensemble import Ensemble, mean_probabilities
 from ttt_jax.tabular.classify.estimators import PFNClassifier
 from ttt_jax.tabular.classify.members import Member, Plan
-from ttt_jax.tabular.classify.scores import METRICS, fitted_temperature, log_loss, metric
+from ttt_jax.tabular.classify.scores import METRICS, fitted_temperature, metric, row_losses
 from ttt_jax.tabular.classify.splits import deal_contexts, split_rows
 from ttt_jax.tabular.classify.tuning import OPTIMIZERS, Episode, Judged, Score, Tuned, tune, tune_in_one_step
 from ttt_jax.tabular.network.pfn import PFN
@@ -38,8 +38,9 @@ class TTTClassifier(PFNClassifier):
     An update is a step of AdamW on the cross-entropy of query rows, given context rows; which rows are which is drawn
     anew for every member of an update. A share of the rows is held out; they choose the number of updates, 0
     included, by the averaged weights, so that the result is never worse on them than the untuned network, in the mean
-    over the first two members of the ensemble, with at most 512 rows of context. Then they join the context, so
-    judge the result on other rows.
+    over the first two members of the ensemble, with at most 512 rows of context. By the log-loss, updates count only
+    if they gain more than the standard error of the gain: of a few held-out rows some gain is chance. Then these rows
+    join the context, so judge the result on others.
 
     With one class, or fewer than two rows outside the context, nothing is trained: the prediction is `PFNClassifier`'s.
 
@@ -293,13 +294,15 @@ class _Trainer:
         logits = judges.logits(pfn, self.queries)
         class_weights, temperature = self.model.class_weights_, self.model.softmax_temperature
         probabilities = mean_probabilities(logits, temperature, class_weights)
-        loss = log_loss(probabilities, self.answers, class_weights)
+        losses = row_losses(probabilities, self.answers, class_weights)
+        loss = float(losses.mean())
         if not step:
             probabilities = probabilities * (self.ensemble.plan.ranks < self.ensemble.predicted)
         accuracy = float((probabilities.argmax(1) == self.answers).mean())
         name = self.model.eval_metric
-        value = -loss if name == "log_loss" else metric(name, probabilities, self.answers)
-        return Judged(Score(step, loss, accuracy, value), logits)
+        if name == "log_loss":
+            return Judged(Score(step, loss, accuracy, -loss), logits, losses)
+        return Judged(Score(step, loss, accuracy, metric(name, probabilities, self.answers)), logits)
 
 
 def _ranks(counts: Int[np.ndarray, " C"], n_context: int) -> Int[np.ndarray, " C"]:

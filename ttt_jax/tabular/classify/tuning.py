@@ -59,16 +59,32 @@ class Score(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A network's score on held-out rows, and the logits it is made from."""
+    """A network's score on held-out rows, the logits it is made from, and the losses if it is the mean of them."""
 
     score: Score
     logits: Float[np.ndarray, "members M C"]
+    losses: Float[np.ndarray, " M"] | None = None
+
+    def surely_better_than(self, other: Judged) -> bool:
+        """By more than the standard error of the mean difference; any better score will do if it is no mean."""
+        if self.losses is None or other.losses is None:
+            return self.score.better_than(other.score)
+        gains = other.losses - self.losses
+        return len(gains) > 1 and bool(gains.mean() > gains.std(ddof=1) / len(gains) ** 0.5)
 
 
 class Tuned(NamedTuple):
-    """The chosen network, what held-out rows say about it (step 0: the given network), and all scores on the way."""
+    """The chosen network, what held-out rows say about it, and all scores on the way.
+
+    Attributes:
+        pfn: the chosen network.
+        start: of the given network.
+        chosen: of the chosen one.
+        scores: in the order of the updates; the first is of the given network.
+    """
 
     pfn: PFN
+    start: Judged
     chosen: Judged
     scores: list[Score]
 
@@ -88,7 +104,7 @@ def tune(
     patience: int = 3,
     seconds: float | None = None,
 ) -> Tuned:
-    """One update per draw; the averaged network that the held-out rows like best, if they like it more than the given.
+    """One update per draw; the averaged network that is best on the held-out rows, if it surely beats the given one.
 
     Args:
         pfn: where to start.
@@ -183,15 +199,15 @@ class _Clock:
 def _start(pfn: PFN, judge: Judge, clock: _Clock) -> Tuned:
     with clock.timing("judging"):
         judged = judge(pfn, 0)
-    return Tuned(pfn, judged, [judged.score])
+    return Tuned(pfn, judged, judged, [judged.score])
 
 
 def _better(best: Tuned, pfn: PFN, judge: Judge, clock: _Clock, step: int) -> Tuned:
     with clock.timing("judging"):
         judged = judge(pfn, step)
     scores = [*best.scores, judged.score]
-    if judged.score.better_than(best.chosen.score):
-        return Tuned(jax.tree.map(jnp.array, pfn), judged, scores)
+    if judged.score.better_than(best.chosen.score) and judged.surely_better_than(best.start):
+        return Tuned(jax.tree.map(jnp.array, pfn), best.start, judged, scores)
     return best._replace(scores=scores)
 
 

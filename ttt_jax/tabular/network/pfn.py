@@ -151,7 +151,7 @@ class PFN:
 
     @classmethod
     def load(cls, path: str | Path) -> PFN:
-        """Read a file written by `PFN.save`.
+        """Read a file written by `PFN.save`; half precision becomes float32.
 
         Raises:
             CheckpointError: it is not such a file, or its tensors do not fit its configuration.
@@ -201,12 +201,16 @@ def fit_params(config: PFNConfig, tensors: Mapping[str, Any], source: str) -> Pa
             )
         if not jnp.issubdtype(tensors[name].dtype, jnp.floating):
             raise CheckpointError(f"{source}: {name}: type {tensors[name].dtype} where real numbers are needed")
-    with np.errstate(over="ignore"):
-        arrays = {name: jnp.asarray(tensors[name]) for name in expected}
+    with np.errstate(over="ignore"):  # half precision is for storage: updates of such weights would be lost to rounding
+        arrays = {name: jnp.asarray(tensors[name], _at_least_float32(tensors[name])) for name in expected}
     for name, array in arrays.items():
         if not np.isfinite(np.asarray(array)).all():
             raise CheckpointError(f"{source}: {name}: holds NaN or infinite values; weights are finite")
     return traverse_util.unflatten_dict({tuple(name.split(".")): array for name, array in arrays.items()})
+
+
+def _at_least_float32(tensor: Any) -> Any:
+    return jnp.promote_types(tensor.dtype, jnp.float32)
 
 
 def _require_shapes(x_context: tuple, y_context: tuple, x_query: tuple) -> None:

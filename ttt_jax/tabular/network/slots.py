@@ -229,7 +229,7 @@ def encode_cells(
     def rank(value, known, count):
         ordered = jnp.sort(jnp.where(known, value[:n], jnp.inf))
         below, up_to = (jnp.searchsorted(ordered, value, side) for side in ("left", "right"))
-        return (below + jnp.minimum(up_to, count)) / count - 1
+        return (below + up_to) / count - 1
 
     ranks = jax.vmap(rank, in_axes=(1, 1, 0), out_axes=1)(jax.lax.stop_gradient(value), known, count)
     return jnp.stack([deviations, jnp.where(finite, ranks, 0).astype(x.dtype), 1.0 - finite], axis=-1).astype(x.dtype)

@@ -99,7 +99,10 @@ def _numbers(column: Any) -> Float[np.ndarray, " R"]:
 def _score(model: Any, table: Cut) -> float:
     if isinstance(model, PFNClassifier):
         model.set_params(categorical_features=table.categorical)
-    return float(model.fit(table.X, table.y).score(table.X_test, table.y_test))
+    # Of as many rows as the largest table's, so that tables share compilations.
+    queries = np.resize(table.X_test, (_MOST_TEST_ROWS, table.X_test.shape[1]))
+    predicted = model.fit(table.X, table.y).predict(queries)[: len(table.y_test)]
+    return float((predicted == table.y_test).mean())
 
 
 def methods(weights: str | None, seed: int) -> dict[str, Callable[[], Any]]:
@@ -131,15 +134,17 @@ def evaluate(names: Iterable[str], seed: int, weights: str | None, label: str, f
     """Append the cells that the file lacks."""
     done = {(r["table"], int(r["seed"]), int(r["rows"]), r["method"]) for r in _read(file)}
     for name in names:
+        scores: dict[tuple[str, int], float] = {}  # a small table has the same rows for several of _ROWS
         for rows in _ROWS:
             table = cut(name, rows, seed)
             for method, make in methods(weights, seed).items():
-                key = (name, seed, rows, method.replace(str(weights), label))
+                key, same = (name, seed, rows, method.replace(str(weights), label)), (method, len(table.y))
                 if key not in done:
+                    scores[same] = scores[same] if same in scores else _score(make(), table)
                     new = not file.exists()
                     with file.open("a", newline="") as stream:
                         writer = csv.writer(stream, lineterminator="\n")
-                        writer.writerows([_COLUMNS] * new + [(*key, round(_score(make(), table), 5))])
+                        writer.writerows([_COLUMNS] * new + [(*key, round(scores[same], 5))])
         jax.clear_caches()  # compiled code of many shapes would exceed the number of memory maps of a process
 
 

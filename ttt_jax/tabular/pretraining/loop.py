@@ -104,7 +104,6 @@ def _row(config: PretrainConfig, state: State, loss: float) -> dict[str, Any]:
 
 def _initial(config: PretrainConfig) -> State:
     pfn = PFN.init(config.network, config.seed) if config.start is None else PFN.load(config.start)
-    pfn = jax.tree.map(lambda p: p.astype(jnp.float32), pfn)  # a file may hold half precision, to be small
     if pfn.config != config.network:
         raise ValueError(f"start: {config.start} holds a network with other sizes, {pfn.config}")
     return State(0, 0, 0.0, 0.0, pfn, _optimizer(config).init(pfn), jax.tree.map(jnp.copy, pfn))
