@@ -27,7 +27,7 @@ with app.setup:
     EVALUATIONS = {"a new one": "fresh", "the same": "same"}
     LINES = {
         "from the pretrained weights": {"color": "#0b2545", "lw": 2},
-        "from zero": {"color": "#b23a0e", "lw": 2},
+        "from zero": {"color": "#c4450c", "lw": 2},
         "without TTT": {"color": "#0b2545", "lw": 1, "ls": ":"},
         "least squares": {"color": "0.6", "lw": 1},
     }
