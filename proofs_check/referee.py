@@ -175,8 +175,8 @@ STATEMENTS = (
     Statement(
         "Figure 2b",
         FALSE,
-        "the drawn lines are those of Theorem 5.3 at n = 197.2, d = 374.9, the best fit; at the size of the caption they "
-        "are up to .0046 away in the mean square",
+        "the drawn lines fit Theorem 5.3 at n = 197.2, d = 374.9; at the size of the caption the RMS distance is up to "
+        ".0046",
         says="The figure is at n = 250, d = 500, its caption says",
         command="python -m experiments fig2b --preset paper",
     ),
