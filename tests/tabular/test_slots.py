@@ -1,5 +1,7 @@
 """The network of our own: what it must not depend on, in float64, with every parameter random."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -187,6 +189,18 @@ def test_half_precision_weights_compute_in_it(table):
 def test_save_and_load(tmp_path):
     PFN.init(CONFIG).save(tmp_path / "pfn.safetensors")
     assert PFN.load(tmp_path / "pfn.safetensors").config == CONFIG
+
+
+def test_slots_by_rank_are_those_by_count_if_the_classes_are_named_so():
+    rng = np.random.default_rng(0)
+    x, asked, y = rng.normal(size=(12, 3)), rng.normal(size=(5, 3)), np.repeat([0.0, 1, 2], [6, 4, 2])
+    leaves, structure = jax.tree.flatten(PFN.init(CONFIG))
+    pfn = jax.tree.unflatten(structure, [leaf + 0.1 * rng.normal(size=leaf.shape) for leaf in leaves])
+    by_rank = replace(pfn, config=replace(CONFIG, slots_by_rank=True))
+    np.testing.assert_allclose(by_rank.apply(x, y, asked), pfn.apply(x, y, asked), atol=1e-6)
+    renamed = 2 - y
+    np.testing.assert_allclose(pfn.apply(x, renamed, asked)[:, :3], pfn.apply(x, y, asked)[:, 2::-1], atol=1e-6)
+    assert np.abs(by_rank.apply(x, renamed, asked)[:, :3] - by_rank.apply(x, y, asked)[:, 2::-1]).max() > 1e-3
 
 
 def test_a_file_in_half_precision_is_read_as_float32(tmp_path):
