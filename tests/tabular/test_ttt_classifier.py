@@ -57,6 +57,12 @@ def test_never_worse_than_plain_on_the_held_out_rows(squares, options):
     assert model.chosen_ in model.scores_
 
 
+def test_one_step_goes_down_the_gradient(squares):
+    model = classifier(mode="one", n_context=None).fit(*squares[:2])
+    plain, *stepped = (score.log_loss for score in model.scores_)
+    assert min(stepped) < plain
+
+
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "roc_auc"])
 def test_the_metric_chooses(squares, name):
     model = classifier(eval_metric=name, learning_rate=4e-3, steps=10).fit(*squares[:2])
