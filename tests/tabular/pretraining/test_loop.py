@@ -189,7 +189,7 @@ def test_the_command_reports_and_logs(tmp_path, capsys):
 
 def test_the_average_weighs_late_steps_more():
     """Weight i in proportion to i^9, up to terms of order 1/i."""
-    config, steps = replace(SMALL, learning_rate=0.0), 60
+    config, steps = replace(SMALL, learning_rate=0.0), 240
     pfn = PFN.init(config.network)
     zero = jax.tree.map(np.zeros_like, pfn)
     state, average = loop._optimizer(config).init(pfn), jax.tree.map(np.copy, pfn)
