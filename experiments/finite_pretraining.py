@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from experiments.figure import Point, Result, run_cells
+from experiments.figure import BLUES, Point, Result, run_cells
 from ttt_jax import Pretraining, Problem, exact_risk, plotting, trained_weights
 from ttt_jax._internal.progress import progress_bar
 from ttt_jax.plotting import COLOURS, HOLLOW, MARKERS
@@ -38,27 +38,29 @@ SWITCHES = {1: (2.5, 3.0, 4.0, 6.0), 2: (0.25, 1.75, 2.0, 3.0, 4.0, 6.0)}
 """n/d, and the theta at which a trained W is compared with W = 0."""
 RATES = 1.5, 2.0, 3.0, 6.0
 """The theta whose error is drawn against d."""
+LOOKS = 0, 4, 7
+"""Places of the colours: before TTT, new context, same context."""
 LINE = np.concatenate([np.linspace(0.05, 0.96, 92), np.linspace(1.04, 6.5, 274)])
 
 
 def simulate(preset: str, seed: int = 0) -> list[dict[str, Any]]:
     """The rows of the preset."""
-    d, trained = PRESETS[preset]["d"], train_all(preset, seed)
+    d, sizes, repeats = (PRESETS[preset][name] for name in ("d", "sizes", "repeats"))
+    trained = train_all(d, sizes, repeats, seed)
     cells = [cell(name, theta, d, trained[1, theta, d][0]) for name in CURVES for theta in RATIOS]
     return run_cells(cells, normals=PRESETS[preset]["normals"], seed=seed, title="finite_pretraining")
 
 
 def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
     """The figure of these rows."""
-    trained = train_all(preset, rows[0]["seed"])
-    figure, notes = draw_all(PRESETS[preset]["d"], PRESETS[preset]["sizes"], trained)
+    d, sizes, repeats = (PRESETS[preset][name] for name in ("d", "sizes", "repeats"))
+    figure, notes = draw_all(d, sizes, train_all(d, sizes, repeats, rows[0]["seed"]))
     return Result("finite_pretraining", rows, figure, notes)
 
 
 @cache
-def train_all(preset: str, seed: int) -> dict[tuple, list]:
+def train_all(d: int, sizes: tuple[int, ...], repeats: int, seed: int) -> dict[tuple, list]:
     """The weights for every (n/d, theta, d) of the figure."""
-    d, sizes, repeats = (PRESETS[preset][name] for name in ("d", "sizes", "repeats"))
     train = partial(train_weights, repeats=repeats, largest=max(sizes), seed=seed)
     jobs = {(1, theta, d) for theta in RATIOS} | {(a, theta, d) for a, at in SWITCHES.items() for theta in at}
     jobs |= {(1, theta, size) for theta in RATES for size in sizes}
@@ -124,19 +126,19 @@ def of_trained(weights: Sequence[Float[np.ndarray, "d d"]], evaluation: str, key
     return float(np.mean(risks)), float(np.std(risks) / np.sqrt(len(risks)))
 
 
-def style(i: int) -> dict[str, Any]:
+def style(look: int) -> dict[str, Any]:
     """The markers of a series."""
-    return {"color": COLOURS[i], "marker": MARKERS[i], **HOLLOW}
+    return {"color": COLOURS[look], "marker": MARKERS[look], **HOLLOW}
 
 
 def draw_risk(axes: Any, d: int, trained: dict[tuple, list]) -> None:
     """The risk against theta."""
-    for i, (name, which) in enumerate(CURVES.items()):
+    for look, (name, which) in zip(LOOKS, CURVES.items(), strict=True):
         line = [leading(1, theta, 10_000, *which) for theta in LINE]
-        axes.plot(LINE, np.where(LINE < 1, line, np.nan), color=COLOURS[i], lw=1.0, ls=plotting.DASHES)
-        axes.plot(LINE, np.where(LINE > 1, line, np.nan), color=COLOURS[i], lw=1.0, ls=plotting.DASHES)
+        axes.plot(LINE, np.where(LINE < 1, line, np.nan), color=COLOURS[look], lw=1.0, ls=plotting.DASHES)
+        axes.plot(LINE, np.where(LINE > 1, line, np.nan), color=COLOURS[look], lw=1.0, ls=plotting.DASHES)
         means, stderrs = zip(*(of_trained(trained[1, theta, d], *which) for theta in RATIOS), strict=True)
-        axes.errorbar(RATIOS, means, 2 * np.array(stderrs), label=name, **style(i))
+        axes.errorbar(RATIOS, means, 2 * np.array(stderrs), label=name, **style(look))
     axes.axhline(1, color="black", lw=0.8, ls=":")
     axes.annotate("W = 0 before TTT", (6.5, 1), (0, 3), textcoords="offset points", ha="right", fontsize=7)
     axes.set(xlabel="pretraining prompts / d², θ", ylabel="risk / |b|²", ylim=(0, 4), xlim=(0, 6.6))
@@ -147,14 +149,14 @@ def draw_risk(axes: Any, d: int, trained: dict[tuple, list]) -> None:
 def draw_switch(axes: Any, d: int, trained: dict[tuple, list]) -> None:
     """Below the lines a trained W wins, above them W = 0."""
     theta = np.linspace(0.02, 6.5, 400)
-    for i, (a, at) in enumerate(SWITCHES.items()):
+    for look, (a, at) in zip(LOOKS, SWITCHES.items(), strict=False):
         switch = [finite_pretraining_switch(a, t) for t in theta]
-        axes.plot(theta, switch, color=COLOURS[i], lw=1.0, ls=plotting.DASHES)
-        axes.fill_between(theta, switch, color=COLOURS[i], alpha=0.08, lw=0)
+        axes.plot(theta, switch, color=COLOURS[look], lw=1.0, ls=plotting.DASHES)
+        axes.fill_between(theta, switch, color=COLOURS[look], alpha=0.08, lw=0)
         found = [trained_switch(a, d, trained[a, t, d]) for t in at]
-        axes.errorbar(at, found, label="n = d" if a == 1 else f"n = {a}d", **style(i))
-    axes.set(xlabel="θ", ylabel="k / d", xlim=(0, 6.6), ylim=(0, 2.4))
-    axes.set_title("W wins below")
+        axes.errorbar(at, found, label="n = d" if a == 1 else f"n = {a}d", **style(look))
+    axes.set(xlabel="θ", ylabel="k / d", xlim=(0, 6.6), ylim=(0, 3.2))
+    axes.set_title("W wins below the line")
     axes.legend(loc="upper left")
 
 
@@ -168,17 +170,17 @@ def draw_rate(axes: Any, sizes: Sequence[int], trained: dict[tuple, list]) -> li
     """The relative error of the leading order after the step with a new context against d, and what to say of it."""
     which = CURVES["after TTT, new context"]
     notes = []
-    for i, theta in enumerate(RATES):
+    for look, theta in zip(BLUES, RATES, strict=True):
         means, stderrs = np.array([of_trained(trained[1, theta, size], *which) for size in sizes]).T
         errors = 1 - leading(1, theta, max(sizes), *which) / means
-        axes.errorbar(sizes, errors, 2 * stderrs / means, label=f"θ = {theta:g}", **style(i))
-        axes.plot(sizes, errors[0] * sizes[0] / np.array(sizes), color=COLOURS[i], lw=0.8, ls=":")
+        axes.errorbar(sizes, errors, 2 * stderrs / means, label=f"θ = {theta:g}", **style(look))
+        axes.plot(sizes, errors[0] * sizes[0] / np.array(sizes), color=COLOURS[look], lw=0.8, ls=":")
         shown = ", ".join(f"{100 * e:.0f}% ({e * size:.1f})" for e, size in zip(errors, sizes, strict=True))
         notes.append(f"after TTT, new context, theta = {theta:g}: the leading order is below by (times d) {shown}")
-    axes.set(xscale="log", yscale="log", xlabel="d", ylabel="relative error")
+    axes.set(xscale="log", yscale="log", xlabel="d", ylabel="relative error", ylim=(0.02, 0.7))
     axes.set_xticks(sizes, [str(d) for d in sizes])
-    axes.set_yticks([0.1, 0.2, 0.5], ["10%", "20%", "50%"])
+    axes.set_yticks([0.05, 0.1, 0.2, 0.5], ["5%", "10%", "20%", "50%"])
     axes.minorticks_off()
-    axes.set_title("error; dotted: slope -1")
-    axes.legend()
+    axes.set_title("dotted: slope -1")
+    axes.legend(ncols=2, loc="lower left", columnspacing=0.5, handletextpad=0.2)
     return [f"d = {list(sizes)}", *notes]

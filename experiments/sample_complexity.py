@@ -59,7 +59,7 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         axes.annotate(
             f"slope {slope:g}",
             (sizes[-1], guide[-1]),
-            (-2, -3),
+            (-2, -7),
             textcoords="offset points",
             ha="right",
             va="top",

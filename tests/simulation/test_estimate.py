@@ -45,9 +45,10 @@ def z_score(problem, weights, *, evaluation="fresh", sampler, lr_factor=0.5, num
 @pytest.mark.parametrize("sampler", ["data", "law"])
 @pytest.mark.parametrize("evaluation", ["fresh", "same"])
 def test_simulation_agrees_with_the_exact_risk(evaluation, sampler):
-    problems = [random_problem(seed, d=4) for seed in (1, 2, 3, 5)] + [random_problem(8, dense=False)]
+    problems = [random_problem(seed, d=4) for seed in (1, 2, 3, 5)] + [random_problem(8, dense=False, d=4)]
     problems.append((Problem(1, 1, [1.0]), 0.2 * np.ones(())))
-    problems.append((Problem(5, 20, GaussianTasks([0.5, 0.1], cov=[0.2, 0.4]), 1.0, 0.1), 0.05 * np.ones(())))
+    tasks = GaussianTasks([0.5, 0.1, 0.0, 0.0], cov=[0.2, 0.4, 0.0, 0.0])
+    problems.append((Problem(5, 20, tasks, [1.0, 1.0, 0.5, 0.5], 0.1), 0.05 * np.ones(4)))
     zs = [z_score(p, w, evaluation=evaluation, sampler=sampler, lr_factor=0.2) for p, w in problems]
     agree, bound = family_verdict(zs)
     assert agree, (zs, bound)
@@ -194,10 +195,10 @@ def by_call(run, tally):
 
 
 def test_a_run_resumed_from_a_tally_is_the_whole_run():
-    run = make_run(Problem(6, 9, np.ones(4) / 2), 0.0, (GradientStep(1e-3),), num_tasks=350, block_size=32)
+    run = make_run(Problem(6, 9, np.ones(4) / 2), 0.0, (GradientStep(1e-3),), num_tasks=700, block_size=64)
     found = by_call(run, Tally())
-    assert found[1].num_tasks == 64
-    assert found[-1].num_tasks == 350
+    assert found[1].num_tasks == 128
+    assert found[-1].num_tasks == 700
     (resumed,) = run.estimates(by_call(run, Tally.from_dict(found[1].to_dict()))[-1])
     (whole,) = run.estimates(found[-1])
     assert vars(resumed) == vars(whole)
@@ -213,14 +214,15 @@ def test_one_compilation_serves_every_n_and_k():
 
 def test_seeds_and_precision():
     problem = Problem(6, 9, np.ones(4) / 2)
+    options = {"num_tasks": 500, "block_size": 64}
     risks = {
-        (seed, x64): estimate_risk(problem, 0.1, 1e-3, num_tasks=500, seed=seed, x64=x64)
+        (seed, x64): estimate_risk(problem, 0.1, 1e-3, seed=seed, x64=x64, **options)
         for seed in (0, 1, 2**32 - 1)
         for x64 in (False, True)
     }
     assert len({r.mean for r in risks.values()}) == 6
     assert jnp.ones(1).dtype == jnp.float32
-    again = estimate_risk(problem, 0.1, 1e-3, num_tasks=500)
+    again = estimate_risk(problem, 0.1, 1e-3, **options)
     assert vars(again) == vars(risks[0, False])
 
 
@@ -228,15 +230,15 @@ def test_seeds_and_precision():
 @pytest.mark.parametrize(("c", "m"), [(1e-25, 1.0), (1e25, 1.0), (1.0, 1e-20), (1.0, 1e20), (1e10, 1e12)])
 def test_units_do_not_overflow_float32(c, m, sampler):
     """Labels in units of c and features in units of sqrt(m): the same experiment, draw by draw."""
-    task, sx = np.ones(3), np.array([1.0, 0.5, 2.0])
-    usual = estimate_risk(Problem(5, 5, task, sx, 0.1), 0.05, 1e-3, num_tasks=200, sampler=sampler)
+    task, sx, options = np.ones(4), np.array([1.0, 0.5, 2.0, 1.5]), {"block_size": 64, "sampler": sampler}
+    usual = estimate_risk(Problem(5, 5, task, sx, 0.1), 0.05, 1e-3, num_tasks=200, **options)
     scaled = Problem(5, 5, c / m**0.5 * task, m * sx, 0.1 * c**2)
-    found = estimate_risk(scaled, 0.05 / m, 1e-3 / (m**2 * c**2), num_tasks=200, sampler=sampler)
+    found = estimate_risk(scaled, 0.05 / m, 1e-3 / (m**2 * c**2), num_tasks=200, **options)
     assert found.mean / c**2 == pytest.approx(usual.mean, rel=1e-4)
 
 
 def test_zero_noise_and_zero_features_have_no_error():
-    found = estimate_risk(Problem(3, 3, np.ones(2), feature_cov=0.0, noise_var=0.25), 0.1, 1e-3, num_tasks=50)
+    found = estimate_risk(Problem(3, 3, np.ones(4), feature_cov=0.0, noise_var=0.25), 0.1, 1e-3, num_tasks=64)
     assert (found.mean, found.stderr, found.stderr_reliable) == (pytest.approx(0.25), pytest.approx(0, abs=1e-8), True)
 
 
@@ -333,14 +335,14 @@ def test_the_covariance_of_a_joint_estimate_is_that_of_the_draws():
 
 def test_one_task_has_no_reliable_standard_error():
     """Not even where the risk is the same for every task, so that no tail could be missed."""
-    problem = Problem(3, 3, np.ones(2))
-    assert not estimate_risk(problem, 0.0, 0.0, num_tasks=1).stderr_reliable
-    assert estimate_risk(problem, 0.0, 0.0, num_tasks=2).stderr_reliable
+    problem = Problem(3, 3, np.ones(4))
+    assert not estimate_risk(problem, 0.0, 0.0, num_tasks=1, block_size=64).stderr_reliable
+    assert estimate_risk(problem, 0.0, 0.0, num_tasks=2, block_size=64).stderr_reliable
 
 
 def test_the_history_has_four_marks_per_octave_and_ends_at_the_end():
-    found = estimate_risk(Problem(3, 3, np.ones(2)), 0.1, 1e-3, num_tasks=19 * 4, block_size=4, sampler="law")
-    assert [count // 4 for count, _, _ in found.history] == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 19]
+    found = estimate_risk(Problem(3, 3, np.ones(4)), 0.1, 1e-3, num_tasks=19 * 64, block_size=64, sampler="law")
+    assert [count // 64 for count, _, _ in found.history] == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 19]
     assert found.history[-1][1:] == (found.mean, found.stderr)
 
 

@@ -27,6 +27,7 @@ from ttt_jax import (
 from ttt_jax._internal import linalg
 from ttt_jax.simulation.rows import ROW_BLOCK
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 PROBLEM = Problem(20, 30, np.ones(12) / np.sqrt(12), noise_var=0.1)
 WEIGHT = 1 / 35
 LR = exact_risk(PROBLEM, WEIGHT).optimal_lr

@@ -1,5 +1,7 @@
 """The network of our own: what it must not depend on, in float64, with every parameter random."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -120,17 +122,16 @@ def test_a_row_that_is_not_marked_as_context_is_a_query(pfn, table, logits):
     labels = np.concatenate([table[1], np.full(M, 2.0)])
     network = slots.SlotNetwork(CONFIG, rngs=slots.nnx.Rngs(0))
     slots.nnx.update(network, jax.tree.map(jnp.asarray, pfn.params))
-    rows = network.all_rows(
-        padded._replace(
-            x_context=both,
-            y_context=labels,
-            x_query=both[:1],
-            is_context=np.arange(N + M) < N,
-            is_query=np.ones(1, bool),
-            is_group=np.ones(F, bool),
-            column_draws=np.zeros((F, 0)),
-        )
+    mixed = padded._replace(
+        x_context=both,
+        y_context=labels,
+        x_query=both[:1],
+        is_context=np.arange(N + M) < N,
+        is_query=np.ones(1, bool),
+        is_group=np.ones(F, bool),
+        column_draws=np.zeros((F, 0)),
     )
+    rows = jax.jit(lambda table: network.all_rows(table))(mixed)
     np.testing.assert_allclose(rows[N : N + M], logits, atol=1e-12)
 
 
@@ -157,7 +158,7 @@ def test_at_first_all_rows_have_an_equal_vote(table):
     even = slots.Vote(CONFIG, rngs=slots.nnx.Rngs(0))
     one_hot = jnp.asarray(y[:, None] == np.arange(CLASSES), float)
     rows = jnp.zeros((N, 32))
-    votes = even(rows, rows, one_hot, jnp.ones(N, bool))
+    votes = jax.jit(lambda *rows: even(*rows))(rows, rows, one_hot, jnp.ones(N, bool))
     np.testing.assert_allclose(jnp.exp(votes[0]), one_hot.mean(0), atol=1e-4)
 
 
@@ -169,9 +170,9 @@ def test_blocks_are_only_a_matter_of_memory(pfn, table, logits, monkeypatch):
 
 
 def test_ranks_and_deviations_of_a_column():
-    x = jnp.array([[3.0], [1.0], [1.0], [jnp.nan], [2.0], [1.0], [9.0]])
-    is_context = jnp.arange(5) < 4  # row 4 is not: its 2 counts as little as the queries' values
-    cells = slots.encode_cells(x, is_context, jnp.ones(1, bool))[:, 0]
+    x = np.array([[3.0], [1.0], [1.0], [np.nan], [2.0], [1.0], [9.0]])
+    is_context = np.arange(5) < 4  # row 4 is not: its 2 counts as little as the queries' values
+    cells = np.asarray(jax.jit(slots.encode_cells)(x, is_context, np.ones(1, bool)))[:, 0]
     mean, std = 5 / 3, np.std([3, 1, 1])
     np.testing.assert_allclose(cells[:, 0], np.where(np.isnan(x[:, 0]), 0, np.arcsinh((x[:, 0] - mean) / std)))
     np.testing.assert_allclose(cells[:, 1], [2 / 3, -1 / 3, -1 / 3, 0, 1 / 3, -1 / 3, 1], atol=1e-12)
@@ -188,6 +189,18 @@ def test_half_precision_weights_compute_in_it(table):
 def test_save_and_load(tmp_path):
     PFN.init(CONFIG).save(tmp_path / "pfn.safetensors")
     assert PFN.load(tmp_path / "pfn.safetensors").config == CONFIG
+
+
+def test_slots_by_rank_are_those_by_count_if_the_classes_are_named_so():
+    rng = np.random.default_rng(0)
+    x, asked, y = rng.normal(size=(12, 3)), rng.normal(size=(5, 3)), np.repeat([0.0, 1, 2], [6, 4, 2])
+    leaves, structure = jax.tree.flatten(PFN.init(CONFIG))
+    pfn = jax.tree.unflatten(structure, [leaf + 0.1 * rng.normal(size=leaf.shape) for leaf in leaves])
+    by_rank = replace(pfn, config=replace(CONFIG, slots_by_rank=True))
+    np.testing.assert_allclose(by_rank.apply(x, y, asked), pfn.apply(x, y, asked), atol=1e-6)
+    renamed = 2 - y
+    np.testing.assert_allclose(pfn.apply(x, renamed, asked)[:, :3], pfn.apply(x, y, asked)[:, 2::-1], atol=1e-6)
+    assert np.abs(by_rank.apply(x, renamed, asked)[:, :3] - by_rank.apply(x, y, asked)[:, 2::-1]).max() > 1e-3
 
 
 def test_a_file_in_half_precision_is_read_as_float32(tmp_path):

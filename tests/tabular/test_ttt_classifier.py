@@ -57,6 +57,12 @@ def test_never_worse_than_plain_on_the_held_out_rows(squares, options):
     assert model.chosen_ in model.scores_
 
 
+def test_one_step_goes_down_the_gradient(squares):
+    model = classifier(mode="one", n_context=None).fit(*squares[:2])
+    plain, *stepped = (score.log_loss for score in model.scores_)
+    assert min(stepped) < plain
+
+
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "roc_auc"])
 def test_the_metric_chooses(squares, name):
     model = classifier(eval_metric=name, learning_rate=4e-3, steps=10).fit(*squares[:2])
@@ -239,6 +245,17 @@ def test_a_gain_within_its_standard_error_does_not_count(gains, kept):
     start = Judged(Score(0, 1.0, 1.0, -1.0), np.zeros((1, 1, 2)), np.ones(len(gains)))
     best = tuning.Tuned(PFN_TINY, start, start, [start.score])
     assert tuning._better(best, PFN_TINY, judge, tuning._Clock(None), step=3).chosen.score.step == kept
+
+
+@pytest.mark.parametrize(("rate", "by_rank"), [(3e-2, True), (1e3, False)])
+def test_a_class_keeps_the_slot_that_it_was_trained_in(rate, by_rank):
+    """Though the held-out rows, which join the context, change which class is the most frequent; untuned, nothing."""
+    X, y = make_blobs(n_samples=[41, 40, 39], n_features=2, random_state=0)
+    sizes = {"embedding_size": 16, "num_layers": 1, "num_heads": 1, "num_classes": 4}
+    pfn = PFN.init(PFNConfig(**sizes, architecture="slots", thinking_rows=2))
+    model = TTTClassifier(pfn, n_estimators=4, learning_rate=rate, steps=30, members_per_step=1).fit(X, y)
+    assert model.pfn_.config.slots_by_rank == by_rank == (model.chosen_.step > 0)
+    assert {tuple(member.ranks) for member in model.ensemble_.members} == {(0, 1, 2)}
 
 
 def test_a_limit_below_compilation_trains_nothing_and_says_what_is_needed(monkeypatch):

@@ -25,9 +25,9 @@ from ttt_jax.verdict.comparison import theory
 def test_three_ways_side_by_side():
     for evaluation in ("fresh", "same", Inference(n=40, query_noise_var=0.3)):
         problem = Problem(30, 60, np.ones(20) / np.sqrt(20), noise_var=0.1, evaluation=evaluation)
-        c = compare(problem, 1 / 51, num_tasks=4000, seed=2)
+        c = compare(problem, 1 / 51, num_tasks=1000, seed=2)
         assert c.lr == exact_risk(problem, 1 / 51).optimal_lr
-        assert vars(c.estimate) == vars(estimate_risk(problem, 1 / 51, c.lr, num_tasks=4000, seed=2))
+        assert vars(c.estimate) == vars(estimate_risk(problem, 1 / 51, c.lr, num_tasks=1000, seed=2))
         assert c.z == pytest.approx((c.estimate.mean - c.exact.optimal) / c.stderr(), rel=1e-3)
         assert abs(c.z) < 4
         assert c.asymptotic.optimal == pytest.approx(c.exact.optimal, rel=0.25)
@@ -57,12 +57,12 @@ def test_a_known_variance_says_how_many_tasks_a_target_needs():
 
 def test_a_risk_that_no_task_changes_is_compared_to_its_rounding():
     """From W = 0 without a step the risk is |b|^2 for every task; the spread of the simulated ones is rounding."""
-    problem = Problem(30, 3, np.ones(600) / np.sqrt(600))
+    problem = Problem(30, 3, np.ones(120) / np.sqrt(120))
     zs = [compare(problem, 0.0, 0.0, num_tasks=num_tasks).z for num_tasks in (2, 773, 2773)]
     assert max(abs(z) for z in zs) < 1
     c = compare(problem, 0.0, 0.0, num_tasks=773)
     assert replace(c, exact=RiskCurve(1.001, 0.0, 0.0)).z < -100
-    nothing = compare(Problem(3, 3, np.zeros(2)), 0.0, 0.0, num_tasks=8)
+    nothing = compare(Problem(3, 3, np.zeros(4)), 0.0, 0.0, num_tasks=500)
     assert nothing.z == 0
     assert replace(nothing, exact=RiskCurve(1.0, 0.0, 0.0)).z == np.inf
 
@@ -144,8 +144,8 @@ def test_a_row_is_in_the_unit_asked_for_and_says_why_a_value_is_missing():
         assert other[name] == pytest.approx(one[name] / 16)
     assert (one["z"], one["lr"], one["num_tasks"], one["note"]) == (other["z"], 1e-7, 500, "")
     assert not {"estimate", "z"} & compare(problem, 0.01, 1e-7, num_tasks=0).row().keys()
-    with pytest.warns(UserWarning, match="of 20 tasks is not finite"):
-        broken = compare(problem, 0.01, 1e30, num_tasks=20).row()
+    with pytest.warns(UserWarning, match="of 500 tasks is not finite"):
+        broken = compare(problem, 0.01, 1e30, num_tasks=500).row()
     assert (broken["estimate"], broken["stderr"], broken["z"], broken["stderr_reliable"]) == (None, None, None, False)
     assert "tasks is not finite: no mean" in broken["note"]
 

@@ -4,7 +4,9 @@ import csv
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import count
 
 import jax
 import numpy as np
@@ -14,8 +16,9 @@ from safetensors.numpy import load_file
 from ttt_jax.tabular import PFN
 from ttt_jax.tabular.pretraining import loop
 from ttt_jax.tabular.pretraining.config import PRESETS, PretrainConfig
+from ttt_jax.tabular.pretraining.feed import tables_from
 from ttt_jax.tabular.pretraining.loop import main, pretrain
-from ttt_jax.tabular.pretraining.objective import loss_and_gradients
+from ttt_jax.tabular.pretraining.objective import _loss
 from ttt_jax.tabular.pretraining.prior import host_tables
 
 SMALL = replace(
@@ -24,12 +27,25 @@ SMALL = replace(
 TIMES = {"cpu_hours", "prior_hours"}
 
 
+@contextmanager
+def tables_here(config, first):
+    """In place of `tables_from`: the same tables, made by this process."""
+    yield ((host_tables(config.prior, config.seed, i, *config.shape(i)), 0.0) for i in count(first))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick_processes(quick_compilation):
-    """Processes compile as quickly as this one."""
+    """Processes compile as quickly as this one; where they are not the point there are none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        patch.setattr(loop, "tables_from", tables_here)
         yield
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """The process that makes tables is part of the test."""
+    monkeypatch.setattr(loop, "tables_from", tables_from)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +140,7 @@ def test_it_stops_in_time_and_goes_on(tmp_path):
     assert [row["step"] for row in pretrain(SMALL, tmp_path, hours=1e-9)] == []
 
 
-def test_stored_tables_take_the_place_of_the_prior(tmp_path):
+def test_stored_tables_take_the_place_of_the_prior(worker, tmp_path):
     rng = np.random.default_rng(0)
     x, num_features = rng.normal(size=(20, 64, 4)).astype(np.float32), np.full(20, 4, np.int32)
     y = (x[..., 0] > 0).astype(np.int32)
@@ -149,7 +165,7 @@ def test_a_run_goes_on_from_the_weights_of_another(undisturbed, tmp_path):
         next(pretrain(replace(config, embedding_size=32), tmp_path / "other"))
 
 
-def test_it_learns(tmp_path):
+def test_it_learns(worker, tmp_path):
     """On tables that it has not seen the loss is lower than at first, by three standard errors of the differences."""
     config = PRESETS["cpu-smoke"]
     assert [row["step"] for row in pretrain(config, tmp_path)] == [20, 40, 60]
@@ -157,11 +173,8 @@ def test_it_learns(tmp_path):
     unseen = host_tables(config.prior, config.seed, config.steps, *shape)
     networks = PFN.init(config.network, config.seed), PFN.load(tmp_path / "pfn.safetensors")
 
-    def loss(pfn, i):
-        table = jax.tree.map(lambda a: a[i : i + 1], unseen)
-        return loss_and_gradients(pfn, shape.most_context, table, np.array([48], np.int32))[0]
-
-    first, last = (np.array([float(loss(pfn, i)) for i in range(shape.tables)]) for pfn in networks)
+    loss = jax.jit(jax.vmap(lambda pfn, table: _loss(pfn, shape.most_context, table, 48), (None, 0)))
+    first, last = (np.asarray(loss(pfn, unseen)) for pfn in networks)
     assert (first - last).mean() > 3 * (first - last).std(ddof=1) / shape.tables**0.5
 
 

@@ -164,14 +164,16 @@ class TTTClassifier(PFNClassifier):
         rng = np.random.default_rng(seed)
         classes, rows = len(self.classes_), np.arange(len(X))
         n_context = 0 if self.n_context is None else self.n_context
-        ranks = _ranks(np.bincount(labels, minlength=classes), n_context or len(X))
+        given = self.pfn_
+        slots = given.config.architecture == "slots"
+        ranks = _ranks(np.bincount(labels, minlength=classes), 0 if slots else n_context or len(X))
         training, held_out = split_rows(ranks[labels], n_context, held_out_fraction=self.validation_fraction, rng=rng)
         if others is not None:
             training, held_out = rows, rows[:0]
         contexts = self._contexts(ranks[labels], training, min(self.max_context_rows, _MOST_ROWS_JUDGED_BY), rng)
         shown = len(np.unique(labels[contexts[0]]))
 
-        plan, predicted = Plan(self.n_estimators, contexts, ranks, shown, seed), shown
+        plan, predicted = Plan(self.n_estimators, contexts, ranks, 1 if slots else shown, seed), shown
 
         def ensemble(plan: Plan, predicted: int) -> Ensemble:
             return Ensemble.draw(X, labels, self._is_categorical(), plan, predicted)
@@ -179,9 +181,12 @@ class TTTClassifier(PFNClassifier):
         self.scores_, self.temperature_ = [], self.softmax_temperature
         queries, answers = others or (X[held_out], labels[held_out])
         if len(answers) and classes > 1 and self.mode != "none" and len(training) > max(1, n_context):
+            # A class keeps its slot when the held-out rows join the context, though it may then be the most frequent.
+            self.pfn_ = replace(given, config=replace(given.config, slots_by_rank=slots))
             trainer = _Trainer(self, ensemble(plan, predicted), training, queries, answers, rng)
             tuned = trainer.tune(started)
-            self.pfn_, self.scores_, self.chosen_ = tuned.pfn, tuned.scores, tuned.chosen.score
+            self.scores_, self.chosen_ = tuned.scores, tuned.chosen.score
+            self.pfn_ = tuned.pfn if self.chosen_.step else given
             self.temperature_ = fitted_temperature(
                 tuned.chosen.logits, self.class_weights_, answers, self.softmax_temperature
             )
@@ -306,5 +311,5 @@ class _Trainer:
 
 
 def _ranks(counts: Int[np.ndarray, " C"], n_context: int) -> Int[np.ndarray, " C"]:
-    """The rank of each class: its position, or by decreasing frequency if a context cannot show them all."""
+    """The rank of each class: its position, or by decreasing frequency if a context of that length cannot show all."""
     return np.arange(len(counts)) if n_context >= len(counts) else np.argsort(np.argsort(-counts, kind="stable"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ttt_jax._internal.validate import choice, finite_number
+from ttt_jax._internal.validate import boolean, choice, finite_number
 
 __all__ = ["PFNConfig", "require_integer"]
 
@@ -47,6 +47,8 @@ class PFNConfig:
         mlp_factor: the MLP's hidden width is this times E.
         num_classes: the largest number of classes, and the number of logits.
         thinking_rows: number of learned rows that every table is given as further context; slots only.
+        slots_by_rank: the r-th smallest label takes slot r, in place of the class with r-th most rows; slots only.
+            Test-time training sets it, for what it teaches a slot is about one class.
         column_seed: seed of the draws that tell columns apart (`ttt_jax.tabular.network.columns`).
         column_dtype: precision of these draws; `"float64"` gives those of the official package after `model.double()`.
         outlier_sigma: soft clipping of values further than this many standard deviations from the context mean, as the
@@ -71,6 +73,7 @@ class PFNConfig:
     outlier_sigma: float | None = None
     architecture: str = "tabpfn-v2"
     thinking_rows: int = 16
+    slots_by_rank: bool = False
 
     def __post_init__(self) -> None:
         for name in ("embedding_size", "num_layers", "num_heads", "features_per_group", "mlp_factor", "num_classes"):
@@ -78,6 +81,7 @@ class PFNConfig:
             require_integer(name, getattr(self, name), smallest)
         require_integer("column_seed", self.column_seed, 0)
         require_integer("thinking_rows", self.thinking_rows, 0)
+        boolean("slots_by_rank", self.slots_by_rank)
         choice("architecture", self.architecture, ("tabpfn-v2", "slots"))
         if self.column_seed >= 2**32:
             raise ValueError(f"column_seed must be below 2**32, got {self.column_seed}")

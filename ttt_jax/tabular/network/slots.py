@@ -13,8 +13,9 @@ exactly with the classes, because a class gets its slot by what its rows are and
 decreasing number of context rows, and among equals by the mean of a fixed function of their rows' cells. The order of
 rows does not matter either. (Vectors drawn at random would be equivariant on average only; a network without slots
 would have to pass a row's class on through pairs of rows. What is given up: the same class may take another slot in
-another context, so fine-tuning cannot tie a class to a slot where classes are equally frequent. Classes that this
-function cannot tell apart, with equally many rows, keep the order of their names.)
+another context. So for fine-tuning, which teaches a slot about one class, classes take slots by their names,
+`slots_by_rank`; the names should then be ordered by frequency, as in pretraining. Classes that this function cannot
+tell apart, with equally many rows, keep the order of their names.)
 
 **Layers**, pre-norm: attention between columns, attention between rows (all rows attend to the thinking and context
 rows, each head with its own keys and values, logits scaled with log n), an MLP. What layer i adds is scaled by 0.95^i.
@@ -148,7 +149,8 @@ class SlotNetwork(nnx.Module):
         is_column, n = jnp.asarray(table.is_group), is_context.size
         cells = encode_cells(x, is_context, is_column)
         one_hot = labels_by_rank(y, is_context, self.config.num_classes)
-        order = slot_order(one_hot, cells[:n], is_column)
+        classes = self.config.num_classes
+        order = jnp.arange(classes) if self.config.slots_by_rank else slot_order(one_hot, cells[:n], is_column)
         return _Seen(cells, is_column, is_context, one_hot[:, order].astype(x.dtype), order)
 
     def _layers(

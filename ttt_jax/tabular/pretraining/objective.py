@@ -28,13 +28,23 @@ def loss_and_gradients(
     """
     if jax.default_backend() != "cpu":
         return _of_all(pfn, most_context, tables, context_sizes)
-    total = jnp.zeros(()), jax.tree.map(jnp.zeros_like, pfn)
+    total = _nothing(pfn)
     for x, y, num_features, context_size in zip(*tables, context_sizes, strict=True):
         width = next(width for width in _WIDTHS if width >= num_features)
         x = np.pad(x[:, :width], ((0, 0), (0, max(0, width - x.shape[1]))))
         table = Tables(jnp.asarray(x), y, num_features)
         total = _add_table(total, pfn, most_context, table, context_size)
-    return jax.tree.map(lambda a: a / len(context_sizes), total)
+    return _divided(total, len(context_sizes))
+
+
+@jax.jit
+def _nothing(pfn):
+    return jnp.zeros(()), jax.tree.map(jnp.zeros_like, pfn)
+
+
+@jax.jit
+def _divided(total, count):
+    return jax.tree.map(lambda a: a / count, total)
 
 
 @partial(jax.jit, static_argnames="most_context", donate_argnames="total")
