@@ -59,7 +59,7 @@ STATEMENTS = (
     Statement(
         "Lemmas B.1, B.3",
         EXACT,
-        "the moments are exact; the Gaussian that the proofs put in the place of u has them to leading order",
+        "the moments are exact; the Gaussian that the proofs put in place of u has them to leading order",
         ("gaussian_lemmas",),
         says="Moments of X'X b and of X'X A X'X for X with independent rows N(0, I)",
     ),
