@@ -60,7 +60,7 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         series,
         x_label="number of features d",
         y_label="risk after the step / b'Sx b",
-        title="One best plain step, correlated features, n = d/2, k = 2 d",
+        title="One best plain step, correlated features, n = d/2, k = 2d",
         approximate_label="corrected leading order",
     )
     axes = figure.axes[0]
@@ -70,5 +70,5 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         axes.annotate(
             label, (LINE_SIZES[-1], paper[-1]), (0, -3), textcoords="offset points", ha="right", va="top", fontsize=7
         )
-    axes.set_ylim(bottom=min(paper.min() for paper in theorem.values()) - 0.03)
+    axes.set_ylim(bottom=min(paper.min() for paper in theorem.values()) - 0.05)
     return Result("correlated_features", rows, figure, notes)

@@ -69,7 +69,7 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         panels,
         x_label="rank r of A",
         y_label="risk after the step",
-        title=f"One best LoRA step, isotropic, n = {d // 2}, k = {2 * d}, d = {d}, noise variance {NOISE_VAR}",
+        title=f"One best LoRA step, n = {d // 2}, k = {2 * d}, d = {d}, noise variance {NOISE_VAR}",
         approximate_label="random projection, mean",
     )
     for axes, (_, own) in zip(figure.axes, levels.items(), strict=True):

@@ -67,7 +67,7 @@ def draw(preset: str, rows: list[dict[str, Any]]) -> Result:
         panels,
         x_label="step",
         y_label="risk / |b|²",
-        title=f"Several steps on one batch, isotropic, n = d = {d}, k = {RATIO} d",
+        title=f"Steps on one batch, isotropic, n = d = {d}, k = {RATIO}d",
         approximate_label="leading order",
     )
     figure.axes[0].set(yscale="log", ylim=(0.02, 5))
