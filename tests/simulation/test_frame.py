@@ -13,6 +13,7 @@ from ttt_jax.simulation.estimate import make_run
 from ttt_jax.simulation.frame import in_frame, risk_in_frame
 from ttt_jax.theory.prompt_law import known_law
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 LAW = Inference(n=30, feature_cov=0.6, noise_var=0.2, query_feature_cov=1.7, query_noise_var=0.4, rescale=True)
 TASK = np.arange(1.0, 7.0) / 8
 RANDOM = GaussianTasks(TASK / 2, 0.15)

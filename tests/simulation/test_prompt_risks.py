@@ -11,6 +11,7 @@ from ttt_jax.simulation.prompt_risks import prompt_risks
 from ttt_jax.theory.prompt_law import known_law
 from ttt_jax.verdict.agreement import family_verdict
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 LAW = Inference(n=30, feature_cov=0.6, noise_var=0.2, query_feature_cov=1.7, query_noise_var=0.4, rescale=True)
 
 
