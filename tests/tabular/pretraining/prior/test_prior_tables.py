@@ -10,6 +10,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 
 from ttt_jax.tabular.pretraining.prior import KINDS, MAX_CLASSES, PriorConfig, host_tables, sample_tables
+from ttt_jax.tabular.pretraining.prior.draws import Draws
 
 TABLES, ROWS, FEATURES, SIGMAS = 96, 128, 16, 5
 CONTEXT = 64
@@ -185,3 +186,8 @@ def test_sizes_out_of_range_are_refused(arguments, message):
 def test_shares_out_of_range_are_refused(shares, message):
     with pytest.raises(ValueError, match=message):
         PriorConfig(**shares)
+
+
+def test_integers_have_both_ends():
+    numbers = np.asarray(Draws.of(key(3), 400).integer(2, 4, (400,)))
+    assert abs(np.bincount(numbers, minlength=5)[2:] - 400 / 3).max() < SIGMAS * (400 * 2 / 9) ** 0.5
