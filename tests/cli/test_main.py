@@ -38,7 +38,7 @@ def risk_json(capsys, *arguments):
 
 
 def test_text_output_and_no_control_characters():
-    done = run("risk", "--d", "6", "--n", "12", "--k", "9", "--tasks", "2000", "--noise-var", "0.2")
+    done = run("risk", "--d", "3", "--n", "12", "--k", "9", "--tasks", "64", "--noise-var", "0.2")
     assert done.returncode == 0
     assert done.stderr == ""
     for word in ("exact", "asymptotic", "Monte Carlo", "z = "):
@@ -139,14 +139,14 @@ def test_overflow_and_single_tasks_are_null_with_a_reason(capsys):
     too_large = "the risk after GradientStep(lr=1e+300, left=None, right=None) overflows float64: lower the step size"
     assert main(["risk", *size, "--lr", "1e300"]) == 2
     assert capsys.readouterr() == ("", f"ttt-jax risk: {too_large}\n")
-    in_float32 = (*size, "--lr", "1e30", "--tasks", "20")
+    in_float32 = (*size, "--lr", "1e30", "--tasks", "64")
     result = risk_json(capsys, *in_float32)
     assert result["ttt"]["exact"] > 1e60
     assert result["ttt"]["monte_carlo"]["mean"] is None
     assert "overflowed" in result["ttt"]["monte_carlo"]["doubt"]
     assert main(["risk", *in_float32]) == 0
     out = capsys.readouterr().out
-    assert "Monte Carlo            no value  (20 tasks)\n  the standard error is not reliable: the risk of 20" in out
+    assert "Monte Carlo            no value  (64 tasks)\n  the standard error is not reliable: the risk of 64" in out
     result = risk_json(capsys, *size, "--tasks", "1")
     assert result["ttt"]["monte_carlo"]["stderr_reliable"] is False
     assert "one task" in result["ttt"]["monte_carlo"]["doubt"]
@@ -157,8 +157,8 @@ def test_overflow_and_single_tasks_are_null_with_a_reason(capsys):
 
 
 def test_a_value_that_does_not_apply_is_null_with_its_reason(capsys, tmp_path):
-    np.save(tmp_path / "zero.npy", np.zeros(2))
-    options = ("--n", "4", "--k", "4", "--noise-var", "1", "--tasks", "100")
+    np.save(tmp_path / "zero.npy", np.zeros(3))
+    options = ("--n", "4", "--k", "4", "--noise-var", "1", "--tasks", "64")
     result = risk_json(capsys, "--task", str(tmp_path / "zero.npy"), *options)
     assert result["ttt"]["asymptotic"] is None
     assert "signal" in result["ttt"]["asymptotic_reason"]
@@ -251,8 +251,10 @@ def test_bad_input_gets_one_line_and_status_2(arguments, message, capsys, tmp_pa
 
 
 def test_progress_bar_on_a_terminal_only():
-    """A run of several seconds under a pseudo-terminal shows a bar on standard error; standard output stays clean."""
-    command = [sys.executable, "-m", "ttt_jax", "risk", "--d", "64", "--n", "300", "--k", "300", "--tasks", "8000"]
+    """A run under a pseudo-terminal, as if it took long, shows a bar on standard error; standard output stays clean."""
+    code = "from ttt_jax._internal import progress; progress.QUIET_SECONDS = -1.0; from ttt_jax.cli.main import main; "
+    code += "raise SystemExit(main('risk --d 3 --n 4 --k 4 --tasks 64'.split()))"
+    command = [sys.executable, "-c", code]
     terminal, end = pty.openpty()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, text=True)
 
@@ -285,7 +287,7 @@ def test_closed_standard_error_and_a_reader_that_has_left(tmp_path):
     """`2>&-` is no error, nor `| true`; a full disk is one line and status 2."""
     risk = f"{sys.executable} -m ttt_jax risk --d 3 --n 4 --k 4 --tasks"
     for line, status, error in (
-        (f"{risk} 100 2>&-", 0, ""),
+        (f"{risk} 64 2>&-", 0, ""),
         (f"{risk} -1 2>&-", 2, ""),
         (f"{risk} 0 | true; exit ${{PIPESTATUS[0]}}", 0, ""),
         (f"{risk} 0 > /dev/full", 2, "ttt-jax risk: standard output: No space left on device\n"),
