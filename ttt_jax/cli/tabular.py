@@ -58,7 +58,7 @@ def add_tabular_command(commands: Any) -> None:
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="of the training, compilation included")
     parser.add_argument("--lr", type=float, help="learning rate in place of the usual")
     parser.add_argument(
-        "--weights", default="default", metavar="PATH", help="a TabPFN v2 checkpoint or PFN.save's file"
+        "--weights", default="default", metavar="PATH", help="slots, a TabPFN v2 checkpoint or PFN.save's file"
     )
     parser.add_argument("--predictions", metavar="OUT.csv", help=PREDICTIONS_HELP)
     parser.add_argument("--save", metavar="MODEL", help="write the last PFN, fitted, to a file")
