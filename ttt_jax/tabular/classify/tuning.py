@@ -144,7 +144,8 @@ def tune(
             is_last = step == steps or not clock.allows(clock.cost("update") + clock.cost("judging"))
             if step % every == 0 or is_last:
                 best = _better(best, average, judge, clock, step)
-                last_better = step if best.chosen.score.step == step else last_better
+                *earlier, newest = best.scores
+                last_better = step if all(map(newest.better_than, earlier)) else last_better
                 is_last = step == steps or not clock.allows(clock.cost("update") + clock.cost("judging"))
             if is_last or step - last_better >= patience * every:
                 break
