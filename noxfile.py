@@ -16,7 +16,12 @@ nox.options.error_on_missing_interpreters = False  # a Python that is not instal
 nox.options.default_venv_backend = "venv"
 
 ROOT = Path(__file__).parent
-PACKAGE_DATA = ("py.typed", "tabular/default.safetensors", "tabular/network/column_draws_seed0.npy")
+PACKAGE_DATA = (
+    "py.typed",
+    "tabular/default.safetensors",
+    "tabular/slots.safetensors",
+    "tabular/network/column_draws_seed0.npy",
+)
 TESTED = ("--editable", ".[proofs,experiments,parquet,examples]", "--group", "test")
 SWEEP = """[sweep]
 num_tasks = 1000

@@ -3,9 +3,11 @@
 from importlib import resources
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 
 from ttt_jax.tabular import PFNClassifier, TTTClassifier
+from ttt_jax.tabular.classify.estimators import BUNDLED
 
 
 def halves(load, rows):
@@ -16,13 +18,15 @@ def halves(load, rows):
 
 
 def test_they_fit_into_the_package():
-    assert resources.files("ttt_jax.tabular").joinpath("default.safetensors").stat().st_size < 12 * 2**20
+    folder = resources.files("ttt_jax.tabular")
+    assert sum(folder.joinpath(f"{name}.safetensors").stat().st_size for name in BUNDLED) < 12 * 2**20
 
 
-def test_they_classify_real_tables_without_a_download():
+@pytest.mark.parametrize("weights", BUNDLED)
+def test_they_classify_real_tables_without_a_download(weights):
     for load in (load_iris, load_breast_cancer):
         X, y, X_test, y_test = halves(load, 50)
-        assert PFNClassifier(n_estimators=1).fit(X, y).score(X_test, y_test) > 0.88
+        assert PFNClassifier(weights, n_estimators=1).fit(X, y).score(X_test, y_test) > 0.88
 
 
 def test_they_can_be_tuned():

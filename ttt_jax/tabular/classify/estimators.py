@@ -27,7 +27,9 @@ from ttt_jax.tabular.classify.table_input import as_frame, categories_of, number
 from ttt_jax.tabular.network.pfn import PFN
 from ttt_jax.tabular.official.checkpoint import load_tabpfn_checkpoint
 
-__all__ = ["PFNClassifier", "load_weights"]
+__all__ = ["BUNDLED", "PFNClassifier", "load_weights"]
+
+BUNDLED = ("default", "slots")
 
 
 class PFNClassifier(ClassifierMixin, BaseEstimator):
@@ -37,8 +39,8 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
     infinities are missing values. Columns that are constant in the training table are dropped.
 
     Args:
-        weights: `"default"` for the bundled weights, the path of an official TabPFN v2 classifier checkpoint or of a
-            file of `PFN.save`, or a `PFN`.
+        weights: `"default"` or `"slots"` for a bundled network, the small one or the better and slower one; the path of
+            an official TabPFN v2 classifier checkpoint or of a file of `PFN.save`; or a `PFN`.
         n_estimators: number of forward passes, each with its own order of features and of classes, and some with
             a column per category and quantiles of numbers, or with principal components, in place of the columns.
             Their probabilities are averaged.
@@ -229,9 +231,9 @@ def load_weights(weights: str | Path | PFN) -> PFN:
     if isinstance(weights, PFN):
         return weights
     if not isinstance(weights, (str, Path)):
-        raise ValueError(f"weights must be 'default', the path of a file or a PFN, got {weights!r}")
-    if weights == "default":
-        with resources.as_file(resources.files("ttt_jax.tabular").joinpath("default.safetensors")) as path:
+        raise ValueError(f"weights must be 'default', 'slots', the path of a file or a PFN, got {weights!r}")
+    if weights in BUNDLED:
+        with resources.as_file(resources.files("ttt_jax.tabular").joinpath(f"{weights}.safetensors")) as path:
             return PFN.load(path)
     if not Path(weights).is_file():
         raise ValueError(f"weights: no such file: {weights}")

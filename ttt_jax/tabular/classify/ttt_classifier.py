@@ -26,6 +26,7 @@ from ttt_jax.tabular.network.pfn import PFN
 __all__ = ["TTTClassifier"]
 
 MODES = ("none", "one", "few", "full")
+_RATE = {"tabpfn-v2": 4, "slots": 16}  # of AdamW, times the square of the width
 _FEW_STEPS, _STEPS_PER_CONTEXT = 30, 50
 _MOST_ROWS_TRAINED_ON = 256  # context rows of an update, if prediction takes all rows
 _MOST_ROWS_JUDGED_BY = 512  # context rows when held-out rows are scored, if prediction takes all rows
@@ -39,8 +40,8 @@ class TTTClassifier(PFNClassifier):
     anew for every member of an update. A share of the rows is held out; they choose the number of updates, 0
     included, by the averaged weights, so that the result is never worse on them than the untuned network, in the mean
     over the first two members of the ensemble, with at most 512 rows of context. By the log-loss, updates count only
-    if they gain more than the standard error of the gain: of a few held-out rows some gain is chance. Then these rows
-    join the context, so judge the result on others.
+    if they gain more than half the standard error of the gain: of a few held-out rows some gain is chance. Then these
+    rows join the context, so judge the result on others.
 
     With one class, or fewer than two rows outside the context, nothing is trained: the prediction is `PFNClassifier`'s.
 
@@ -53,7 +54,8 @@ class TTTClassifier(PFNClassifier):
             row once; `"full"`: 50 for every context that the rows fill.
         steps: updates in place of the mode's.
         learning_rate: the largest of the schedule, warm-up and then a cosine; None for 4 / embedding size^2 with
-            AdamW, 0.1 with gradient descent, and in mode `"one"` the best of nine on the held-out rows.
+            AdamW, four times that for the slots network, 0.1 with gradient descent, and in mode `"one"` the best of
+            nine on the held-out rows.
         optimizer: `"adamw"` or `"sgd"`; mode `"one"` is gradient descent always.
         batch_size: queries per member of an update.
         members_per_step: members of the ensemble per update; they take turns.
@@ -243,7 +245,7 @@ class _Trainer:
             "few": max(_FEW_STEPS, once),
             "full": _STEPS_PER_CONTEXT * max(1, len(self.training) // self.context),
         }
-        usual = 4 / pfn.config.embedding_size**2 if model.optimizer == "adamw" else 0.1
+        usual = _RATE[pfn.config.architecture] / pfn.config.embedding_size**2 if model.optimizer == "adamw" else 0.1
         return tune(
             pfn,
             self.draws(),
