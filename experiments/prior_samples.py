@@ -1,4 +1,4 @@
-"""A few tables of the prior, as scatter plots: `python -m experiments.prior_samples --out docs/figures`."""
+"""A few tables of the prior, as scatter plots: `python -m experiments.prior_samples`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _shown(rng: np.random.Generator, x: Float[np.ndarray, "R 2"]) -> Float[np.nd
 def main(argv: list[str] | None = None) -> int:
     """Write prior_samples.png."""
     parser = OneLineParser(prog="python -m experiments.prior_samples", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/figures"), help="directory (default: docs/figures)")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="directory (default: out)")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     arguments = parser.parse_args(argv)
     if arguments.seed < 0:
