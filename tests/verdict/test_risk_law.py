@@ -8,6 +8,7 @@ import pytest
 
 from ttt_jax import Folds, GaussianTasks, LinearAttention, NotApplicable, Problem, exact_risk, functional, risk_law
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SAME = Problem(20, 30, np.ones(6) / 6**0.5, evaluation="same")
 FRESH = Problem(20, 30, np.ones(6) / 6**0.5, noise_var=0.2)
 
