@@ -253,12 +253,15 @@ def test_a_gain_within_half_its_standard_error_does_not_count(gains, kept):
 
 
 @pytest.mark.parametrize(("rate", "by_rank"), [(3e-2, True), (1e3, False)])
-def test_a_class_keeps_the_slot_that_it_was_trained_in(rate, by_rank):
+def test_a_class_keeps_the_slot_that_it_was_trained_in(rate, by_rank, tmp_path):
     """Though the held-out rows, which join the context, change which class is the most frequent; untuned, nothing."""
     X, y = make_blobs(n_samples=[41, 40, 39], n_features=2, random_state=0)
     model = TTTClassifier(SLOTS, n_estimators=4, learning_rate=rate, steps=30, members_per_step=1).fit(X, y)
     assert model.pfn_.config.slots_by_rank == by_rank == (model.chosen_.step > 0)
     assert {tuple(member.ranks) for member in model.ensemble_.members} == {(0, 1, 2)}
+    model.save(tmp_path / "model")
+    again = TTTClassifier.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
 
 
 def test_a_limit_below_compilation_trains_nothing_and_says_what_is_needed(monkeypatch):
