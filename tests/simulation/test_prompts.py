@@ -119,7 +119,7 @@ def softmax_loop(n, k, d, weights, lr, noise_var, num_tasks, num_queries=64):
     return risks.mean(), risks.std(ddof=1) / np.sqrt(num_tasks)
 
 
-@pytest.mark.parametrize(("n", "k", "d"), [(10, 20, 3), (25, 8, 6)])
+@pytest.mark.parametrize(("n", "k", "d"), [(4, 3, 2), (10, 20, 3), (25, 8, 6)])
 def test_softmax_attention_agrees_with_a_numpy_loop(n, k, d):
     weights = np.random.default_rng(0).normal(size=(d, d)) / d + np.eye(d)
     problem = Problem(n, k, np.ones(d) / np.sqrt(d), noise_var=0.1)
