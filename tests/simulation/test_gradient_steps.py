@@ -120,7 +120,7 @@ def test_a_stop_does_not_displace_what_stands_beside_it():
     procedures = (Optimizer(optax.sgd(lr), 2, held_out=8), GradientSteps([lr, lr]), lr)
     joint = estimate_risk(PROBLEM, WEIGHT, procedures, num_tasks=200)
     stopped, steps, single = joint.estimates
-    assert joint.difference(0, 1) == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert joint.difference(0, 1) == pytest.approx((0.0, 0.0), abs=1e-5)  # of two float32 programs
     assert joint.difference(1, 2)[0] == pytest.approx(steps.mean[2] - single.mean)
     assert steps.mean[1] == pytest.approx(single.mean, rel=1e-5)
     assert (stopped.stopped is None, steps.stopped, single.stopped) == (False, None, None)

@@ -166,7 +166,7 @@ def test_programs_that_no_checkpoint_holds_are_refused(tmp_path, program, messag
         ({"state_dict": {}, "config": 3}, "config: missing"),
         ({"state_dict": {}, "config": {}}, "max_num_classes: None"),
         ({"state_dict": {}, "config": {"max_num_classes": 10}}, "missing"),
-        ({"state_dict": {3: 4}, "config": {"max_num_classes": 10}}, "no tensor"),
+        ({"state_dict": {3: 4}, "config": {"max_num_classes": 10}}, "not a tensor"),
         ({"architecture_name": "tabpfn_v2_5", "state_dict": {}, "config": {}}, r"v2\.5 or later"),
     ],
 )

@@ -173,7 +173,7 @@ def test_it_learns(worker, tmp_path):
     unseen = host_tables(config.prior, config.seed, config.steps, *shape)
     networks = PFN.init(config.network, config.seed), PFN.load(tmp_path / "pfn.safetensors")
 
-    loss = jax.jit(jax.vmap(lambda pfn, table: _loss(pfn, shape.most_context, table, 48), (None, 0)))
+    loss = jax.jit(jax.vmap(lambda pfn, table: _loss(pfn, shape.most_context, table, jax.numpy.asarray(48)), (None, 0)))
     first, last = (np.asarray(loss(pfn, unseen)) for pfn in networks)
     assert (first - last).mean() > 3 * (first - last).std(ddof=1) / shape.tables**0.5
 
