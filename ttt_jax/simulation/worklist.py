@@ -24,7 +24,7 @@ from ttt_jax.simulation.blocks import Experiment, Keep, run_blocks
 
 __all__ = ["BlockTooLarge", "Work", "all_draws", "tallies"]
 
-BLOCKS_PER_CALL = 256
+BLOCKS_PER_CALL = 512
 """Of one device."""
 MOMENTS_BYTES = 2**24
 """Of all blocks of a call on one device."""
