@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from experiments import paper
 from ttt_jax import estimate_risk
 from ttt_jax.problem import Pretraining, Problem
 from ttt_jax.theory.decisions import best_context, sample_complexity, warm_or_cold
@@ -23,14 +24,6 @@ from ttt_jax.theory.paper import (
 from ttt_jax.theory.pretrained import pretrained_weights
 from ttt_jax.theory.risk import asymptotic_risk, exact_risk
 from ttt_jax.theory.several_steps import best_steps_risk, new_context_risk, new_context_risk_leading, one_batch_risk
-
-DRAWN_2C = {
-    0.2: (0.66889, 0.42285, 0.40702, 0.40651, 0.40097, 0.40091, 0.40078, 0.40078, 0.40077, 0.40077, 0.40077),
-    0.4: (0.66889, 0.41825, 0.36436, 0.33641, 0.32943, 0.32783, 0.32719, 0.32715, 0.32709, 0.32709, 0.32707),
-    0.6: (0.66889, 0.41909, 0.36902, 0.33036, 0.3132, 0.30449, 0.30224, 0.29874, 0.29679, 0.29555, 0.29514),
-    0.8: (0.66889, 0.41793, 0.38556, 0.352, 0.331, 0.31024, 0.2967, 0.29494, 0.28347, 0.2773, 0.27376),
-}
-"""Figure 2c as drawn, by reduction factor: the risk before and after steps 1 to 10, from arXiv v1's vector graphics."""
 
 UNLIMITED = 10**12
 """So many training queries that more change nothing in the digits shown."""
@@ -177,17 +170,18 @@ def figure_2c() -> None:
     show("first step: exact at the step of Theorem 4.2", curve.at(step), "at the exact optimum", curve.optimal)
     laws = {"exact": new_context_risk, "leading order": new_context_risk_leading, "one batch": one_batch_risk}
     misfits = {}
-    for factor, drawn in DRAWN_2C.items():
+    for factor in (0.2, 0.4, 0.6, 0.8):
+        drawn = paper.drawn("fig2c", f"reduction factor {factor}", "lines")[:, 1]
         curves = {name: law(problem, weights, step * factor ** np.arange(10)) for name, law in laws.items()}
         show(
             f"factor {factor}, step 10: drawn",
-            drawn[-1],
+            float(drawn[-1]),
             *(x for name, c in curves.items() for x in (name, float(c[-1]))),
         )
         misfits[factor] = {name: np.asarray(curve)[1:] - drawn[1:] for name, curve in curves.items()}
     for name in laws:
-        each = {factor: float(np.sqrt(np.mean(misfits[factor][name] ** 2))) for factor in DRAWN_2C}
-        everything = float(np.sqrt(np.mean(np.square(list(each.values())))))
+        each = {factor: paper.rms(errors[name]) for factor, errors in misfits.items()}
+        everything = paper.rms([*each.values()])
         show(f"RMS distance to the drawn lines, {name}:", everything, "by factor", *each.values())
     same = one_batch_risk(replace(problem, evaluation="same"), weights, [step])
     show("same context, leading order: before", float(same[0]), "after the first step", float(same[1]))

@@ -38,8 +38,8 @@ def test_before_the_step_and_its_slope_are_those_of_one_step_on_every_fold(evalu
     assert abs(found.c2 - folds * exact.c2) > 10 * stderr[2]  # the folds share their pairs
 
 
-def test_the_same_context_is_that_of_the_first_fold():
-    """Task by task with whole arrays: `ttt_step` on the stacked prompts, then the context of the first of them."""
+def test_the_same_context_is_that_of_a_fold():
+    """Each task's risk lies on its parabola, and the mean is exact; that it is the first fold, test_prompts.py sees."""
     problem, lr = replace(PROBLEM, evaluation="same"), 2e-4
     risks = draws(problem, 0.04, (Folds(3, lr),), num_tasks=4, x64=True)[:, 0]
     curves = draws(problem, 0.04, (Folds(3),), num_tasks=4, x64=True)

@@ -171,7 +171,7 @@ def summary(rows: list[dict[str, str]]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Evaluate and print; 2 with one line for bad input."""
     parser = OneLineParser(prog="python -m ttt_jax.tabular.pretraining.development", description=__doc__)
-    parser.add_argument("--weights", metavar="PATH", help="a file of PFN.save, or a TabPFN v2 checkpoint")
+    parser.add_argument("--weights", metavar="PATH", help="slots, a file of PFN.save, or a TabPFN v2 checkpoint")
     parser.add_argument("--label", help="the name of these weights in the file (default: their path)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
     parser.add_argument("--seed", type=int, default=0, help="of the cut of the tables (default: 0)")
