@@ -315,7 +315,7 @@ def draw_heat_maps(
         axes.set_ylabel(y_label)
         for axis, values in ((axes.xaxis, x), (axes.yaxis, y)):
             places = range(0, len(values), -(-len(values) // 8))
-            axis.set_ticks(list(places), [f"{values[j]:.3g}" for j in places])
+            axis.set_ticks(list(places), [f"{values[j]:.4g}" for j in places])
     return figure
 
 

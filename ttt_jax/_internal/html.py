@@ -8,6 +8,7 @@ from html import escape
 __all__ = ["html_page", "html_table"]
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}
+img{max-width:100%;height:auto}
 table{border-collapse:collapse;margin:1.5rem 0}th,td{padding:.3rem .7rem;text-align:left;vertical-align:top;
 border-bottom:1px solid #ddd;white-space:pre-line}th{background:#f4f4f4}"""
 
