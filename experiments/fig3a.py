@@ -26,6 +26,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.classical import classical
 from experiments.fig3a_report import BASELINES, COLUMNS, draw, read_rows, report
 from experiments.tables import DEMONSTRATIONS, NAMES, RealTable, load
 from ttt_jax._internal.command import OneLineParser, emit, exit_status, refuse_overwriting
@@ -93,7 +94,12 @@ def run_cell(table: RealTable, seed: int, n: int, preset: Preset, weights: str) 
 
     paper_updates = PAPER_UPDATES_PER_GROUP * (DEMONSTRATIONS // n) if n < DEMONSTRATIONS else 0
     cap = min(preset.updates, paper_updates)
-    shared: dict[str, Any] = {"n_context": n, "n_estimators": preset.n_estimators, "random_state": seed}
+    shared: dict[str, Any] = {
+        "n_context": n,
+        "n_estimators": preset.n_estimators,
+        "categorical_features": table.categorical or None,
+        "random_state": seed,
+    }
     plain = TTTClassifier(weights, mode="none", **shared)
     methods: dict[str, Any] = {"plain": plain}
     if cap:
@@ -114,9 +120,10 @@ def fit_classical(methods: Sequence[str], plain: Any, table: RealTable, seed: in
     """Classical methods on the context of the fitted plain PFN."""
     chosen = plain.ensemble_.members[0].rows
     context, labels = plain.ensemble_.X[chosen], plain.ensemble_.labels[chosen]
+    models = classical(seed, len(plain.columns_), np.flatnonzero(np.isin(plain.columns_, table.categorical)))
     rows = []
     for method in methods:
-        model, started = classical(seed)[method], time.perf_counter()
+        model, started = models[method], time.perf_counter()
         if len(np.unique(labels)) == 1:
             predicted = np.repeat(labels[:1], len(table.y_test))
         else:
@@ -141,27 +148,6 @@ def fit_again(methods: Sequence[str], weights: str, file: Path) -> None:
         writer.writeheader()
         writer.writerows(redone.get((row["table"], row["seed"], row["n"], row["method"]), row) for row in rows)
     new.replace(file)
-
-
-def classical(seed: int) -> dict[str, Any]:
-    """The methods to compare with: scikit-learn's settings, but stochastic boosting.
-
-    Half the rows and a random choice of columns for every tree were best of seven settings of boosting at 8 to 64 rows,
-    on 25 KEEL tables that are not among these. Histogram boosting, as it comes, makes no split below 40 rows.
-    """
-    from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    models = (
-        LogisticRegression(max_iter=1000),
-        RandomForestClassifier(200, random_state=seed),
-        GradientBoostingClassifier(subsample=0.5, max_features="sqrt", random_state=seed),
-    )
-    prepare = SimpleImputer(keep_empty_features=True), StandardScaler()
-    return {name: make_pipeline(*prepare, model) for name, model in zip(BASELINES, models, strict=True)}
 
 
 def _row(table: RealTable, *values: Any) -> dict[str, Any]:

@@ -37,13 +37,17 @@ NAMES = (
 
 
 class RealTable(NamedTuple):
-    """Demonstrations and test rows of a table; missing values are NaN and categories are numbered by sorted order."""
+    """Demonstrations and test rows of a table; missing values are NaN and categories are numbered by sorted order.
+
+    `categorical` are the positions of columns that the table gives as texts.
+    """
 
     name: str
     X: np.ndarray
     y: np.ndarray
     X_test: np.ndarray
     y_test: np.ndarray
+    categorical: list[int]
 
 
 def load(name: str, seed: int) -> RealTable:
@@ -56,16 +60,17 @@ def load(name: str, seed: int) -> RealTable:
     """
     if name not in NAMES:
         raise ValueError(f"table: {name!r} must be one of {', '.join(NAMES)}")
-    X, y = _numbers(*_read(name))
+    X, y, is_text = _numbers(*_read(name))
     rng = np.random.default_rng(seed)
     labels, counts = np.unique(y, return_counts=True)
     kept = np.isin(y, labels[np.argsort(-counts, kind="stable")[:MOST_CLASSES]])
     X, y = X[kept], y[kept]
     if X.shape[1] > MOST_FEATURES:
-        X = X[:, np.sort(rng.choice(X.shape[1], MOST_FEATURES, replace=False))]
+        columns = np.sort(rng.choice(X.shape[1], MOST_FEATURES, replace=False))
+        X, is_text = X[:, columns], is_text[columns]
     rows = rng.permutation(len(y))[: DEMONSTRATIONS + TEST_ROWS]
     train, test = rows[:DEMONSTRATIONS], rows[DEMONSTRATIONS:]
-    return RealTable(name, X[train], y[train], X[test], y[test])
+    return RealTable(name, X[train], y[train], X[test], y[test], np.flatnonzero(is_text).tolist())
 
 
 def _read(name: str) -> tuple[pd.DataFrame, np.ndarray]:
@@ -84,12 +89,15 @@ def _read(name: str) -> tuple[pd.DataFrame, np.ndarray]:
     return table.iloc[:, :-1], table.iloc[:, -1].to_numpy()
 
 
-def _numbers(X: pd.DataFrame, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    columns = []
+def _numbers(X: pd.DataFrame, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, classes, and which columns are texts."""
+    columns, is_text = [], []
     for column in (X[name] for name in X.columns):
-        if not pd.api.types.is_numeric_dtype(column):
+        is_text.append(not pd.api.types.is_numeric_dtype(column))
+        if is_text[-1]:
             texts = column.astype(str).str.strip()
             codes = np.unique(texts, return_inverse=True)[1].astype(float)
             column = np.where(texts.isin(["?", "<null>", "nan"]), np.nan, codes)
         columns.append(np.asarray(column, float))
-    return np.stack(columns, axis=1), np.unique([str(label).strip() for label in y], return_inverse=True)[1]
+    classes = np.unique([str(label).strip() for label in y], return_inverse=True)[1]
+    return np.stack(columns, axis=1), classes, np.array(is_text)

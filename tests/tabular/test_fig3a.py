@@ -8,6 +8,7 @@ import pytest
 
 from experiments import fig3a, fig3a_report
 from experiments.__main__ import main
+from experiments.classical import classical
 from experiments.tables import NAMES, load
 
 BLOBS = str(Path(__file__).parent / "fixtures" / "blobs.safetensors")
@@ -125,8 +126,16 @@ def test_every_method_of_the_record_has_every_cell_and_boosting_learns_from_few_
 def test_boosting_splits_a_table_of_few_rows():
     X = np.repeat([0.0, 1.0], 6)[:, None] + np.linspace(0, 0.1, 12)[:, None]
     y = np.repeat([0, 1], 6)
-    for method, model in fig3a.classical(seed=0).items():
+    for method, model in classical(seed=0, columns=1, categorical=()).items():
         assert (model.fit(X, y).predict(X) == y).all(), method
+
+
+def test_classical_methods_see_a_column_per_category():
+    X = np.tile([0.0, 1, 2, 3], 10)[:, None]
+    y = np.tile([0, 1, 1, 0], 10)
+    regression = "logistic regression"  # of codes it makes one threshold
+    assert (classical(0, 1, categorical=[0])[regression].fit(X, y).predict(X) == y).all()
+    assert (classical(0, 1, categorical=[])[regression].fit(X, y).predict(X) != y).any()
 
 
 def test_the_papers_curve_through_the_same_metric():
