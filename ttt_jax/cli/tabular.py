@@ -58,7 +58,7 @@ def add_tabular_command(commands: Any) -> None:
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="of the training, compilation included")
     parser.add_argument("--lr", type=float, help="learning rate instead of the default")
     parser.add_argument(
-        "--weights", default="default", metavar="PATH", help="slots, a TabPFN v2 checkpoint or a file of PFN.save"
+        "--weights", default="default", metavar="PATH", help="small, a TabPFN v2 checkpoint or a file of PFN.save (default: the better bundled network)"
     )
     parser.add_argument("--predictions", metavar="OUT.csv", help=PREDICTIONS_HELP)
     parser.add_argument("--save", metavar="MODEL", help="write the last PFN, fitted, to a file")

@@ -106,7 +106,7 @@ def _score(model: Any, table: Cut) -> float:
 
 
 def methods(weights: str | None, seed: int) -> dict[str, Callable[[], Any]]:
-    """By name: the bundled network, classical methods, and the given network."""
+    """By name: the small bundled network, classical methods, and the given network."""
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
@@ -120,8 +120,8 @@ def methods(weights: str | None, seed: int) -> dict[str, Callable[[], Any]]:
         return lambda: PFNClassifier(weights, n_estimators=members, random_state=seed)
 
     found = {
-        "bundled, 1 member": pfn("default", 1),
-        "bundled, 32 members": pfn("default", 32),
+        "small, 1 member": pfn("small", 1),
+        "small, 32 members": pfn("small", 32),
         "logistic regression": lambda: prepared(LogisticRegression(max_iter=1000)),
         "random forest": lambda: prepared(RandomForestClassifier(200, random_state=seed)),
     }
@@ -171,7 +171,7 @@ def summary(rows: list[dict[str, str]]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Evaluate and print; 2 with one line for bad input."""
     parser = OneLineParser(prog="python -m ttt_jax.tabular.pretraining.development", description=__doc__)
-    parser.add_argument("--weights", metavar="PATH", help="slots, a file of PFN.save, or a TabPFN v2 checkpoint")
+    parser.add_argument("--weights", metavar="PATH", help="default, a file of PFN.save, or a TabPFN v2 checkpoint")
     parser.add_argument("--label", help="the name of these weights in the file (default: their path)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
     parser.add_argument("--seed", type=int, default=0, help="of the cut of the tables (default: 0)")
