@@ -59,8 +59,8 @@ QUICK = Preset(
     tables=("banana", "magic", "penbased", "phoneme", "titanic"),
     seeds=(0,),
     contexts=(1, 4, 16, 64, 256, 1000),
-    updates=100,
-    batch_size=128,
+    updates=30,
+    batch_size=64,
     n_estimators=8,
 )
 PRESETS = {

@@ -58,7 +58,10 @@ def add_tabular_command(commands: Any) -> None:
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="of the training, compilation included")
     parser.add_argument("--lr", type=float, help="learning rate instead of the default")
     parser.add_argument(
-        "--weights", default="default", metavar="PATH", help="small, a TabPFN v2 checkpoint or a file of PFN.save (default: the better bundled network)"
+        "--weights",
+        default="default",
+        metavar="PATH",
+        help="small, a TabPFN v2 checkpoint or a file of PFN.save (default: the better of the two bundled networks)",
     )
     parser.add_argument("--predictions", metavar="OUT.csv", help=PREDICTIONS_HELP)
     parser.add_argument("--save", metavar="MODEL", help="write the last PFN, fitted, to a file")
@@ -169,16 +172,15 @@ def seconds_needed(arguments: argparse.Namespace, X: Any, y: np.ndarray, train: 
         model.predict_proba(X.iloc[test])
         seconds.append(time.perf_counter() - started)
     compilation, member = max(0.0, seconds[0] - seconds[1]), seconds[1]
-    members = TTTClassifier().n_estimators
-    plain = compilation + members * member
+    usual = TTTClassifier()
+    plain = compilation + usual.n_estimators * member
     if arguments.ttt == "none":
         return plain
     context = arguments.context or min(256, len(train))
-    per_update = 6 * member * (context + 64) / (min(len(train), arguments.context or len(train)) + len(test))
-    steps = (
-        arguments.steps
-        or {"one": 1, "few": max(30, len(train) // 128), "full": 50 * max(1, len(train) // context)}[arguments.ttt]
-    )
+    rows = min(len(train), arguments.context or len(train)) + len(test)
+    per_update = 3 * member * (context + usual.batch_size) / rows
+    few, full = max(30, len(train) // usual.batch_size), 50 * max(1, len(train) // context)
+    steps = arguments.steps or {"one": 1, "few": few, "full": full}[arguments.ttt]
     training = min(4 * compilation + steps * per_update + 10 * member, arguments.time_limit or np.inf)
     return 2 * plain + training
 

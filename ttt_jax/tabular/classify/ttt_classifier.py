@@ -26,7 +26,7 @@ from ttt_jax.tabular.network.pfn import PFN
 __all__ = ["TTTClassifier"]
 
 MODES = ("none", "one", "few", "full")
-_RATE = {"tabpfn-v2": 4, "slots": 16}  # of AdamW, times the square of the width
+_RATE = {"tabpfn-v2": 4, "slots": 8}  # of AdamW, times the square of the width
 _FEW_STEPS, _STEPS_PER_CONTEXT = 30, 50
 _MOST_ROWS_TRAINED_ON = 256  # context rows of an update, if prediction takes all rows
 _MOST_ROWS_JUDGED_BY = 512  # context rows when held-out rows are scored, if prediction takes all rows
@@ -54,7 +54,7 @@ class TTTClassifier(PFNClassifier):
             row once; `"full"`: 50 for every context that the rows fill.
         steps: updates in place of the mode's.
         learning_rate: the largest of the schedule, warm-up and then a cosine; None for 4 / embedding size^2 with
-            AdamW, four times that for the slots network, 0.1 with gradient descent, and in mode `"one"` the best of
+            AdamW, twice that for the slots network, 0.1 with gradient descent, and in mode `"one"` the best of
             nine on the held-out rows.
         optimizer: `"adamw"` or `"sgd"`; mode `"one"` is gradient descent always.
         batch_size: queries per member of an update.
@@ -92,8 +92,8 @@ class TTTClassifier(PFNClassifier):
         steps: int | None = None,
         learning_rate: float | None = None,
         optimizer: str = "adamw",
-        batch_size: int = 64,
-        members_per_step: int = 2,
+        batch_size: int = 128,
+        members_per_step: int = 1,
         validation_fraction: float = 0.2,
         eval_metric: str = "log_loss",
         patience: int = 3,
