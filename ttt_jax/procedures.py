@@ -184,8 +184,9 @@ def as_procedure(given: Procedure | float | str) -> Procedure:
     if isinstance(given, int | float | np.number | np.ndarray) or given == "optimal":
         return GradientStep(given)
     if not isinstance(given, Procedure):
-        hint = "; make_procedure takes names" if isinstance(given, str) and given in PROCEDURES else ""
         right = "a step size or a procedure such as GradientStep(1e-3), or 'optimal'"
+        named = isinstance(given, str) and given in PROCEDURES
+        hint = "; ttt_jax.procedures.make_procedure takes names" * named
         raise ValueError(f"procedure must be {right}, got {shown(given)}{hint}")
     if (lr := getattr(given, "lr", None)) is not None:
         _lr(lr)

@@ -309,6 +309,7 @@ def test_a_training_that_is_wrong_says_how(train, message):
             "start must have parameters that are numbers",
         ),
         ((1, 2, 3), 0.1, r"start must be W, or \(model, params\) .*, got \(1, 2, 3\)"),
+        (0.0, [0.1, 0.2], r"procedure must be one procedure or a tuple of them, got the list \[0.1, 0.2\]"),
         ("pretrained", 0.1, r"start must be W, or \(model, params\) .*, got 'pretrained'"),
         (functional(LinearAttention(jnp.eye(2))), "optimal", "lr must be a number .* no theory finds it for a model"),
         (

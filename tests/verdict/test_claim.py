@@ -126,7 +126,7 @@ def test_parameters_of_a_claim_may_have_defaults():
         ({"start": "random"}, "start must be one of"),
         ({"start": LinearAttention(jnp.zeros((6, 6)))}, r"start must be W, or \(model, params\) .*got LinearAttention"),
         ({"procedure": "sign"}, "procedure must be a step size or .* such as .*, or 'optimal', got 'sign'$"),
-        ({"procedure": "folds"}, "procedure must be .*, got 'folds'; make_procedure takes names"),
+        ({"procedure": "folds"}, "procedure must be .*, got 'folds'; ttt_jax.procedures.make_procedure takes names"),
         ({"procedure": Folds}, "procedure must be a step size or a procedure such as .*, got <class"),
         ({"exact": None, "num_tasks": 2}, "lr must be a number"),
     ],

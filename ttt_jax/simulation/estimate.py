@@ -25,6 +25,7 @@ from ttt_jax._internal.validate import (
     finite_number,
     positive_integer,
     seed_integer,
+    shown,
     weights_array,
 )
 from ttt_jax.problem import NotApplicable, Problem, SingleIndex, SparseTasks, require_linear
@@ -220,6 +221,8 @@ def estimate_risk(
         True
     """
     several = isinstance(procedure, tuple)
+    if isinstance(procedure, list):
+        raise ValueError(f"procedure must be one procedure or a tuple of them, got the list {shown(procedure)}")
     procedures = tuple(as_procedure(one) for one in (procedure if several else (procedure,)))
     if not procedures:
         raise ValueError("procedure must not be an empty tuple")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -27,7 +26,7 @@ from ttt_jax.simulation.samplers import Sampler
 from ttt_jax.simulation.scaled import Scaled, draw_task
 from ttt_jax.training.models import Model, Prompt
 from ttt_jax.training.prompts import fold_prompts
-from ttt_jax.training.steps import predict, ttt_loss, ttt_step
+from ttt_jax.training.steps import require_predictions, ttt_loss, ttt_step
 
 __all__ = ["prompt_sampler"]
 
@@ -36,16 +35,7 @@ def require_model(start: tuple[Any, ...], problem: Problem) -> None:
     """ValueError unless this is (model, params) with a prediction for every query of such a problem."""
     if len(start) != 2 or not callable(start[0]):
         raise ValueError(f"{STARTS}, got {shown(start)}")
-    model, params = start
-    n, k, d = problem.n, problem.k, problem.d
-    shapes: Any = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((n, d), (n,), (k, d), (k,))]
-    try:
-        predictions = jax.eval_shape(partial(predict, model), params, Prompt(*shapes))
-    except Exception as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"start must be a model for n = {n}, k = {k}, d = {d}, got {what}") from error
-    if getattr(predictions, "shape", None) != (k,):
-        raise ValueError(f"start must be a model of predictions of shape ({k},) at k = {k}, got {shown(predictions)}")
+    require_predictions("start", *start, n=problem.n, k=problem.k, d=problem.d)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from ttt_jax._internal.validate import positive_integer, require_type, shown
 from ttt_jax.training.models import Model, Prompt
 
-__all__ = ["predict", "ttt_loss", "ttt_step", "ttt_train"]
+__all__ = ["predict", "require_predictions", "ttt_loss", "ttt_step", "ttt_train"]
 
 
 class _WithoutLabels(Prompt):
@@ -42,6 +42,18 @@ def predict(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, " k"]:
         ValueError: model must not read query_y, the labels that it is asked for
     """
     return model(params, _WithoutLabels._make([*prompt[:3], None]))
+
+
+def require_predictions(field: str, model: Model, params: PyTree, *, n: int, k: int, d: int) -> None:
+    """ValueError naming the field unless the model has a prediction for each of k queries of d features."""
+    shapes: Any = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((n, d), (n,), (k, d), (k,))]
+    try:
+        predictions = jax.eval_shape(partial(predict, model), params, Prompt(*shapes))
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{field} must be a model for n = {n}, k = {k}, d = {d}, got {what}") from error
+    if getattr(predictions, "shape", None) != (k,):
+        raise ValueError(f"{field} must be a model of predictions of shape ({k},) at k = {k}, got {shown(predictions)}")
 
 
 def ttt_loss(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, ""]:
