@@ -181,10 +181,15 @@ def as_procedure(given: Procedure | float | str) -> Procedure:
         >>> as_procedure(0.1).lr
         0.1
     """
-    if isinstance(given, str | int | float | np.number | np.ndarray):
-        return GradientStep(given if isinstance(given, str) else finite_number("lr", given))
+    if isinstance(given, int | float | np.number | np.ndarray) or given == "optimal":
+        return GradientStep(given)
     if not isinstance(given, Procedure):
-        raise ValueError(f"procedure must be a step size or a procedure such as GradientStep(1e-3), got {shown(given)}")
+        right = "a step size or a procedure such as GradientStep(1e-3), or 'optimal'"
+        named = isinstance(given, str) and given in PROCEDURES
+        hint = "; ttt_jax.procedures.make_procedure takes names" * named
+        raise ValueError(f"procedure must be {right}, got {shown(given)}{hint}")
+    if (lr := getattr(given, "lr", None)) is not None:
+        _lr(lr)
     return given
 
 

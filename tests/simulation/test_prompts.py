@@ -221,6 +221,109 @@ def test_a_procedure_of_one_s_own_on_both_paths(monkeypatch):
         estimate_risk(gaussian, W, procedure, sampler="law")
 
 
+def of_ones_own(draw, *, train=None, arguments=1.0, units=(1.0,), num_rows=8):
+    """A procedure with these samplers."""
+
+    @dataclass(frozen=True, eq=False)
+    class Own(Procedure):
+        lr: Any = 0.1
+
+    @samplers.rows.register
+    def rows(procedure: Own, problem, units_of_problem):
+        return Sampler(draw, arguments, np.array(units), num_rows)
+
+    @samplers.prompts.register
+    def prompts(procedure: Own, problem, model, num_queries):
+        return prompt_sampler(procedure, problem, model, num_queries, train, arguments, 1)
+
+    return Own
+
+
+def right(key, scaled, start, arguments):
+    return jnp.ones(1)
+
+
+ANY_ROWS = r"draw must return an array of shape \(1,\), as many values as units, got"
+
+
+@pytest.mark.parametrize(
+    ("procedure", "message"),
+    [
+        (of_ones_own(lambda key, scaled, start, arguments: None)(), f"{ANY_ROWS} None"),
+        (of_ones_own(lambda key, scaled, start, arguments: jnp.zeros(()))(), rf"{ANY_ROWS} shape \(\)"),
+        ((of_ones_own(lambda *given: 1.0)(),) * 2, f"{ANY_ROWS} 1.0"),
+        (
+            of_ones_own(lambda key, scaled: None)(),
+            r"draw must be a function of \(key, scaled, start, arguments\), got <lambda>\(key, scaled\)",
+        ),
+        (of_ones_own(None)(), r"draw must be a function of .*, got None"),
+        (of_ones_own(right, units=1.0)(), r"units must be a vector, one for each value of draw, got array\(1.\)"),
+        (of_ones_own(right, num_rows=0)(), "num_rows must be an integer >= 1, got 0"),
+        (of_ones_own(right, arguments={"lr": np.nan})(), "arguments must be numbers, got {'lr': nan}"),
+        (of_ones_own(right)(np.nan), "lr must be a finite number, got nan"),
+        (of_ones_own(right)("best"), "lr must be a finite number or 'optimal', got 'best'"),
+    ],
+)
+def test_a_sampler_that_is_wrong_says_how(procedure, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        estimate_risk(Problem(4, 4, [0.6, 0.8]), 0.0, procedure, num_tasks=8)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (
+            lambda params: params,
+            r"train must be a function of \(params, arguments, prompt_at\), got <lambda>\(params\)",
+        ),
+        (
+            lambda params, arguments, prompt_at: params,
+            r"train must return the parameters stacked, of shapes \[\(1, 2, 2\)\], got \[\(2, 2\)\]",
+        ),
+        (lambda params, arguments, prompt_at: None, r"train must return the parameters stacked, .* got \[\]"),
+    ],
+)
+def test_a_training_that_is_wrong_says_how(train, message):
+    start = functional(LinearAttention(jnp.eye(2)))
+    with pytest.raises(ValueError, match=f"^{message}"):
+        estimate_risk(Problem(4, 4, [0.6, 0.8]), start, of_ones_own(right, train=train)(), num_tasks=8)
+
+
+@pytest.mark.parametrize(
+    ("start", "procedure", "message"),
+    [
+        (
+            functional(LinearAttention(jnp.eye(3))),
+            0.1,
+            "start must be a model for n = 4, k = 5, d = 2, got TypeError: dot",
+        ),
+        ((lambda w, prompt: prompt.query_x, jnp.eye(2)), 0.1, r"start must be a model of predictions of shape \(5,\)"),
+        (
+            (lambda w, prompt: w * prompt.query_y, jnp.ones(())),
+            0.1,
+            "start .* got ValueError: model must not read query_y",
+        ),
+        (
+            (lambda w, prompt: prompt.query_x @ w, np.array([0, np.nan])),
+            0.1,
+            "start must have parameters that are numbers",
+        ),
+        ((1, 2, 3), 0.1, r"start must be W, or \(model, params\) .*, got \(1, 2, 3\)"),
+        (0.0, [0.1, 0.2], r"procedure must be one procedure or a tuple of them, got the list \[0.1, 0.2\]"),
+        ("pretrained", 0.1, r"start must be W, or \(model, params\) .*, got 'pretrained'"),
+        (functional(LinearAttention(jnp.eye(2))), "optimal", "lr must be a number .* no theory finds it for a model"),
+        (
+            0.0,
+            Optimizer(optax.sgd(np.nan), 2),
+            "optimizer must have a learning rate that is a number, got an update of",
+        ),
+    ],
+)
+def test_a_start_or_a_procedure_that_is_wrong_says_how(start, procedure, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        estimate_risk(Problem(4, 5, [0.6, 0.8]), start, procedure, num_tasks=8)
+
+
 def test_a_procedure_without_samplers_is_not_applicable():
     class Nothing(Procedure):
         pass

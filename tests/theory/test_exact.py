@@ -221,7 +221,7 @@ def test_bad_arguments_are_named():
         replace(problem, evaluation="stale")
     with pytest.raises(ValueError, match=r"procedure must be a step size or a procedure such as .* got None"):
         exact_risk(problem, 0.1, None)
-    with pytest.raises(ValueError, match="lr must be a finite number or 'optimal', got 'same'"):
+    with pytest.raises(ValueError, match=r"procedure must be a step size .* or 'optimal', got 'same'"):
         exact_risk(problem, 0.1, "same")
     with pytest.raises(ValueError, match=r"weights must be a scalar or have shape \(3,\) or \(3, 3\)"):
         exact_risk(problem, np.ones((3, 2)))

@@ -88,6 +88,8 @@ def test_pretraining_refuses_bad_sizes():
     ):
         with pytest.raises(ValueError, match=message):
             pretrain(model, params, Pretraining(n=2, d=2), **options)
+    with pytest.raises(ValueError, match="^model must be a model for n = 2, k = 8, d = 3, got TypeError: dot"):
+        pretrain(model, params, Pretraining(n=2, d=3))
 
 
 def test_a_run_goes_on_under_its_own_settings_only(tmp_path):

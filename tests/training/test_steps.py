@@ -71,6 +71,20 @@ def test_shapes_that_do_not_fit_are_refused():
                 call()
 
 
+def test_a_model_does_not_get_the_labels_that_it_is_asked_for():
+    prompt, seen = random_prompt(0, 3, 4, 2), []
+
+    def records(params, prompt):
+        seen.append(prompt)
+        return prompt.query_x @ params
+
+    ttt_step(records, jnp.ones(2), prompt, 0.1)
+    assert seen[0][3] is None
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), prompt)
+    with pytest.raises(ValueError, match="model must not read query_y, the labels that it is asked for"):
+        jax.jit(jax.vmap(lambda prompt: ttt_loss(jax.jit(lambda w, p: p.query_y), None, prompt)))(stacked)
+
+
 def test_predictions_that_do_not_fit_and_wrong_numbers_of_steps_are_refused():
     good = random_prompt(0, 3, 4, 2)
     with pytest.raises(ValueError, match=r"model must predict \(4,\), a number for each query, got \(4, 1\)"):

@@ -36,6 +36,8 @@ def test_table_is_aligned_and_says_disagree():
         ([cell(9.0)], False, "in 1 of 1 cell (family-wise"),
         ([cell(0.1, None), cell(0.2)], True, "the standard error is not assessed in 1 of them"),
         ([cell(9.0, None)], False, "the standard error is not assessed in 1 of them"),
+        ([cell(4.0, None)], None, "no verdict: no cell has a standard error that can be trusted; 1 not judged"),
+        ([cell(-4.0, None), cell(0.2)], True, "in 1 cell (family-wise level 1%); 1 not judged"),
         ([cell(9.0, False)], None, "no verdict: no cell has a standard error that can be trusted; 1 not judged"),
         ([cell(None, None)], None, "no verdict"),
         ([], None, "no verdict"),

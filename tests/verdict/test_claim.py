@@ -110,7 +110,7 @@ def test_parameters_of_a_claim_may_have_defaults():
         ({"start": (0.1, 0.2)}, r"start must be W, or \(model, params\) .*, got \(0.1, 0.2\)"),
         (
             {"start": functional(LinearAttention(jnp.zeros((3, 3)))), "procedure": 0.1},
-            "start must not raise, got TypeErr",
+            "start must be a model for n = 40, k = 12, d = 6, got TypeErr",
         ),
         (
             {"problems": [Problem(6, 6, np.ones(3), feature_law="rademacher")], "procedure": 0.1},
@@ -125,6 +125,8 @@ def test_parameters_of_a_claim_may_have_defaults():
         ({"claim": sp.Symbol("eta")}, "claim may use n, k, d, .*, got eta"),
         ({"start": "random"}, "start must be one of"),
         ({"start": LinearAttention(jnp.zeros((6, 6)))}, r"start must be W, or \(model, params\) .*got LinearAttention"),
+        ({"procedure": "sign"}, "procedure must be a step size or .* such as .*, or 'optimal', got 'sign'$"),
+        ({"procedure": "folds"}, "procedure must be .*, got 'folds'; ttt_jax.procedures.make_procedure takes names"),
         ({"procedure": Folds}, "procedure must be a step size or a procedure such as .*, got <class"),
         ({"exact": None, "num_tasks": 2}, "lr must be a number"),
     ],

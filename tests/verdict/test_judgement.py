@@ -1,5 +1,6 @@
 """Approximate claims at d = infinity, and what is not judged."""
 
+from collections import Counter
 from functools import partial
 from types import SimpleNamespace
 
@@ -185,13 +186,15 @@ def test_simulations_without_noise_are_judged_by_the_resolution_of_the_extrapola
             assert result.empirical_ok is verdict
 
 
-@pytest.mark.parametrize(("z", "verdict"), [(2.0, True), (6.0, False)])
-def test_an_approximate_claim_is_not_refused_for_what_noise_explains(z, verdict):
+@pytest.mark.parametrize(
+    ("z", "reliable", "verdict"), [(2.0, True, True), (6.0, True, False), (6.0, None, None), (20.0, None, False)]
+)
+def test_an_approximate_claim_is_not_refused_for_what_noise_or_unseen_tails_explain(z, reliable, verdict):
     """At the largest size alone the simulated risk is off by z standard errors; the extrapolation triples that."""
 
     def noisy(problem, weights, procedure, **options):
-        mean = exact_risk(problem, weights).after(procedure)
-        return SimpleNamespace(mean=mean * (1 + 0.01 * z * (problem.d == 256)), stderr=0.01 * mean)
+        mean = exact_risk(problem, weights).after(procedure) * (1 + 0.01 * z * (problem.d == 256))
+        return SimpleNamespace(mean=mean, stderr=0.01 * mean, stderr_reliable=reliable)
 
     sizes = [isotropic(d) for d in (64, 128, 256)]
     result = check(leading_order(1.0), sizes, approximate=True, rate=1, simulate=noisy)
@@ -206,6 +209,64 @@ def test_a_heavy_tail_is_not_judged():
     assert result.empirical_ok is None
     assert result
     assert "not judged" in str(result)
+
+
+def rarely_large(problem, weights, procedure, *, seed, num_tasks):
+    """Of mean 1; one task in 2 num_tasks is so large that nine tenths of the variance are those tasks'."""
+    rng, share = np.random.default_rng(seed), 1 / (2 * num_tasks)
+    size = 0.03 / share**0.5
+    risks = 1 - share * size + 0.01 * rng.standard_normal(num_tasks) + size * (rng.random(num_tasks) < share)
+    deviation = risks - risks.mean()
+    return SimpleNamespace(
+        mean=risks.mean(),
+        stderr=risks.std() / num_tasks**0.5,
+        stderr_reliable=None,
+        kurtosis=np.mean(deviation**4) / risks.var() ** 2,
+        num_tasks=num_tasks,
+    )
+
+
+def test_tails_that_nobody_assessed_refute_no_right_claim_and_hold_no_wrong_one():
+    options = {"start": 0.0, "procedure": 0.0, "exact": None, "simulate": rarely_large, "num_tasks": 1000}
+
+    def verdicts(claimed):
+        found = [check(lambda: claimed, PROBLEMS[:1], seed=3 * seed, **options) for seed in range(200)]
+        zs = [one.rows[0].z for one in found if one.rows[0].stderr_reliable is None]
+        return Counter(one.verdict for one in found), np.nanmax([one.detectable for one in found]), zs
+
+    right, detectable, _ = verdicts(1.0)
+    assert right["refuted"] <= 1
+    assert right["holds"] > 60
+    wrong, _, zs = verdicts(1 - 2 * detectable)
+    assert wrong["holds"] == 0
+    assert wrong["refuted"] == len(zs) > 60  # in the others a task is so large that the sample shows it
+
+
+@pytest.mark.parametrize(("z", "verdict"), [(2.0, "holds"), (4.0, "open"), (6.0, "refuted"), (-2.0, "holds")])
+@pytest.mark.parametrize("relation", ["==", "<="])
+def test_an_unassessed_row_far_from_the_claim_refutes_it_and_one_near_it_says_nothing(relation, z, verdict):
+    result = check(
+        lambda: 1.0,
+        PROBLEMS[:1],
+        relation=relation,
+        start=0.0,
+        procedure=0.0,
+        exact=None,
+        simulate=lambda *_, **options: SimpleNamespace(mean=1 + 0.01 * z, stderr=0.01, stderr_reliable=None),
+    )
+    assert result.verdict == verdict
+    assert result.rows[0].stderr_reliable is (False if verdict == "open" else None)
+    assert ("* not judged" in str(result)) is (verdict == "open")
+
+
+def test_a_sign_is_not_seen_where_unseen_tails_may_turn_it():
+    def seen(z, reliable):
+        row = partial(CheckRow, 4, 4, 4, 0.0, np.nan, stderr_reliable=reliable, exact_stderr=0.0, exact_rounding=0.0)
+        rows = row(estimate=-z, stderr=1.0, side=-1), row(estimate=99.0, stderr=1.0, side=1)
+        return judge_rows(rows, relation="iff").verdict
+
+    assert (seen(4.0, True), seen(4.0, None)) == ("holds", "open")
+    assert (seen(6.0, None), seen(-6.0, None)) == ("holds", "refuted")
 
 
 def test_a_simulation_without_a_standard_error_is_not_judged():

@@ -1,5 +1,7 @@
 """The table of a check, and what it says beside the verdict."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from tests.verdict.claims import PROBLEMS
@@ -19,6 +21,14 @@ def test_the_table_shows_every_row():
     result = check(lambda: 1.0, PROBLEMS, start=0.0, quantity="initial", num_tasks=1000)
     assert len(str(result).splitlines()) == 1 + len(PROBLEMS) + 2
     assert "DISAGREES" in str(result)
+
+
+def test_a_risk_that_is_not_finite_is_called_so():
+    broken = SimpleNamespace(mean=np.nan, stderr=np.nan, stderr_reliable=False)
+    result = check(lambda: 1.0, PROBLEMS, start=0.0, procedure=0.0, exact=None, simulate=lambda *_, **options: broken)
+    assert result.verdict == "open"
+    assert str(result).splitlines()[1].split()[-3:] == ["not", "finite", "-"]
+    assert "too few tasks" not in str(result)
 
 
 def test_columns_of_the_table_stay_apart():

@@ -20,6 +20,27 @@ def shown(value: Any, form: Callable[[Any], str] = repr) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def called(field: str, function: Callable, *given: Any, **named: Any) -> Any:
+    """What the caller's function returns; ValueError with its name where it fails."""
+    try:
+        return function(*given, **named)
+    except (Exception, SystemExit) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{field} must not raise, got {what}") from error
+
+
+def require_arguments(field: str, function: Any, *names: str) -> None:
+    """ValueError naming the field unless the function can be called with as many arguments."""
+    try:
+        signature(function).bind(*names)
+    except TypeError:
+        name = getattr(function, "__name__", type(function).__name__)
+        got = f"{name}{signature(function)}" if callable(function) else shown(function)
+        raise ValueError(f"{field} must be a function of ({', '.join(names)}), got {got}") from None
+    except ValueError:  # it has no signature
+        return
+
+
 def positive_integer(field: str, value) -> int:
     """The value as an int; ValueError naming the field unless it is an integer >= 1."""
     return integer_from(1, field, value)
@@ -116,8 +137,8 @@ STARTS = "start must be W, or (model, params) as functional(module) gives them"
 
 def weights_array(value: Any, d: int, field: str = "weights") -> np.ndarray:
     """The attention weights W as a float64 array (), (d,) or (d, d); ValueError unless they fit d features."""
-    if callable(value):
-        raise ValueError(f"{STARTS}, got {type(value).__name__}")
+    if callable(value) or isinstance(value, str):
+        raise ValueError(f"{STARTS}, got {shown(value) if isinstance(value, str) else type(value).__name__}")
     value = finite_array(field, value)
     require_square(field, value, d)
     return value

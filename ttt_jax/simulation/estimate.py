@@ -14,13 +14,12 @@ from typing import Any, NamedTuple, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from ttt_jax._internal import linalg
 from ttt_jax._internal.plural import counted
 from ttt_jax._internal.progress import Progress
 from ttt_jax._internal.validate import (
-    STARTS,
     boolean,
     choice,
     finite_number,
@@ -36,6 +35,7 @@ from ttt_jax.simulation import samplers
 from ttt_jax.simulation.accumulate import Tally
 from ttt_jax.simulation.blocks import checked_block_size, require_countable
 from ttt_jax.simulation.frame import in_frame
+from ttt_jax.simulation.prompts import require_model
 from ttt_jax.simulation.reliability import tails_are_seen
 from ttt_jax.simulation.samplers import Joint, Sampler
 from ttt_jax.simulation.scaled import Units, as_rows, safe_units, scale_problem
@@ -75,7 +75,7 @@ class Estimate:
             where the law of the risk is not known: for models, links, sparse tasks, several steps and folds.
         skewness: third standardised moment of the per-task risk, after the last step.
         kurtosis: fourth standardised moment of it, 3 for a Gaussian.
-        num_nonfinite: tasks whose risk overflowed; the mean is nan if there are any.
+        num_nonfinite: tasks whose risk is not finite; the mean is nan if there are any.
         sampler: "data" or "law".
         evaluation: "fresh" or "same" context at inference.
         seed: of the random key.
@@ -104,7 +104,7 @@ class Estimate:
         if self.stderr_reliable:
             return None
         if self.num_nonfinite:
-            return f"the risk of {counted(self.num_nonfinite, 'task')} overflowed"
+            return f"the risk of {counted(self.num_nonfinite, 'task')} is not finite"
         if self.num_tasks == 1:
             return "one task has no standard error"
         if self.stderr_reliable is None:
@@ -221,11 +221,16 @@ def estimate_risk(
         True
     """
     several = isinstance(procedure, tuple)
+    if isinstance(procedure, list):
+        raise ValueError(f"procedure must be one procedure or a tuple of them, got the list {shown(procedure)}")
     procedures = tuple(as_procedure(one) for one in (procedure if several else (procedure,)))
     if not procedures:
         raise ValueError("procedure must not be an empty tuple")
     if any(has_free_lr(one) for one in procedures):
-        raise ValueError("lr must be a number to be simulated, got 'optimal': compare finds the optimum by theory")
+        found = "compare finds the optimum by theory"
+        if isinstance(start, tuple):
+            found = "no theory finds it for a model; a tuple of step sizes is tried on the same tasks"
+        raise ValueError(f"lr must be a number to be simulated, got 'optimal': {found}")
     run = make_run(
         problem,
         start,
@@ -369,11 +374,15 @@ def make_run(
     weights, drawn = None, problem
     with jax.enable_x64(x64), np.errstate(over="ignore"):
         if is_model or not linear:
-            model, params = _model(start if is_model else (_linear_attention, _dense(start, problem.d)))
+            start = start if is_model else (_linear_attention, _dense(start, problem.d))
+            require_model(start, problem)
+            model, params = start
             units = Units(1.0, 1.0)
             positive_integer("num_queries", num_queries)
             parts = [samplers.prompts(procedure, problem, model, num_queries) for procedure in procedures]
             begin = jax.tree.map(lambda p: np.asarray(p, dtype), params)
+            if any(np.isnan(leaf).any() for leaf in jax.tree.leaves(begin)):
+                raise ValueError("start must have parameters that are numbers, got nan")
             size = sum(leaf.size for leaf in jax.tree.leaves(begin))
             stepped = max(part.num_stepped for part in parts) * size
         else:
@@ -394,7 +403,7 @@ def make_run(
     rows = max(part.num_rows for part in parts)
     block_size = checked_block_size(block_size, drawn.d, num_tasks, rows, stepped)
     return Run(
-        experiment=Joint(tuple(part.draw for part in parts)),
+        experiment=Joint(tuple(part.draw for part in parts), tuple(len(part.units) for part in parts)),
         setting=setting,
         units=np.concatenate([part.units for part in parts]),
         num_tasks=num_tasks,
@@ -408,12 +417,6 @@ def make_run(
         parts=tuple(parts),
         sampler=sampler,
     )
-
-
-def _model(start: tuple) -> tuple[Any, PyTree]:
-    if len(start) != 2 or not callable(start[0]):
-        raise ValueError(f"{STARTS}, got {shown(start)}")
-    return start
 
 
 def _dense(weights: Any, d: int) -> Float[np.ndarray, "d d"]:

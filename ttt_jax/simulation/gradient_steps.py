@@ -104,11 +104,13 @@ def require_gradient_alone(optimizer: optax.GradientTransformation) -> None:
         raise ValueError(
             f"optimizer must be an optax.GradientTransformation such as optax.adam(1e-3), got {optimizer!r}"
         )
-    one = jnp.zeros(1)
+    one = jnp.ones(1)
     try:
-        jax.eval_shape(lambda: optimizer.update(one, optimizer.init(one), one))
+        update, _ = optimizer.update(one, optimizer.init(one), one)
     except TypeError as error:
         raise ValueError(f"optimizer must need the gradient and the weights alone: {error}") from None
+    if jnp.isnan(update).any():
+        raise ValueError("optimizer must have a learning rate that is a number, got an update of nan")
 
 
 def _in_units(

@@ -46,7 +46,7 @@ def prompt_risks(
         problem, weights, (procedure,), num_tasks=num_tasks, seed=seed, sampler=sampler, x64=sampler == "law"
     )
     (part,) = run.parts
-    both = replace(run, experiment=Joint((BeforeAndAfter(part.draw),)), units=np.repeat(run.units, 2))
+    both = replace(run, experiment=Joint((BeforeAndAfter(part.draw),), (2,)), units=np.repeat(run.units, 2))
     return np.concatenate(list(all_draws(both)))
 
 

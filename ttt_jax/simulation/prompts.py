@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
+from ttt_jax._internal.validate import STARTS, positive_integer, require_arguments, shown
 from ttt_jax.problem import Inference, NotApplicable, Problem
 from ttt_jax.procedures import Folds, GradientStep, GradientSteps, Optimizer, has_free_lr
 from ttt_jax.simulation import samplers
@@ -25,9 +26,16 @@ from ttt_jax.simulation.samplers import Sampler
 from ttt_jax.simulation.scaled import Scaled, draw_task
 from ttt_jax.training.models import Model, Prompt
 from ttt_jax.training.prompts import fold_prompts
-from ttt_jax.training.steps import ttt_loss, ttt_step
+from ttt_jax.training.steps import require_predictions, ttt_loss, ttt_step
 
 __all__ = ["prompt_sampler"]
+
+
+def require_model(start: tuple[Any, ...], problem: Problem) -> None:
+    """ValueError unless this is (model, params) with a prediction for every query of such a problem."""
+    if len(start) != 2 or not callable(start[0]):
+        raise ValueError(f"{STARTS}, got {shown(start)}")
+    require_predictions("start", *start, n=problem.n, k=problem.k, d=problem.d)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class _Draw:
     k: int
     n_inference: int
     num_queries: int
+    values: int
     new_context: bool = False
     folds: int = 0
     held_out: int = 0
@@ -70,6 +79,9 @@ class _Draw:
             return _prompt(new, pairs(jax.random.fold_in(key_train, i), self.k))
 
         trained = self.train(params, arguments, prompt_at)
+        stacked = [(self.values, *jnp.shape(p)) for p in jax.tree.leaves(params)]
+        if (shapes := [jnp.shape(p) for p in jax.tree.leaves(trained)]) != stacked:
+            raise ValueError(f"train must return the parameters stacked, of shapes {stacked}, got {shapes}")
         seen = context if self.n_inference == 0 else pairs(key_fresh, self.n_inference, scaled.inference)
         query_x, _ = pairs(jax.random.fold_in(key_fresh, 2), self.num_queries, scaled.query)
         query = _prompt(seen, (query_x, scaled.query.labels(query_x, task)))
@@ -96,6 +108,8 @@ def prompt_sampler(
         arguments: what it needs of the procedure, traced.
         values: number of risks.
     """
+    require_arguments("train", train, "params", "arguments", "prompt_at")
+    positive_integer("values", values)
     law = problem.inference
     if law.rescale:
         raise NotApplicable("rescale must be False for a model that is not linear attention, and for links")
@@ -104,7 +118,7 @@ def prompt_sampler(
     fresh = procedure.context(problem) if folds and not own else law.n or 0
     n_inference = 0 if law.context == "same" else fresh
     new_context = getattr(procedure, "new_context", False)
-    draw = _Draw(model, train, problem.n, problem.k, n_inference, num_queries, new_context, folds, held_out)
+    draw = _Draw(model, train, problem.n, problem.k, n_inference, num_queries, values, new_context, folds, held_out)
     units = np.ones(values + (2 if held_out else 0))
     held = (folds or 1) * (problem.n + problem.k) + n_inference + num_queries + held_out
     return Sampler(draw, arguments, units, held, values)

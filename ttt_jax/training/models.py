@@ -31,7 +31,7 @@ class Prompt(NamedTuple):
         context_x: features of the context, (n, d).
         context_y: labels of the context, (n,).
         query_x: features of the queries, (k, d).
-        query_y: labels of the queries, (k,); training targets that no model may read.
+        query_y: labels of the queries, (k,); training targets that no model gets to read.
     """
 
     context_x: Float[Array, "n d"]

@@ -21,7 +21,7 @@ from ttt_jax._internal.validate import positive_integer, positive_number, requir
 from ttt_jax.problem import GaussianTasks, NotApplicable, Pretraining, Problem, SingleIndex, task_parts
 from ttt_jax.training.models import Model
 from ttt_jax.training.prompts import sample_prompt, sample_task
-from ttt_jax.training.steps import ttt_loss
+from ttt_jax.training.steps import require_predictions, ttt_loss
 
 __all__ = ["pretrain"]
 
@@ -78,6 +78,7 @@ def pretrain(
         positive_integer(field, value)
     positive_number("learning_rate", learning_rate)
     law = _as_problem(pretraining, num_queries)
+    require_predictions("model", model, params, n=law.n, k=num_queries, d=law.d)
     key = jax.random.key(seed_integer(seed), impl="threefry2x32")
     mean, cov, nonzero = task_parts(law.task)
     roots = [linalg.sqrt(np.zeros(()) if c is None else c) for c in (cov, law.feature_cov)]

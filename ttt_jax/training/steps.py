@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,45 @@ from jaxtyping import Array, Float, Int, PyTree
 from ttt_jax._internal.validate import positive_integer, require_type, shown
 from ttt_jax.training.models import Model, Prompt
 
-__all__ = ["ttt_loss", "ttt_step", "ttt_train"]
+__all__ = ["predict", "require_predictions", "ttt_loss", "ttt_step", "ttt_train"]
+
+
+class _WithoutLabels(Prompt):
+    """A prompt as a model gets it."""
+
+    __slots__ = ()
+
+    @property
+    def query_y(self) -> Any:
+        raise ValueError("model must not read query_y, the labels that it is asked for")
+
+
+def predict(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, " k"]:
+    """The predictions of a model for the queries of a prompt, whose labels it does not get.
+
+    Raises:
+        ValueError: if the model asks for them.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> prompt = Prompt(jnp.ones((2, 1)), jnp.ones(2), jnp.ones((1, 1)), jnp.ones(1))
+        >>> predict(lambda params, prompt: prompt.query_y, None, prompt)
+        Traceback (most recent call last):
+        ValueError: model must not read query_y, the labels that it is asked for
+    """
+    return model(params, _WithoutLabels._make([*prompt[:3], None]))
+
+
+def require_predictions(field: str, model: Model, params: PyTree, *, n: int, k: int, d: int) -> None:
+    """ValueError naming the field unless the model has a prediction for each of k queries of d features."""
+    shapes: Any = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((n, d), (n,), (k, d), (k,))]
+    try:
+        predictions = jax.eval_shape(partial(predict, model), params, Prompt(*shapes))
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{field} must be a model for n = {n}, k = {k}, d = {d}, got {what}") from error
+    if getattr(predictions, "shape", None) != (k,):
+        raise ValueError(f"{field} must be a model of predictions of shape ({k},) at k = {k}, got {shown(predictions)}")
 
 
 def ttt_loss(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, ""]:
@@ -36,7 +75,7 @@ def ttt_loss(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, ""]:
             )
     if jnp.ndim(prompt.context_x) == 3:
         return jnp.sum(jax.vmap(lambda one: ttt_loss(model, params, one))(prompt))
-    predictions = model(params, prompt)
+    predictions = predict(model, params, prompt)
     if jnp.shape(predictions) != jnp.shape(prompt.query_y):
         raise ValueError(
             f"model must predict {jnp.shape(prompt.query_y)}, a number for each query, got {jnp.shape(predictions)}"

@@ -21,6 +21,9 @@ POWER = NormalDist().inv_cdf(0.95)
 NOTICED = 0.05
 """What a constant of a leading order may be wrong by and the claim still agree: less than this."""
 
+UNSEEN = 3.0
+"""Standard errors beyond the critical ones that the tails may explain where nobody assessed them, see `is_unclear`."""
+
 
 def critical_z(confidence: float, count: int = 1) -> float:
     """The bound on |z| that all of `count` independent scores keep with this probability if their claims hold.
@@ -40,6 +43,19 @@ def critical_one_sided(confidence: float, count: int = 1) -> float:
         (1.64, 2.71)
     """
     return NormalDist().inv_cdf(confidence ** (1 / count))
+
+
+def is_unclear(z: float, reliable: bool | None, critical: float) -> bool:
+    """Whether a score beyond the critical one may still be that of a right claim, because nobody assessed the tails.
+
+    Events rarer than one in T, with a share s of the variance, are absent from a typical run of T tasks. By
+    Cauchy-Schwarz its mean is then off by at most sqrt(s / (1 - s)) of its own standard errors: UNSEEN at s = 9/10.
+
+    Example:
+        >>> [is_unclear(4.0, reliable, 2.58) for reliable in (True, None)], is_unclear(6.0, None, 2.58)
+        ([False, True], False)
+    """
+    return reliable is None and critical < z <= critical + UNSEEN
 
 
 def family_verdict(zs: Sequence[float], *, level: float = 0.01) -> tuple[bool, float]:
@@ -69,7 +85,8 @@ class Verdict:
         outside: those with |z| above the bound.
         bound: on |z|, for a family-wise level of 1%.
         unassessed: judged cells whose standard errors nobody assessed (several steps, folds, models).
-        unreliable: cells that are not judged, because the tails of the risk make their standard error doubtful.
+        unreliable: cells that are not judged, because the tails of the risk make their standard error doubtful, or,
+            where nobody assessed it, may explain their z-score.
         broken: cells with risks that are not finite.
         empty: cells that could not be computed.
     """
@@ -120,12 +137,13 @@ def judge(rows: Iterable[dict[str, Any]]) -> Verdict:
     rows = _records(rows, "z", "stderr_reliable")
     empty = sum(row.get("num_tasks") == 0 for row in rows)
     rows = [row for row in rows if row["z"] is not None or row.get("num_nonfinite")]
-    judged = [row for row in rows if row["stderr_reliable"] is not False and row["z"] is not None]
-    agrees, bound = family_verdict([row["z"] for row in judged])
+    scored = [row for row in rows if row["stderr_reliable"] is not False and row["z"] is not None]
+    _, bound = family_verdict([row["z"] for row in scored])
+    judged = [row for row in scored if not is_unclear(abs(row["z"]), row["stderr_reliable"], bound)]
     broken = sum(bool(row.get("num_nonfinite")) for row in rows)
     return Verdict(
         judged=len(judged),
-        outside=0 if agrees else sum(not abs(row["z"]) <= bound for row in judged),
+        outside=sum(not abs(row["z"]) <= bound for row in judged),
         bound=bound,
         unassessed=sum(row["stderr_reliable"] is None for row in judged),
         unreliable=len(rows) - len(judged) - broken,

@@ -9,17 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ttt_jax._internal.validate import STARTS, shown
+from ttt_jax._internal.validate import called, shown
 from ttt_jax.problem import NotApplicable, Problem
 from ttt_jax.procedures import Procedure, as_procedure, has_free_lr, with_lr
 from ttt_jax.risk_curve import RiskCurve, RiskPath
+from ttt_jax.simulation.prompts import require_model
 from ttt_jax.theory.pretrained import starting_weights
-from ttt_jax.training.models import Prompt
-from ttt_jax.verdict.claimed import RESERVED, by_name, called, claimed_value, of_case
+from ttt_jax.verdict.claimed import RESERVED, by_name, claimed_value, of_case
 from ttt_jax.verdict.comparison import require_finite
 
 STRIDE = 3
@@ -107,7 +105,7 @@ def _arm(problem: Problem, start: Any, procedure: Any, parameters: Mapping[str, 
     """The arm; the exact optimum in place of a step size that was left free."""
     start = of_case("start", start, problem, parameters)
     if isinstance(start, tuple):
-        _require_model(start, problem)
+        require_model(start, problem)
     else:
         start = starting_weights(start, problem, problem.n)
     what = as_procedure(of_case("procedure", procedure, problem, parameters))
@@ -124,17 +122,6 @@ def _arm(problem: Problem, start: Any, procedure: Any, parameters: Mapping[str, 
     if isinstance(curve, RiskCurve | RiskPath):
         require_finite(what, curve)
     return Arm(problem, start, what, curve)
-
-
-def _require_model(start: tuple[Any, ...], problem: Problem) -> None:
-    """ValueError unless this is (model, params) with a prediction for every query of such a problem."""
-    if len(start) != 2 or not callable(start[0]):
-        raise ValueError(f"{STARTS}, got {shown(start)}")
-    n, k, d = problem.n, problem.k, problem.d
-    shapes: Any = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((n, d), (n,), (k, d), (k,))]
-    predictions = called("start", jax.eval_shape, *start, Prompt(*shapes))
-    if getattr(predictions, "shape", None) != (k,):
-        raise ValueError(f"start must be a model of predictions of shape ({k},) at k = {k}, got {shown(predictions)}")
 
 
 def _checked_parameters(parameters: Any) -> dict[str, tuple[Any, ...]]:

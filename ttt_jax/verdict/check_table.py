@@ -27,6 +27,8 @@ def check_table(check: Check) -> str:
         if not math.isnan(row.estimate):
             mark = {True: "", False: "*", None: "?"}[row.stderr_reliable]
             simulated = f"{row.estimate:.5g}({row.stderr:.1g})", f"{row.z:.2f}{mark}"
+        elif row.stderr_reliable is False:
+            simulated = "not finite", "-"
         claimed = {-1: "first", 1: "second"}[row.side] if check.relation == "iff" else f"{row.claimed:.6g}"
         own = [f"{v:.6g}" if isinstance(v := row.parameters[name], float) else shown(v, str) for name in named]
         table.append((*own, *(str(getattr(row, size)) for size in sizes), claimed, *exact, *simulated))
@@ -41,7 +43,7 @@ def check_table(check: Check) -> str:
     lines.append(f"simulation: {words[check.empirical_ok]}{_empirical_detail(check)}")
     if check.verdict == "open" and not check.complete:
         lines.append("open: not every row was compared with something")
-    flags = [row.stderr_reliable for row in check.rows]
+    flags = [row.stderr_reliable for row in check.rows if not math.isnan(row.estimate)]
     if False in flags:
         lines.append("* not judged: too few tasks for the tails of the risk")
     if None in flags:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from ttt_jax._internal.validate import shown
+from ttt_jax._internal.validate import called, shown
 from ttt_jax.problem import Problem, mean_square
 
 RESERVED = "lr", "noise_var", "task_norm2", "problem", "weights", "procedure"
@@ -71,15 +71,6 @@ def by_name(field: str, function: Callable, known: Mapping[str, Any]) -> Any:
     required, named = _arguments(function)
     _known(field, required, known)
     return called(field, function, **{name: known[name] for name in named if name in known})
-
-
-def called(field: str, function: Callable, *given: Any, **named: Any) -> Any:
-    """What the caller's function returns; ValueError with its name where it fails."""
-    try:
-        return function(*given, **named)
-    except (Exception, SystemExit) as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"{field} must not raise, got {what}") from error
 
 
 def _claimed(claim: Any, problem: Problem, start: Any, lr: Any, procedure: Any, parameters: Mapping[str, Any]) -> Any:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
-from ttt_jax.verdict.agreement import NOTICED, POWER, critical_one_sided, critical_z
+from ttt_jax.verdict.agreement import NOTICED, POWER, critical_one_sided, critical_z, is_unclear
 from ttt_jax.verdict.infinity import Limit, limit_with_resolution
 from ttt_jax.verdict.outcome import Check, CheckRow
 from ttt_jax.verdict.quantities import ROUNDING
@@ -37,15 +38,27 @@ def judge_rows(
     elif approximate:
         found = _leading_order(rows, judged, critical, rate, len(known) == len(rows))
     else:
+        rows = tuple(_without_doubt(row, critical) for row in rows)
+        judged = [row for row in rows if row.is_judged]
         found = Check(
             rows,
             critical,
             _none_beyond(known, critical) if known else None,
             all(row.beyond(row.estimate) <= critical * row.stderr for row in judged) if judged else None,
-            (critical + POWER) * min((row.stderr / abs(row.estimate or math.nan) for row in judged), default=math.nan),
+            min(((critical + row.unseen + POWER) * _relative_error(row) for row in judged), default=math.nan),
         )
     found = replace(found, relation=relation, quantity=quantity, along=along)
     return _with_both_sides(found) if relation == "iff" else found
+
+
+def _without_doubt(row: CheckRow, critical: float) -> CheckRow:
+    """The row, not judged if it is on the wrong side by no more than tails explain that nobody assessed."""
+    unclear = row.is_judged and is_unclear(row.beyond(row.estimate) / row.stderr, row.stderr_reliable, critical)
+    return replace(row, stderr_reliable=False) if unclear else row
+
+
+def _relative_error(row: CheckRow) -> float:
+    return row.stderr / abs(row.estimate or math.nan)
 
 
 def _none_beyond(rows: Sequence[CheckRow], critical: float) -> bool:
@@ -75,22 +88,46 @@ def _leading_order(
         elif resolution <= FLAT:
             exact_ok = True
     if len(judged) >= 2:
-        found, sign = _limit(judged, critical, rate, has_exact)
-        if found.resolution < math.inf:
-            reference = np.array([row.exact if has_exact else row.estimate for row in judged[-3:]])
-            claimed, estimate, stderr = np.array([(r.claimed, r.estimate, r.stderr) for r in judged[-3:]]).T
-            errors = found.weights @ (np.log(abs(reference / claimed)) + estimate / reference - 1)
-            error = float(errors.min() + errors.max()) / 2
-            noise = float(np.linalg.norm(found.weights * (stderr / reference), axis=1).max())
-            bound = found.resolution + (critical * noise if has_exact else 0.0)  # else it is in the resolution
-            empirical_ok = sign > 0 and abs(error) <= bound
-            limit_z, detectable = error / noise, bound + POWER * noise
+        seen_alone, with_unseen = (
+            _simulated_limit(judged[-3:], critical, rate, has_exact, np.array([share * r.unseen for r in judged[-3:]]))
+            for share in (0.0, 1.0)
+        )
+        empirical_ok, limit_z, detectable = with_unseen
+        empirical_ok = empirical_ok if seen_alone[0] is empirical_ok else None
     return Check(
         rows, critical, exact_ok, empirical_ok, detectable, -exponent, limit, float(np.expm1(resolution)), limit_z
     )
 
 
-def _limit(rows: Sequence[CheckRow], critical: float, rate: float | None, has_exact: bool) -> tuple[Limit, float]:
+def _simulated_limit(
+    rows: Sequence[CheckRow],
+    critical: float,
+    rate: float | None,
+    has_exact: bool,
+    unseen: Float[np.ndarray, " rows"],
+) -> tuple[bool | None, float, float]:
+    """Whether the claim agrees with simulation at d = infinity, its z there, and the error that would be noticed.
+
+    Args:
+        unseen: standard errors that every estimate may be off beside its noise.
+    """
+    found, sign = _limit(rows, critical + unseen, rate, has_exact)
+    if found.resolution == math.inf:
+        return None, math.nan, math.nan
+    reference = np.array([row.exact if has_exact else row.estimate for row in rows])
+    claimed, estimate, stderr = np.array([(r.claimed, r.estimate, r.stderr) for r in rows]).T
+    errors = found.weights @ (np.log(abs(reference / claimed)) + estimate / reference - 1)
+    error = float(errors.min() + errors.max()) / 2
+    noise = float(np.linalg.norm(found.weights * (stderr / reference), axis=1).max())
+    bound = found.resolution
+    if has_exact:  # else both are in the resolution
+        bound += critical * noise + float((abs(found.weights) @ (unseen * stderr / abs(reference))).max())
+    return sign > 0 and abs(error) <= bound, error / noise, bound + POWER * noise
+
+
+def _limit(
+    rows: Sequence[CheckRow], critical: float | Float[np.ndarray, " rows"], rate: float | None, has_exact: bool
+) -> tuple[Limit, float]:
     """log |claimed / exact|, or / estimate, at d = infinity by the last three rows, and the sign of the ratio."""
     rows = rows[-3:]
     values, stderrs = np.array([(r.exact, r.exact_stderr) if has_exact else (r.estimate, r.stderr) for r in rows]).T

@@ -130,7 +130,7 @@ def _is_reliable(estimate: Any) -> bool | None:
     A sample without them proves nothing, hence None and not True.
     """
     reliable = getattr(estimate, "stderr_reliable", True)
-    if reliable is None and getattr(estimate, "kurtosis", 0.0) > HEAVIEST * estimate.num_tasks:
+    if reliable is None and getattr(estimate, "kurtosis", 0.0) > HEAVIEST * getattr(estimate, "num_tasks", math.inf):
         return False
     return reliable
 

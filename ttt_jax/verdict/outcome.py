@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ttt_jax.verdict.agreement import UNSEEN
 from ttt_jax.verdict.check_table import check_table
 
 __all__ = ["Check", "CheckRow"]
@@ -27,7 +28,8 @@ class CheckRow:
         estimate: the simulated value.
         stderr: its standard error.
         z: (estimate - claimed) / stderr.
-        stderr_reliable: False where z is not judged, None where that is not assessed, as in `Estimate`.
+        stderr_reliable: False where z is not judged, None where that is not assessed, as in `Estimate`; also False
+            where it is not assessed and z is on the wrong side by no more than unseen tails explain.
         exact_stderr: standard error of the exact value, where `exact_risk` had to sample tasks; else 0.
         exact_rounding: rounding error of the exact value.
         side: 0 if the quantity is said to be the claimed value, -1 if at most that, 1 if at least that.
@@ -68,6 +70,11 @@ class CheckRow:
         return (self.estimate - self.claimed) / self.stderr if self.stderr else math.nan
 
     @property
+    def unseen(self) -> float:
+        """Standard errors that the tails of the risk may hide: none, unless nobody assessed them."""
+        return UNSEEN if self.stderr_reliable is None else 0.0
+
+    @property
     def value(self) -> float:
         """The exact value, or the simulated one where there is none."""
         return self.exact if self.is_known else self.estimate
@@ -85,14 +92,16 @@ class Check:
     Args:
         rows: one `CheckRow` per problem.
         critical: the |z| beyond which a row contradicts the claim, from the confidence of the whole family (Sidak); of
-            an inequality or a sign, the z on the wrong side.
+            an inequality or a sign, the z on the wrong side. Where nobody assessed the tails of the risk a row
+            contradicts the claim `UNSEEN` standard errors beyond that, and says nothing in between.
         exact_ok: whether the claim agrees with the exact risk: to rounding (and critical standard errors, where tasks
             were sampled) if it is exact; if approximate, False if the limit is beyond the resolution, else True if a
             constant wrong by 5% would have been. Rows without an exact value are left out. None if not compared, or not
             resolved.
         empirical_ok: whether the claim agrees with simulation: every |z| <= critical if it is exact; if approximate,
             whether its error at d = infinity is within critical standard errors and the resolution of the
-            extrapolation. Only rows of reliable standard error count; None if there are too few.
+            extrapolation. Only rows that are judged count; None if there are too few, or, if approximate, where unseen
+            tails would decide.
         detectable: the smallest relative error, common to all rows (if approximate, at d = infinity), that the
             simulation would have noticed with probability 95%; nan if not simulated, or about a sign.
         rate: the exponent with which claimed / exact approaches its limit, as the last three sizes show it, < 0; nan
@@ -175,5 +184,5 @@ class Check:
 
 def _seen(row: CheckRow, critical: float, simulated: bool) -> bool:
     if simulated:
-        return row.is_judged and -row.beyond(row.estimate) > critical * row.stderr
+        return row.is_judged and -row.beyond(row.estimate) > (critical + row.unseen) * row.stderr
     return row.is_known and -row.beyond(row.exact) > row.exact_rounding + critical * row.exact_stderr
