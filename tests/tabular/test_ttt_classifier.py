@@ -41,8 +41,8 @@ def test_scikit_learn_conventions(estimator, check):
 
 def test_tuning_teaches_what_the_prior_does_not_know(squares):
     X, y, X_test, y_test = squares
-    model = classifier(n_context=None, steps=40, learning_rate=4e-3, patience=10).fit(X, y)
-    plain = PFNClassifier(weights=BLOBS, n_estimators=1).fit(X, y)
+    model = classifier(n_context=64, steps=40, learning_rate=8e-3, patience=10).fit(X, y)
+    plain = classifier(n_context=64, mode="none").fit(X, y)
     assert model.score(X_test, y_test) > plain.score(X_test, y_test) + 0.05
     assert model.chosen_.step > 0
 
