@@ -12,10 +12,11 @@ from sklearn.dummy import DummyClassifier
 
 from ttt_jax.cli import tabular as tabular_command
 from ttt_jax.cli.main import main
-from ttt_jax.cli.tabular import conclusion, read_table, split_table
+from ttt_jax.cli.tabular import conclusion, methods, read_table, split_table
 
 BLOBS = str(Path(__file__).parent / "fixtures" / "blobs.safetensors")
 OFFICIAL = str(Path(__file__).parent / "fixtures" / "small.ckpt")
+pytestmark = pytest.mark.usefixtures("few_sizes")
 
 
 @pytest.fixture
@@ -26,6 +27,12 @@ def table():
     table.loc[::9, "a"] = np.nan
     table.loc[3, "b"] = np.inf
     return table.assign(kind=np.array(["x", "y", "z"])[y])
+
+
+@pytest.fixture
+def few_methods(monkeypatch):
+    """Forests and boosting are not compared with."""
+    monkeypatch.setattr(tabular_command, "methods", lambda arguments: [methods(arguments)[i] for i in (0, 1, -1)])
 
 
 def run(table, tmp_path, *options):
@@ -54,6 +61,7 @@ def test_a_table_is_split_tuned_and_compared(table, tmp_path, capsys):
     assert (written["label"] == written["prediction"]).mean() > 0.8
 
 
+@pytest.mark.usefixtures("few_methods")
 def test_a_saved_model_predicts_a_file_without_labels(table, tmp_path, capsys):
     model, new, out, again = (str(tmp_path / name) for name in ("m", "new.csv", "out.csv", "again.csv"))
     options = ["--context", "20", "--ttt", "none", "--save", model, "--predictions", out]
@@ -83,8 +91,9 @@ def test_a_conclusion_says_what_the_rows_can_tell():
     assert "cannot be told apart: +0.000" in conclusion("PFN", {"PFN": some, "forest": some})
 
 
+@pytest.mark.usefixtures("few_methods")
 def test_official_weights(table, tmp_path, capsys):
-    assert run(table, tmp_path, "--weights", OFFICIAL, "--context", "12", "--steps", "1", "--ttt", "one") == 0
+    assert run(table, tmp_path, "--weights", OFFICIAL, "--context", "20", "--steps", "1", "--ttt", "one") == 0
     assert "PFN + TTT (one)" in capsys.readouterr().out
 
 
@@ -194,7 +203,7 @@ def test_an_output_that_is_an_input_is_refused(table, tmp_path, capsys, monkeypa
     (tmp_path / "hard.csv").hardlink_to(path)
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path)
-    options = ["--target", "kind", "--weights", str(weights), "--context", "12", "--ttt", "none"]
+    options = ["--target", "kind", "--weights", str(weights), "--context", "20", "--ttt", "none"]
     for out in (path, "table.csv", "sub/../table.csv", "link.csv", "hard.csv", weights):
         assert main(["tabular", str(path), *options, "--predictions", str(out)]) == 2
         error = capsys.readouterr().err
@@ -251,16 +260,17 @@ def test_a_parser_that_fails_without_a_word_is_one_line(table, tmp_path, capsys,
     assert "not readable as a table (EOFError)" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("few_methods")
 def test_a_class_too_rare_for_a_test_row_is_named(table, tmp_path, capsys):
     table.loc[:1, "kind"] = "rare"
-    assert run(table, tmp_path, "--context", "12", "--ttt", "none") == 0
+    assert run(table, tmp_path, "--context", "20", "--ttt", "none") == 0
     assert "no ROC AUC: class 'rare' is too rare for a test row" in capsys.readouterr().out
 
 
 def test_a_reader_that_goes_away_is_no_error(table, tmp_path):
     path = tmp_path / "table.csv"
     table.to_csv(path, index=False)
-    options = ["--target", "kind", "--weights", BLOBS, "--context", "12", "--ttt", "none"]
+    options = ["--target", "kind", "--weights", BLOBS, "--context", "20", "--ttt", "none"]
     code = f"import sys; from ttt_jax.cli.main import main; sys.exit(main({['tabular', str(path), *options]!r}))"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:

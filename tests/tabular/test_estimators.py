@@ -16,6 +16,7 @@ from ttt_jax.tabular.classify.table_input import categories_of, numbers
 
 BLOBS = Path(__file__).parent / "fixtures" / "blobs.safetensors"
 OFFICIAL = Path(__file__).parent / "fixtures" / "small.ckpt"
+pytestmark = pytest.mark.usefixtures("few_sizes")
 
 
 def classifier(**options) -> PFNClassifier:

@@ -17,8 +17,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ttt_jax.tabular import CheckpointError, PFNClassifier, TTTClassifier
+from ttt_jax.tabular.network import pfn
+from ttt_jax.tabular.network.blocks import bucket
 
 BLOBS = Path(__file__).parent / "fixtures" / "blobs.safetensors"
+pytestmark = pytest.mark.usefixtures("few_sizes")
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +48,12 @@ def file(tuned, tmp_path_factory):
     return path
 
 
-def test_a_new_process_predicts_the_same(table, tuned, file, tmp_path):
+def test_a_new_process_predicts_the_same(table, tuned, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(pfn, "bucket", bucket)
     X, _ = table
     X.to_pickle(tmp_path / "X.pickle")
     code = (
         "import sys, numpy as np, pandas as pd; from ttt_jax.tabular import TTTClassifier;"
-        "import jax; jax.config.update('jax_disable_most_optimizations', True);"
         "model = TTTClassifier.load(sys.argv[1]);"
         "np.save(sys.argv[3], model.predict_proba(pd.read_pickle(sys.argv[2])))"
     )
@@ -161,7 +164,7 @@ def test_a_context_of_one_row_is_read_with_its_queries(table):
 
 def test_tools_of_scikit_learn(table, tmp_path):
     X, y = table[0][["a", "b", "c"]], table[1]
-    model = TTTClassifier(BLOBS, n_estimators=1, steps=1, n_context=20)
+    model = TTTClassifier(BLOBS, n_estimators=1, steps=1, n_context=20, batch_size=16)
     assert cross_val_score(model, X, y, cv=2).mean() > 0.6
     search = GridSearchCV(make_pipeline(StandardScaler(), model), {"tttclassifier__steps": [1, 2]}, cv=2).fit(X, y)
     joblib.dump(search.best_estimator_, tmp_path / "pipeline")

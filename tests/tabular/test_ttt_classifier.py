@@ -16,6 +16,7 @@ from ttt_jax.tabular.classify.tuning import Judged, Score, tune
 
 BLOBS = Path(__file__).parent / "fixtures" / "blobs.safetensors"
 OFFICIAL = Path(__file__).parent / "fixtures" / "small.ckpt"
+pytestmark = pytest.mark.usefixtures("few_sizes")
 SLOTS = PFN.init(PFNConfig(16, num_layers=1, num_heads=1, num_classes=4, architecture="slots", thinking_rows=2))
 PFN_TINY = PFN(PFNConfig(), {"weight": np.zeros(1, np.float32)})
 
@@ -40,8 +41,8 @@ def test_scikit_learn_conventions(estimator, check):
 
 def test_tuning_teaches_what_the_prior_does_not_know(squares):
     X, y, X_test, y_test = squares
-    model = classifier(n_context=None, steps=40, learning_rate=4e-3, patience=10).fit(X, y)
-    plain = PFNClassifier(weights=BLOBS, n_estimators=1).fit(X, y)
+    model = classifier(n_context=64, steps=40, learning_rate=8e-3, patience=10).fit(X, y)
+    plain = classifier(n_context=64, mode="none").fit(X, y)
     assert model.score(X_test, y_test) > plain.score(X_test, y_test) + 0.05
     assert model.chosen_.step > 0
 
@@ -143,13 +144,13 @@ def test_rows_beyond_the_limit_are_dealt_to_the_members(squares):
     model = classifier(n_context=None, max_context_rows=100, n_estimators=3, steps=1).fit(X, y)
     assert len(set(np.concatenate([m.rows for m in model.ensemble_.members]))) >= 298
     assert all(len(m.rows) == 100 for m in model.ensemble_.members)
-    assert model.predict_proba(X_test).shape == (300, 2)
+    assert model.predict_proba(X_test[:50]).shape == (50, 2)
 
 
 def test_other_rows_can_choose(squares):
     X, y, X_test, y_test = squares
-    model = classifier(n_context=None).fit(X, y, eval_set=(X_test[:50], y_test[:50]))
-    assert len(model.ensemble_.X) == 300
+    model = classifier(n_context=None).fit(X[:250], y[:250], eval_set=(X_test[:50], y_test[:50]))
+    assert len(model.ensemble_.X) == 250
     labels = np.searchsorted(model.classes_, y_test[:50])
     assert log_loss(model.predict_proba(X_test[:50]), labels, np.ones(2)) <= model.scores_[0].log_loss + 1e-6
     with pytest.raises(ValueError, match="eval_set: class 'other' is none of y's"):
@@ -176,11 +177,11 @@ def test_class_weights_count_in_training(squares, monkeypatch):
 
 @pytest.mark.parametrize("architecture", ["tabpfn-v2", "slots"])
 def test_a_second_fit_compiles_nothing(squares, caplog, architecture):
-    X, y, X_test, _ = squares
+    X, y, _, _ = squares
     options = {"n_context": None, "learning_rate": 3e-2, "steps": 5}
     if architecture == "slots":
         options["weights"] = SLOTS
-    classifier(**options).fit(X, y).predict(X_test)
+    classifier(**options).fit(X, y)
     with jax.log_compiles(), caplog.at_level("WARNING"):
         classifier(**options, random_state=3).fit(X[:298], y[:298])
     assert not [r for r in caplog.records if r.message.startswith("Compiling")]
@@ -198,7 +199,7 @@ def test_a_large_table_keeps_its_classes():
     X = np.random.default_rng(0).normal(size=(5000, 2))
     y = (X[:, 0] > 0).astype(int)
     y[:3] = 2
-    model = classifier(steps=1).fit(X, y)
+    model = classifier(steps=1, validation_fraction=0.01).fit(X, y)
     rows = model.ensemble_.members[0].rows
     assert set(model.ensemble_.labels[rows]) == {0, 1, 2}
     assert len(rows) == 24
@@ -255,7 +256,7 @@ def test_a_gain_within_half_its_standard_error_does_not_count(gains, kept):
 @pytest.mark.parametrize(("rate", "by_rank"), [(3e-2, True), (1e3, False)])
 def test_a_class_keeps_the_slot_that_it_was_trained_in(rate, by_rank, tmp_path):
     """Though the held-out rows, which join the context, change which class is the most frequent; untuned, nothing."""
-    X, y = make_blobs(n_samples=[41, 40, 39], n_features=2, random_state=0)
+    X, y = make_blobs(n_samples=[51, 50, 49], n_features=2, random_state=0)
     model = TTTClassifier(SLOTS, n_estimators=4, learning_rate=rate, steps=30, members_per_step=1).fit(X, y)
     assert model.pfn_.config.slots_by_rank == by_rank == (model.chosen_.step > 0)
     assert {tuple(member.ranks) for member in model.ensemble_.members} == {(0, 1, 2)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -59,8 +59,7 @@ class PFN:
     @classmethod
     def init(cls, config: PFNConfig, seed: int = 0) -> PFN:
         """A random network; its layers start as the identity, and v2's attention is Xavier-uniform as TabPFN's."""
-        draw = jax.jit(lambda: nnx.to_pure_dict(nnx.state(_network(config, seed))))
-        return cls(config, draw())
+        return cls(config, _random_params(config, seed))
 
     def apply(
         self,
@@ -253,10 +252,16 @@ def _call(method, pfn, *arguments):
         return getattr(network, method)(*arguments)
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def _random_params(config: PFNConfig, seed: int) -> Params:
+    return nnx.to_pure_dict(nnx.state(_network(config, seed)))
+
+
 def _network(config: PFNConfig, seed: int) -> v2.Network | slots.SlotNetwork:
     network = v2.Network if config.architecture == "tabpfn-v2" else slots.SlotNetwork
     return network(config, rngs=nnx.Rngs(seed))
 
 
+@cache
 def _abstract(config: PFNConfig) -> v2.Network | slots.SlotNetwork:
     return nnx.eval_shape(lambda: _network(config, 0))

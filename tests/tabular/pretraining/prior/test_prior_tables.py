@@ -51,11 +51,10 @@ def test_the_key_decides_on_the_device(device):
 
 
 def test_the_arguments_decide_on_the_host(host):
-    again = host_tables(PriorConfig(), 0, 0, TABLES, ROWS, FEATURES)
+    """Of how many tables there are, a table does not depend."""
+    again = host_tables(PriorConfig(), 0, 0, 24, ROWS, FEATURES)
     for part, same in zip(host, again, strict=True):
-        assert part.tobytes() == same.tobytes()
-    fewer = host_tables(PriorConfig(), 0, 0, 3, ROWS, FEATURES)
-    np.testing.assert_array_equal(fewer.x, host.x[:3])
+        assert part[:24].tobytes() == same.tobytes()
 
 
 @pytest.mark.parametrize(("seed", "step"), [(0, 1), (1, 0)])
@@ -81,7 +80,7 @@ def test_padding_is_zero_and_columns_are_not(tables):
     assert (spread[is_column] > 0).mean() > 0.97
 
 
-@pytest.mark.parametrize(("rows", "features"), [(16, 2), (16, 64), (2, 5)])
+@pytest.mark.parametrize(("rows", "features"), [(2, 2), (16, 64)])
 def test_small_and_wide_tables(rows, features):
     host = host_tables(PriorConfig(), 3, 0, 24, rows, features)
     shapes = jax.eval_shape(lambda key: sample_tables(key, PriorConfig(), 24, rows, features), key(0))
@@ -116,7 +115,7 @@ def test_labels_are_hardly_ever_constant(tables):
 def test_kinds_have_their_shares():
     """All values of a table of rules are small integers, and those of hardly any causal graph are."""
     count, share = 60, 0.3
-    mixed = PriorConfig(graph=1 - share, extra_trees=0, boosting=0, rules=share, missing=0)
+    mixed = PriorConfig(graph=1 - share, extra_trees=0.0, boosting=0.0, rules=share, missing=0.0)
     of_mixed, of_graphs, of_rules = (
         np.isin(host_tables(config, 5, 0, tables, 32, 8).x, np.arange(8)).all((1, 2)).mean()
         for config, tables in ((mixed, count), (only("graph", missing=0.0), count), (only("rules", missing=0.0), 12))
