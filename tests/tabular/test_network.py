@@ -94,7 +94,7 @@ def input_gradients(pfn: PFN, name: str):
 
     def loss(x_context, x_query):
         logits = pfn.apply_table(table._replace(x_context=x_context, x_query=x_query))
-        return (logits[table.is_query] ** 2).sum()
+        return (jnp.where(table.is_query[:, None], logits, 0) ** 2).sum()
 
     return table, *jax.grad(loss, argnums=(0, 1))(table.x_context, table.x_query)
 
