@@ -7,6 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Compiled code outlives a process: what a second run would compile again, it reads.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.01
 
 .PHONY: demo test test-full docs clean
 

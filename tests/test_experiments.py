@@ -44,7 +44,7 @@ TINY = {
     "several_steps": (several_steps, {"d": 20, "num_tasks": 200}, 26),
     "same_context": (same_context, {"n": 20, "d": 40, "every": 20, "normals": 1e7, "num_tasks": 1000}, 8),
     "correlated_features": (correlated_features, {"sizes": (40, 80), "normals": 3e7}, 4),
-    "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 1e8}, 4),
+    "sample_complexity": (sample_complexity, {"sizes": (16, 32), "simulated": (32,), "normals": 3e7}, 4),
     "kfold": (kfold, {"d": 10, "num_tasks": 500}, 5),
     "finite_pretraining": (finite_pretraining, {"d": 8, "sizes": (4, 8), "repeats": 2, "normals": 2e6}, 24),
     "harm": (harm, {"d": 6, "num_tasks": 500, "points": (1.0, 3.0)}, 4),
@@ -105,7 +105,7 @@ def test_files_and_table(tiny, name, tmp_path, capsys):
 
 
 def test_several_experiments_get_a_page_that_one_alone_leaves(tiny, tmp_path):
-    assert command.main(["fig1b", "sample_complexity", "--out", str(tmp_path)]) == 0
+    assert command.main(["fig1b", "fig2a", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert page.count("<summary>agree: |z|") == 2

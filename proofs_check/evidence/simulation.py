@@ -199,15 +199,10 @@ def simulate_best(given: Given, num_tasks: int, seed: int, sampler: str = "data"
     return simulate_step(given.problem, given.weights, best, num_tasks=num_tasks, seed=seed, sampler=sampler)
 
 
-@lru_cache(None)
 def after_best_step(setting: Setting, num_tasks: int, seed: int, sampler: str = "data") -> Comparison:
     """The risk after the best step, exact and simulated."""
-    curve, (problem, weights, step) = exact_curve(setting), given_setting(setting)
-    best = replace(step, lr=curve.optimal_lr)
-    found = estimate_risk(
-        problem, weights, best, num_tasks=num_tasks, seed=seed, sampler=sampler, block_size=BLOCK_SIZE
-    )
-    return Comparison(curve.optimal, found.mean, found.stderr, found.stderr_reliable)
+    found = simulate_best(given_setting(setting), num_tasks, seed, sampler)
+    return found.compare("risk", exact_curve(setting).optimal)
 
 
 @lru_cache(None)

@@ -71,7 +71,7 @@ def switch_claim(
         """The switch by the sampler "law", for the many tasks; who wins at half of it and twice it by sampled data."""
         k = round(float(ratio(c, scaled(MODERATE, 1))) * MODERATE)
         beside = [
-            simulated_difference(scaled(MODERATE, max(1, round(k * m))), effort.num_large // 4, effort.seed)
+            simulated_difference(scaled(MODERATE, max(1, round(k * m))), effort.num_large // 8, effort.seed)
             for m in (0.5, 2)
         ]
         lead = min(-beside[0].found / beside[0].stderr, beside[1].found / beside[1].stderr)

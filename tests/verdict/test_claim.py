@@ -21,8 +21,9 @@ from ttt_jax.verdict.comparison import exact_variance
 
 @pytest.mark.parametrize("quantity", ["gain", "optimal_lr", "initial"])
 def test_an_exact_claim_passes_and_one_off_by_five_percent_does_not(quantity):
+    problems = PROBLEMS[0], Problem(30, 20, np.ones(6), noise_var=0.1)
     right, wrong = (
-        check(of_theorem_4_5(quantity, factor), PROBLEMS, start="zero", quantity=quantity, num_tasks=40_000)
+        check(of_theorem_4_5(quantity, factor), problems, start="zero", quantity=quantity, num_tasks=40_000)
         for factor in (1.0, 1.05)
     )
     assert right.exact_ok

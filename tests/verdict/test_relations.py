@@ -40,7 +40,7 @@ def gain(factor):
 
 @pytest.mark.parametrize(("relation", "loose", "broken"), [("<=", 1.2, 0.8), (">=", 0.8, 1.2)])
 def test_a_bound_holds_on_its_side_and_at_equality(relation, loose, broken):
-    options = COLD | {"relation": relation, "num_tasks": 20_000}
+    options = COLD | {"relation": relation, "num_tasks": 8000}
     result = check(gain(loose), PROBLEMS, **options)
     assert result.exact_ok
     assert result.empirical_ok
@@ -235,11 +235,11 @@ def test_a_switch_of_sampled_tasks_has_their_standard_error():
 
 
 def test_a_switch_is_simulated_on_the_same_tasks():
-    problem = unit(40, 1, 16)
+    problem = unit(40, 1, 8)
     exact = warm_or_cold(problem).switch - 0.5
     options = {"quantity": "switch", "along": "k", "against": {"start": "zero"}, "num_tasks": 8000}
     right = check(lambda: exact, [problem], **options)
-    wrong = check(lambda: 1.5 * exact, [problem], **options)
+    wrong = check(lambda: 1.25 * exact, [problem], **options)
     assert right.empirical_ok
     assert right.detectable < 0.5
     assert wrong.empirical_ok is False
