@@ -262,7 +262,7 @@ def test_overflow_is_counted_and_reported():
         ({"block_size": 2**30}, "block_size must be at most 1048576, got 1073741824"),
         ({"x64": "no"}, "x64 must be True or False, got 'no'"),
         ({"procedure": np.inf}, "lr must be a finite number"),
-        ({"procedure": "fast"}, "lr must be a finite number"),
+        ({"procedure": "fast"}, "procedure must be a step size"),
         ({"procedure": "optimal"}, "lr must be a number to be simulated, got 'optimal': compare finds the optimum"),
         ({"procedure": (1e-3, GradientStep())}, "lr must be a number to be simulated, got 'optimal'"),
         ({"procedure": ()}, "procedure must not be an empty tuple"),
