@@ -88,7 +88,7 @@ def test_pretraining_refuses_bad_sizes():
     ):
         with pytest.raises(ValueError, match=message):
             pretrain(model, params, Pretraining(n=2, d=2), **options)
-    with pytest.raises(ValueError, match="^model must be a model for n = 2, k = 8, d = 3, got TypeError: dot"):
+    with pytest.raises(ValueError, match=r"^model must be a model for n = 2, k = 8, d = 3, got TypeError: dot"):
         pretrain(model, params, Pretraining(n=2, d=3))
 
 

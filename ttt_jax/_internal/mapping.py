@@ -25,7 +25,7 @@ def map_rows(
         array([[1., 3.],
                [2., 6.]])
     """
-    fixed = jax.tree.map(np.float64, fixed)
+    fixed = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), fixed)
     count = len(jax.tree.leaves(rows)[0])
     if count < _MANY:
         each = (jax.tree.map(lambda leaf, i=i: leaf[i], rows) for i in range(count))
