@@ -120,7 +120,7 @@ def fit_classical(methods: Sequence[str], plain: Any, table: RealTable, seed: in
     """Classical methods on the context of the fitted plain PFN."""
     chosen = plain.ensemble_.members[0].rows
     context, labels = plain.ensemble_.X[chosen], plain.ensemble_.labels[chosen]
-    models = classical(seed, len(plain.columns_), np.flatnonzero(np.isin(plain.columns_, table.categorical)))
+    models = classical(seed, len(plain.columns_), np.flatnonzero(np.isin(plain.columns_, table.categorical)).tolist())
     rows = []
     for method in methods:
         model, started = models[method], time.perf_counter()

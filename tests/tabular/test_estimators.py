@@ -138,7 +138,7 @@ def test_class_weights_multiply_the_odds(blobs):
         ({"class_weight": {1: 0.0}}, r"class_weight\[1\] must be positive, got 0.0"),
         ({"outlier_sigma": -1.0}, "outlier_sigma must be a number above 1, or None for no clipping, got -1.0"),
         ({"outlier_sigma": "x"}, "outlier_sigma must be a finite number, got 'x'"),
-        ({"weights": 3}, "weights must be 'default', 'slots', the path of a file or a PFN, got 3"),
+        ({"weights": 3}, "weights must be 'default', 'small', the path of a file or a PFN, got 3"),
         ({"device": "foo"}, "device must be a platform of this machine, as 'cpu', got 'foo'"),
         ({"max_context_rows": 10}, "60 rows exceed max_context_rows=10"),
     ],
