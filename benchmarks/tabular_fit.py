@@ -1,6 +1,6 @@
 """Seconds that `TTTClassifier()` takes on 1,000 rows of 20 columns; the second time nothing is compiled.
 
-python -m benchmarks.tabular_fit --weights slots
+python -m benchmarks.tabular_fit --weights default
 """
 
 from __future__ import annotations
