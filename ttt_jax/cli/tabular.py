@@ -316,15 +316,13 @@ def split_table(y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def methods(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
     """Names and unfitted classifiers; the plain PFN reads the context that TTT predicts from."""
-    from sklearn.compose import make_column_selector, make_column_transformer
+    from sklearn.compose import make_column_selector
     from sklearn.dummy import DummyClassifier
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-    from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     from ttt_jax.tabular import TTTClassifier
+    from ttt_jax.tabular.classical import coded
 
     def pfn(mode: str) -> Any:
         return TTTClassifier(
@@ -338,12 +336,7 @@ def methods(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
         )
 
     def encoded(model: Any) -> Any:
-        numeric, other = make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")
-        columns = make_column_transformer(
-            (make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()), numeric),
-            (OneHotEncoder(handle_unknown="ignore", max_categories=50, sparse_output=False), other),
-        )
-        return make_pipeline(columns, model)
+        return coded(model, make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number"))
 
     rows = [("PFN", pfn("none"))]
     if arguments.ttt != "none":

