@@ -61,12 +61,12 @@ QUICK = Preset(
     contexts=(1, 4, 16, 64, 256, 1000),
     updates=30,
     batch_size=64,
-    n_estimators=8,
+    n_estimators=4,
 )
 PRESETS = {
     "quick": QUICK,
     "cpu": replace(QUICK, tables=NAMES, seeds=(0, 1, 2), contexts=CONTEXTS),
-    "paper": Preset(NAMES, seeds=(0, 1, 2), contexts=CONTEXTS, updates=1000, batch_size=256, n_estimators=8),
+    "paper": Preset(NAMES, seeds=(0, 1, 2), contexts=CONTEXTS, updates=1000, batch_size=256, n_estimators=4),
 }
 
 

@@ -20,6 +20,7 @@ from proofs_check.processes import stop_at_interrupt
 if __name__ == "__main__":
     stop_at_interrupt()
 try:
+    import jaxlib.version
     import sympy  # noqa: F401 (the claims are written in it)
 
     from proofs_check import claims, paper_report, papers, report
@@ -45,8 +46,10 @@ exit status:
 """
 
 
-QUICK_TO_COMPILE = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=1"
 """Flags of XLA for programs that run for less time than they take to compile."""
+if jaxlib.version.__version_info__ < (0, 11):  # a later one ends the process at a flag that it does not know
+    QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
 
 
 class Trial(NamedTuple):

@@ -72,7 +72,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         self,
         weights: str | Path | PFN = "default",
         *,
-        n_estimators: int = 8,
+        n_estimators: int = 4,
         categorical_features: Sequence[str | int] | None = None,
         class_weight: str | Mapping[Any, float] | None = None,
         softmax_temperature: float = 0.9,

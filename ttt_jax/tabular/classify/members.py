@@ -55,7 +55,7 @@ def draw_members(
     is_categorical: Bool[np.ndarray, " F"],
     plan: Plan,
 ) -> list[Member]:
-    """Plain and recoded columns in turn, principal components in place of every eighth, and contexts in turn.
+    """Plain and recoded columns in turn, principal components in place of every fourth, and contexts in turn.
 
     The first member changes nothing, the others have random orders of columns and classes.
     """
@@ -64,7 +64,7 @@ def draw_members(
     for i in range(plan.number):
         rows = plan.contexts[i % len(plan.contexts)]
         coding = recoded(X[rows], is_categorical) if i % 2 else plain()
-        if i % 8 == 7 and len(rows) > 1:
+        if i % 4 == 3 and len(rows) > 1:
             coding = components(*X[rows].shape)
         with np.errstate(invalid="ignore"):  # scikit-learn divides by the variance, 0 where all columns are constant
             columns = coding.fit_transform(X[rows], labels[rows]).shape[1]

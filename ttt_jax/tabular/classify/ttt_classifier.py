@@ -98,7 +98,7 @@ class TTTClassifier(PFNClassifier):
         eval_metric: str = "log_loss",
         patience: int = 3,
         time_limit: float | None = None,
-        n_estimators: int = 8,
+        n_estimators: int = 4,
         categorical_features: Sequence[str | int] | None = None,
         class_weight: str | Mapping[Any, float] | None = None,
         softmax_temperature: float = 0.9,

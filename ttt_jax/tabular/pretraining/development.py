@@ -31,7 +31,7 @@ DEVELOPMENT_TABLES = (
     "vehicle", "vowel", "wdbc", "wine", "wisconsin",
 )  # fmt: skip
 FEW = ("australian", "german", "ionosphere", "led7digit", "pima", "tic-tac-toe", "vehicle", "vowel")
-_ROWS, _FEW_ROWS, _FEW_MEMBERS = (64, 256, 1000), (64, 256), (1, 8)
+_ROWS, _FEW_ROWS, _FEW_MEMBERS = (64, 256, 1000), (64, 256), (1, 4)
 MEASURED = tuple(f"rows_{rows}_members_{members}" for rows in _FEW_ROWS for members in _FEW_MEMBERS)
 _MOST_CLASSES, _TEST_SHARE, _MOST_TEST_ROWS = 10, 0.2, 200
 _COLUMNS = ("table", "seed", "rows", "method", "accuracy")
@@ -131,7 +131,7 @@ def methods(weights: str | None, seed: int) -> dict[str, Callable[[], Any]]:
         "random forest": lambda: prepared(RandomForestClassifier(200, random_state=seed)),
     }
     if weights:
-        found |= {f"{weights}, {members} member{'s' * (members > 1)}": pfn(weights, members) for members in (1, 8)}
+        found |= {f"{weights}, {members} member{'s' * (members > 1)}": pfn(weights, members) for members in (1, 4)}
     return found
 
 
