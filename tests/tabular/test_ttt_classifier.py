@@ -290,7 +290,8 @@ def test_the_temperature_undoes_a_factor_of_the_logits():
     logits = 2 * rng.normal(size=(1, 4000, 3))
     labels = np.array([rng.choice(3, p=np.exp(row) / np.exp(row).sum()) for row in logits[0]])
     assert fitted_temperature(3 * logits, np.ones(3), labels, 0.9) == pytest.approx(3, rel=0.1)
-    assert fitted_temperature(3 * logits[:, :20], np.ones(3), labels[:20], 0.9) == 0.9
+    few, more = (fitted_temperature(3 * logits[:, :rows], np.ones(3), labels[:rows], 0.9) for rows in (5, 100))
+    assert 0.9 <= few < more < 3  # of few rows it stays near the usual one
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ class TTTClassifier(PFNClassifier):
         time_limit: seconds that `fit` may take, compilation included; None for no limit. It ends at most one update
             and a tenth later, unless compilation alone takes longer; a warning then says how much is needed.
         n_estimators, categorical_features, class_weight, softmax_temperature, outlier_sigma, cache_context, device,
-            random_state: as in `PFNClassifier`; the temperature is fitted anew where 100 rows or more are held out.
+            random_state: as in `PFNClassifier`, but the temperature is fitted to the held-out rows, and stays near
+            the given one if they are few.
 
     Attributes:
         classes_, n_features_in_: as in `PFNClassifier`.
