@@ -368,7 +368,10 @@ def _what_was_chosen(model: Any) -> str:
         return "too few rows are left outside the context to hold one out, so nothing was trained"
     first, chosen = model.scores_[0], model.chosen_
     if not chosen.step:
-        return f"no update improved the held-out rows (log-loss {first.log_loss:.4f}): this is the plain PFN"
+        return (
+            f"no update improved the held-out rows (log-loss {first.log_loss:.4f}): this is the plain network, "
+            f"at temperature {model.temperature_:.2f}"
+        )
     return f"update {chosen.step} chosen: held-out log-loss {first.log_loss:.4f} -> {chosen.log_loss:.4f}"
 
 
