@@ -20,13 +20,13 @@ from proofs_check.processes import stop_at_interrupt
 if __name__ == "__main__":
     stop_at_interrupt()
 try:
-    import jaxlib.version
     import sympy  # noqa: F401 (the claims are written in it)
 
     from proofs_check import claims, paper_report, papers, report
     from proofs_check.claim import FULL, QUICK, Effort
     from proofs_check.runner import Mutated, mutate, run, run_all, run_paper
     from ttt_jax._internal.command import CommandError, OneLineParser, make_directory
+    from ttt_jax._internal.xla import QUICK_TO_COMPILE
 except ModuleNotFoundError as error:
     print(f"proofs_check: {error.name} is not installed; pip install '.[proofs]'", file=sys.stderr)
     sys.exit(2)
@@ -44,12 +44,6 @@ exit status:
   2  bad input, or the report cannot be written
   3  nothing fails, but something was not judged
 """
-
-
-QUICK_TO_COMPILE = "--xla_backend_optimization_level=1"
-"""Flags of XLA for programs that run for less time than they take to compile."""
-if jaxlib.version.__version_info__ < (0, 11):  # a later one ends the process at a flag that it does not know
-    QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
 
 
 class Trial(NamedTuple):

@@ -8,21 +8,19 @@ import tomllib
 from pathlib import Path
 
 import jax
-import jaxlib.version
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from ttt_jax import Problem
+from ttt_jax._internal.xla import QUICK_TO_COMPILE
 
 # Compiling takes most of the time. At level 0 simulations would run ten times slower.
-QUICK_TO_COMPILE = (
-    "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true "
+FLAGS = (
+    f"{QUICK_TO_COMPILE} --xla_llvm_disable_expensive_passes=true "
     "--xla_cpu_prefer_vector_width=128 --xla_cpu_parallel_codegen_split_count=1"
 )
-if jaxlib.version.__version_info__ < (0, 11):  # a later one ends the process at a flag that it does not know
-    QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{QUICK_TO_COMPILE} {os.environ.get('XLA_FLAGS', '')}"
+os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 # Compiled code is shared by the workers, by the commands that tests start, and by the next run.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.01")
