@@ -10,6 +10,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
@@ -104,11 +105,13 @@ def run_blocks(
             draws = jax.vmap(partial(experiment, setting=setting))(jax.random.split(key, block_size))
             return keep(draws, jnp.arange(block_size) < size)
 
-        def step(i, kept):
-            return jax.tree.map(lambda buffer, new: buffer.at[i].set(new), kept, block(i))
+        traced, shapes = jax.make_jaxpr(block, return_shape=True)(jnp.int32(0))  # once, for the shapes and the loop
+        compute, tree, most = jaxpr_as_fun(traced), jax.tree.structure(shapes), entries.shape[1]
 
-        most = entries.shape[1]
-        kept = jax.tree.map(lambda one: jnp.zeros((most, *one.shape), one.dtype), jax.eval_shape(block, 0))
+        def step(i, kept):
+            return jax.tree.map(lambda buffer, new: buffer.at[i].set(new), kept, tree.unflatten(compute(i)))
+
+        kept = jax.tree.map(lambda one: jnp.zeros((most, *one.shape), one.dtype), shapes)
         return jax.tree.map(lambda buffer: buffer[None], jax.lax.fori_loop(0, count[0], step, kept))
 
     shared, split = PartitionSpec(), PartitionSpec("lane")
