@@ -6,8 +6,8 @@
 Of each table 1,000 rows are demonstrations. The plain PFN reads n of them. An update of test-time training is a step on
 a batch of queries after a context of n other rows, both drawn anew; a fifth of the rows outside the prediction's
 context is held out to choose the number of updates, 0 included. Both predict from the same n rows. At n = 1,000 no row
-is left to train on, so both are equal by definition. The paper makes 50 updates for each of 1000 / n groups; the preset
-caps them. Contexts hold the classes in proportion. (The record of results is older: fixed groups, another coding.)
+is left to train on, so both are equal by definition. The paper makes 50 updates for each of 1000 / n groups; a preset
+makes as many as read a number of rows, `more-updates` and `paper` all. Contexts hold the classes in proportion.
 
 Results are appended to DIR/fig3a.csv row by row, so an interrupted run continues where it stopped.
 """
@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,12 @@ import jax
 import numpy as np
 
 from experiments.classical import classical
-from experiments.fig3a_report import BASELINES, COLUMNS, draw, read_rows, report
+from experiments.fig3a_report import COLUMNS, draw, read_rows, report
 from experiments.tables import DEMONSTRATIONS, NAMES, RealTable, load
 from ttt_jax._internal.command import OneLineParser, emit, exit_status, refuse_overwriting
 from ttt_jax._internal.progress import progress_bar
 
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
-PAPER_UPDATES_PER_GROUP = 50
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Preset:
 
     Attributes:
         tables, seeds, contexts: a cell for each combination.
-        updates: cap on the updates per cell.
+        rows_read: by all updates of a cell, n + batch_size rows each.
         batch_size: queries per update.
         n_estimators: members of the ensemble.
     """
@@ -50,23 +48,47 @@ class Preset:
     tables: tuple[str, ...]
     seeds: tuple[int, ...]
     contexts: tuple[int, ...]
-    updates: int
+    rows_read: float
     batch_size: int
     n_estimators: int
+
+    def updates(self, n: int) -> int:
+        """Of a cell, at most as many as the paper's.
+
+        Example:
+            >>> [QUICK.updates(n) for n in (1, 64, 512, 1000)]
+            [184, 93, 20, 0]
+        """
+        return int(min(self.rows_read / (n + self.batch_size), paper_updates(n)))
+
+
+def paper_updates(n: int) -> int:
+    """50 for each of the 1,000 / n groups; no row is left to train on at n = 1,000."""
+    return 50 * (DEMONSTRATIONS // n) if n < DEMONSTRATIONS else 0
+
+
+def rate_factor(n: int) -> int:
+    """What the classifier's usual learning rate is multiplied by.
+
+    A network whose context shows hardly any class has far to go. Chosen of 1/2, 1, 2 and 4 at n = 1 and 8 on five
+    development tables (`python -m benchmarks.tabular_short_contexts`).
+    """
+    return 4 if n <= 2 else 2 if n < 64 else 1
 
 
 QUICK = Preset(
     tables=("banana", "magic", "penbased", "phoneme", "titanic"),
     seeds=(0,),
     contexts=(1, 4, 16, 64, 256, 1000),
-    updates=30,
+    rows_read=12_000,
     batch_size=64,
-    n_estimators=4,
+    n_estimators=2,
 )
 PRESETS = {
     "quick": QUICK,
-    "cpu": replace(QUICK, tables=NAMES, seeds=(0, 1, 2), contexts=CONTEXTS),
-    "paper": Preset(NAMES, seeds=(0, 1, 2), contexts=CONTEXTS, updates=1000, batch_size=256, n_estimators=4),
+    "cpu": replace(QUICK, tables=NAMES, contexts=CONTEXTS),
+    "more-updates": replace(QUICK, contexts=(64, 128, 256), rows_read=math.inf),
+    "paper": Preset(NAMES, (0, 1, 2), CONTEXTS, rows_read=math.inf, batch_size=256, n_estimators=4),
 }
 
 
@@ -91,9 +113,10 @@ def run(preset: Preset, weights: str, file: Path) -> list[dict[str, Any]]:
 def run_cell(table: RealTable, seed: int, n: int, preset: Preset, weights: str) -> list[dict[str, Any]]:
     """Plain, tuned and classical accuracy at one context length; the classical methods are fitted to the n rows."""
     from ttt_jax.tabular import TTTClassifier
+    from ttt_jax.tabular.classify.estimators import load_weights
+    from ttt_jax.tabular.classify.ttt_classifier import usual_rate
 
-    paper_updates = PAPER_UPDATES_PER_GROUP * (DEMONSTRATIONS // n) if n < DEMONSTRATIONS else 0
-    cap = min(preset.updates, paper_updates)
+    cap = preset.updates(n)
     shared: dict[str, Any] = {
         "n_context": n,
         "n_estimators": preset.n_estimators,
@@ -103,27 +126,30 @@ def run_cell(table: RealTable, seed: int, n: int, preset: Preset, weights: str) 
     plain = TTTClassifier(weights, mode="none", **shared)
     methods: dict[str, Any] = {"plain": plain}
     if cap:
-        methods["TTT"] = TTTClassifier(weights, mode="full", steps=cap, batch_size=preset.batch_size, **shared)
+        rate = rate_factor(n) * usual_rate(load_weights(weights))
+        methods["TTT"] = TTTClassifier(weights, steps=cap, learning_rate=rate, batch_size=preset.batch_size, **shared)
     rows = []
     for method, model in methods.items():
         started = time.perf_counter()
         model.fit(table.X, table.y)
         accuracy = model.score(table.X_test, table.y_test)
         chosen = model.chosen_.step if method == "TTT" else 0
-        rows.append(_row(table, seed, n, method, accuracy, time.perf_counter() - started, chosen, cap, paper_updates))
+        rows.append(
+            _row(table, seed, n, method, accuracy, time.perf_counter() - started, chosen, cap, paper_updates(n))
+        )
     if not cap:
         rows.append({**rows[0], "method": "TTT"})
-    return rows + fit_classical(BASELINES, plain, table, seed, n)
+    return rows + fit_classical(plain, table, seed, n)
 
 
-def fit_classical(methods: Sequence[str], plain: Any, table: RealTable, seed: int, n: int) -> list[dict[str, Any]]:
+def fit_classical(plain: Any, table: RealTable, seed: int, n: int) -> list[dict[str, Any]]:
     """Classical methods on the context of the fitted plain PFN."""
     chosen = plain.ensemble_.members[0].rows
     context, labels = plain.ensemble_.X[chosen], plain.ensemble_.labels[chosen]
     models = classical(seed, len(plain.columns_), np.flatnonzero(np.isin(plain.columns_, table.categorical)).tolist())
     rows = []
-    for method in methods:
-        model, started = models[method], time.perf_counter()
+    for method, model in models.items():
+        started = time.perf_counter()
         if len(np.unique(labels)) == 1:
             predicted = np.repeat(labels[:1], len(table.y_test))
         else:
@@ -131,23 +157,6 @@ def fit_classical(methods: Sequence[str], plain: Any, table: RealTable, seed: in
         accuracy = float((plain.classes_[predicted] == table.y_test).mean())
         rows.append(_row(table, seed, n, method, accuracy, time.perf_counter() - started, 0, 0, 0))
     return rows
-
-
-def fit_again(methods: Sequence[str], weights: str, file: Path) -> None:
-    """Fit classical methods again, to the same contexts, and replace their rows in the file; no PFN predicts."""
-    from ttt_jax.tabular import TTTClassifier
-
-    rows, redone, load_once = read_rows(file), {}, lru_cache(1)(load)
-    for name, seed, n in progress_bar(sorted({(row["table"], row["seed"], row["n"]) for row in rows}), "fig3a"):
-        table = load_once(name, seed)
-        plain = TTTClassifier(weights, mode="none", n_context=n, n_estimators=1, random_state=seed)
-        for row in fit_classical(methods, plain.fit(table.X, table.y), table, seed, n):
-            redone[name, seed, n, row["method"]] = row
-    with (new := file.with_suffix(".new")).open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(redone.get((row["table"], row["seed"], row["n"], row["method"]), row) for row in rows)
-    new.replace(file)
 
 
 def _row(table: RealTable, *values: Any) -> dict[str, Any]:
@@ -165,14 +174,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/fig3a"), help="directory; a run in it is continued")
     parser.add_argument("--weights", default="default", metavar="PATH", help="TabPFN v2 checkpoint or file of PFN.save")
     parser.add_argument("--tables", nargs="+", metavar="NAME", help=f"in place of the preset's; of {', '.join(NAMES)}")
-    parser.add_argument(
-        "--fit-again",
-        nargs="+",
-        choices=BASELINES,
-        default=(),
-        metavar="METHOD",
-        help=f"first replace these methods' rows in DIR's file, nothing else; of {', '.join(BASELINES)}",
-    )
     arguments = parser.parse_args(argv)
     preset = PRESETS[arguments.preset]
     if arguments.tables:
@@ -182,8 +183,6 @@ def main(argv: list[str] | None = None) -> int:
         files = [arguments.out / f"fig3a.{suffix}" for suffix in ("csv", "png", "svg")]
         refuse_overwriting([Path(arguments.weights)], files)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        if arguments.fit_again:
-            fit_again(arguments.fit_again, arguments.weights, files[0])
         rows = run(preset, arguments.weights, files[0])
         figure = draw(rows)
         for file in files[1:]:

@@ -33,7 +33,6 @@ STYLES: dict[str, dict[str, Any]] = {
     "random forest": {"color": COLOURS[2], "linestyle": "-.", "linewidth": 1},
     "gradient boosting": {"color": COLOURS[4], "linestyle": ":", "linewidth": 1},
 }
-BASELINES = tuple(STYLES)[2:]
 COLUMNS = ("table", "seed", "n", "method", "accuracy", "seconds", "chosen_update", "cap", "paper_updates")
 ARTIFICIAL = ("banana", "ring", "twonorm")
 NOMINAL = ("chess", "mushroom", "splice", "titanic")  # tables whose columns are mostly categories

@@ -246,7 +246,7 @@ class _Trainer:
             "few": max(_FEW_STEPS, once),
             "full": _STEPS_PER_CONTEXT * max(1, len(self.training) // self.context),
         }
-        usual = _RATE[pfn.config.architecture] / pfn.config.embedding_size**2 if model.optimizer == "adamw" else 0.1
+        usual = usual_rate(pfn) if model.optimizer == "adamw" else 0.1
         return tune(
             pfn,
             self.draws(),
@@ -311,6 +311,11 @@ class _Trainer:
         if name == "log_loss":
             return Judged(Score(step, loss, accuracy, -loss), logits, losses)
         return Judged(Score(step, loss, accuracy, metric(name, probabilities, self.answers)), logits)
+
+
+def usual_rate(pfn: PFN) -> float:
+    """The largest learning rate of AdamW, unless another is asked for."""
+    return _RATE[pfn.config.architecture] / pfn.config.embedding_size**2
 
 
 def _ranks(counts: Int[np.ndarray, " C"], n_context: int) -> Int[np.ndarray, " C"]:
