@@ -5,8 +5,9 @@
 
 Every method is given the same first rows of a table; the classical ones see a column per category. The file is given a
 row for each table, seed, number of rows and method as it is computed, and a run that was interrupted goes on. Then
-means and paired differences from the random forest are printed, with two standard errors over tables (each table its
-mean over seeds); artificial tables, and one that another contains, are in no difference.
+means and paired differences from the random forest, and of TTT from the plain network, are printed, with two standard
+errors over tables (each table its mean over seeds); artificial tables, and one that another contains, are in no
+difference.
 
 The calibration error is the mean distance, over ten bins of the largest probability, between it and the accuracy there.
 """
@@ -125,15 +126,15 @@ def report(found: dict[tuple[str, int, int, str], Float[np.ndarray, " 3"]]) -> s
         lines += [
             "",
             f"At most {rows} rows: {len(shared)} tables, {independent.sum()} of them in the differences",
-            f"{'':24}" + "".join(f"{score.replace('_', ' '):>20}" for score in SCORES),
+            f"{'':36}" + "".join(f"{score.replace('_', ' '):>20}" for score in SCORES),
         ]
-        lines += [f"{m:24}" + "".join(f"{mean:20.4f}" for mean in values.mean(0)) for m, values in means.items()]
-        for method, values in means.items():
-            if method != REFERENCE:
-                less = (values - means[REFERENCE])[independent]
-                halves = 2 * less.std(axis=0, ddof=1) / len(less) ** 0.5 if len(less) > 1 else np.full(3, np.nan)
-                cells = (f"{mean:+.4f} ± {half:.4f}" for mean, half in zip(less.mean(0), halves, strict=True))
-                lines.append(f"{method + ' - forest':24}" + "".join(f"{cell:>20}" for cell in cells))
+        lines += [f"{m:36}" + "".join(f"{mean:20.4f}" for mean in values.mean(0)) for m, values in means.items()]
+        pairs = [(method, REFERENCE) for method in means if method != REFERENCE]
+        for method, other in [*pairs, *((method, "plain") for method in means if method.startswith("TTT"))]:
+            less = (means[method] - means[other])[independent]
+            halves = 2 * less.std(axis=0, ddof=1) / len(less) ** 0.5 if len(less) > 1 else np.full(3, np.nan)
+            cells = (f"{mean:+.4f} ± {half:.4f}" for mean, half in zip(less.mean(0), halves, strict=True))
+            lines.append(f"{f'{method} - {other}':36}" + "".join(f"{cell:>20}" for cell in cells))
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """Figure 3a: accuracy on real tables against the context length n, for the plain PFN and after test-time training.
 
-`python -m experiments fig3a --preset quick|cpu|paper --out DIR [--weights PATH]`; what the results say:
+`python -m experiments fig3a --preset quick|cpu|more-updates|paper --out DIR [--weights PATH]`; what the results say:
 `python -m experiments.fig3a_report DIR/fig3a.csv`.
 
 Of each table 1,000 rows are demonstrations. The plain PFN reads n of them. An update of test-time training is a step on
