@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 from experiments.classical import classical
-from experiments.fig3a_report import COLUMNS, draw, read_rows, report
+from experiments.fig3a_report import COLUMNS, draw, left_out, read_rows, report
 from experiments.tables import DEMONSTRATIONS, NAMES, RealTable, load
 from ttt_jax._internal.command import OneLineParser, emit, exit_status, refuse_overwriting
 from ttt_jax._internal.progress import progress_bar
@@ -86,7 +86,7 @@ QUICK = Preset(
 )
 PRESETS = {
     "quick": QUICK,
-    "cpu": replace(QUICK, tables=NAMES, contexts=CONTEXTS),
+    "cpu": replace(QUICK, tables=tuple(name for name in NAMES if name not in left_out(set(NAMES))), contexts=CONTEXTS),
     "more-updates": replace(QUICK, contexts=(64, 128, 256), rows_read=math.inf),
     "paper": Preset(NAMES, (0, 1, 2), CONTEXTS, rows_read=math.inf, batch_size=256, n_estimators=4),
 }
@@ -97,6 +97,11 @@ def run(preset: Preset, weights: str, file: Path) -> list[dict[str, Any]]:
     rows = read_rows(file) if file.exists() else []
     done = {(row["table"], row["seed"], row["n"]) for row in rows}
     cells = [(t, s, n) for s in preset.seeds for t in preset.tables for n in preset.contexts]
+    for row in rows:
+        if row["method"] == "TTT" and row["cap"] != preset.updates(row["n"]):
+            raise ValueError(
+                f"{file}: {row['cap']} updates at n = {row['n']} are another preset's; choose another --out"
+            )
     for name, seed, n in progress_bar([cell for cell in cells if cell not in done], "fig3a", log=True):
         jax.clear_caches()  # compiled code of many shapes would exceed the number of memory maps of a process
         new = run_cell(load(name, seed), seed, n, preset, weights)

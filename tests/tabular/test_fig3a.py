@@ -1,5 +1,6 @@
 """The experiment on real tables: its tables, its arithmetic, and that it resumes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -51,6 +52,9 @@ def test_a_run_resumes_and_equals_itself(tmp_path, monkeypatch, capsys):
     assert rows["banana", 1000, "TTT"] == rows["banana", 1000, "plain"]
     assert "context reduction" in capsys.readouterr().out
     assert (tmp_path / "fig3a.png").exists()
+    monkeypatch.setattr(fig3a, "PRESETS", {"quick": replace(TINY, rows_read=160)})
+    assert main(["fig3a", *options]) == 2
+    assert "fig3a.csv: 1 updates at n = 64 are another preset's; choose another --out" in capsys.readouterr().err
 
 
 def test_the_factor_is_the_shift_of_a_shifted_curve():
