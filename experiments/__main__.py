@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 try:
     from experiments.figure import Result, read_rows
@@ -98,6 +99,7 @@ def run_one(name: str, arguments: argparse.Namespace) -> Result:
     module = importlib.import_module(f"experiments.{name}")
     if arguments.rows:
         rows = read_rows(arguments.rows / f"{name}.csv")
+        require_sizes(rows, arguments, module.PRESETS[arguments.preset], name)
     else:
         rows = module.simulate(arguments.preset, arguments.seed)
     result = module.draw(arguments.preset, rows)
@@ -110,6 +112,17 @@ def run_one(name: str, arguments: argparse.Namespace) -> Result:
         emit(f"{name}, preset {arguments.preset}\n{result.table()}")
         emit("".join(f"wrote {file}\n" for file in written) + f"{time.perf_counter() - started:.0f} s\n")
     return result
+
+
+def require_sizes(rows: list[dict[str, Any]], arguments: argparse.Namespace, settings: dict[str, Any], name: str):
+    """ValueError unless the rows have the preset's n or d: markers would stand beside the lines of other sizes."""
+    sizes = {size: {settings[size]} for size in ("n", "d") if size in settings}
+    for size, asked in (sizes or {"d": set(settings.get("simulated", settings.get("sizes")))}).items():
+        if (found := {row[size] for row in rows}) != asked:
+            has, wanted = (", ".join(map(str, sorted(some))) for some in (found, asked))
+            raise ValueError(
+                f"--rows: {arguments.rows / name}.csv has {size} = {has}; preset {arguments.preset} has {wanted}"
+            )
 
 
 def write_index(file: Path, results: list[Result], preset: str):

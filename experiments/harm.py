@@ -3,9 +3,8 @@
 Isotropic, n = d, from the pretrained W*, with the context of TTT used again at inference and with a new one, with and
 without noise. Step sizes are in units of the best one, of the smallest mean risk; at twice that the mean risk is what
 it was before the step. A prompt is worse if its own risk, averaged over its query, has grown. Solid: in closed form,
-for the same context without noise. Dashed: from prompts of some fifteen random numbers each, which have the same law.
-Markers: sampled rows and jax.grad steps. Vertical lines: the
-best step and twice that.
+for the same context without noise. Dashed: from sampled prompts of seven to twelve random numbers each, which have the
+same law. Markers: sampled rows and jax.grad steps. Vertical lines: the best step and twice that.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 
 import numpy as np
 
 from experiments import paper
 from ttt_jax import estimate_risk
+from ttt_jax._internal.command import OneLineParser
 from ttt_jax.problem import Pretraining, Problem
 from ttt_jax.theory.decisions import best_context, sample_complexity, warm_or_cold
 from ttt_jax.theory.paper import (
@@ -89,18 +89,24 @@ def alignment_text() -> None:
 def crossings() -> None:
     print("Where cold start overtakes warm, k/d")
     n, d = 200, 400
-    drawn = next(
-        k
-        for k in range(1, 2000)
-        if theorem_4_2(n, k, d, simplified=False).optimal > exact_risk(Problem(n, k, unit(d)), 0.0).optimal
-    )
+
+    def drawn(k):
+        return theorem_4_2(n, k, d, simplified=False).optimal
+
+    def warm(k):
+        return exact_risk(Problem(n, k, unit(d)), 1 / (n + d + 1)).optimal
+
+    def cold(k):
+        return exact_risk(Problem(n, k, unit(d)), 0.0).optimal
+
+    def crossing(start, k):  # between two whole numbers, of which k is the second
+        before, after = (start(at) - cold(at) for at in (k - 1, k))
+        return (k - 1 - before / (after - before)) / d
+
+    first = next(k for k in range(2, 2000) if drawn(k) > cold(k))
     switch = int(warm_or_cold(Problem(n, 2 * d, unit(d))).switch or 0)
-    gaps = [
-        exact_risk(Problem(n, k, unit(d)), 1 / (n + d + 1)).optimal - exact_risk(Problem(n, k, unit(d)), 0.0).optimal
-        for k in (switch - 1, switch)
-    ]
-    crossing = (switch - 1 - gaps[0] / (gaps[1] - gaps[0])) / d
-    show("Figure 1b: drawn", drawn / d, "Corollary 4.6 .9, exact: smallest k", switch, "k/d", crossing)
+    by_formula, exactly = crossing(drawn, first), crossing(warm, switch)
+    show("Figure 1b: drawn", by_formula, "Corollary 4.6 .9, exact: smallest k", switch, "k/d", exactly)
     n, d = 300, 600
     task = np.repeat([1.0, 0.5], d // 2)
     for name, spectrum in (("aligned", [1.0, 0.5]), ("misaligned", [0.5, 1.0])):
@@ -259,7 +265,7 @@ SECTIONS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m proofs_check.paper_numbers", description=__doc__)
+    parser = OneLineParser(prog="python -m proofs_check.paper_numbers", description=__doc__)
     parser.add_argument("sections", nargs="*", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
     for name in parser.parse_args(arguments).sections:
         SECTIONS[name]()

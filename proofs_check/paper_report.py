@@ -8,6 +8,7 @@ from pathlib import Path
 
 from proofs_check.runner import Finding, PaperResult
 from ttt_jax._internal.html import html_page, html_table
+from ttt_jax._internal.plural import counted
 
 HEADER = ("paper", "statement", "verdict", "detects", "where it stops being true at finite size")
 WIDTHS = 34, 31, 16, 7, 0
@@ -61,7 +62,7 @@ def summary(results: Sequence[PaperResult]) -> str:
     found = [verdict(finding) for result in results for finding in result.findings]
     parts = [f"{found.count('holds')} hold", f"{found.count('false as printed')} are false as printed"]
     parts += [f"{found.count(name)} {words}" for name, words in BAD.items() if name in found]
-    return f"{len(found)} statements of {len(results)} papers: {', '.join(parts)}"
+    return f"{counted(len(found), 'statement')} of {counted(len(results), 'paper')}: {', '.join(parts)}"
 
 
 BAD = {"NOT AS RECORDED": "with another verdict than recorded", "not judged": "not judged"}

@@ -207,7 +207,7 @@ def test_a_cell_of_too_many_numbers_is_drawn_from_the_law():
     assert all(abs(row["z"]) < 4 for row in rows)
 
 
-def test_rows_are_read_as_they_were_written(tiny, monkeypatch, tmp_path):
+def test_rows_are_read_as_they_were_written(tiny, monkeypatch, tmp_path, capsys):
     """`--rows` draws a record anew, without a simulation."""
     assert command.main(["fig1b", "--out", str(tmp_path)]) == 0
     rows = read_rows(tmp_path / "fig1b.csv")
@@ -216,6 +216,9 @@ def test_rows_are_read_as_they_were_written(tiny, monkeypatch, tmp_path):
     assert (tmp_path / "again" / "fig1b.csv").read_text() == (tmp_path / "fig1b.csv").read_text()
     assert read_rows(tmp_path / "again" / "fig1b.csv") == rows
     assert command.main(["fig1b", "--rows", "nowhere", "--out", str(tmp_path)]) == 2
+    capsys.readouterr()
+    assert command.main(["fig1b", "--preset", "paper", "--rows", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "fig1b.csv has n = 20; preset paper has 200" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
