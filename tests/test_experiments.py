@@ -89,7 +89,7 @@ def test_files_and_table(tiny, name, tmp_path, capsys):
     assert command.main([name, "--out", str(out), "--seed", "4"]) == 0
     printed = capsys.readouterr().out
     has_theory = name != "fig3b"
-    assert ("agree: |z| <=" if has_theory else "no verdict: there is no theory") in printed
+    assert ("agree: largest |z| " if has_theory else "no verdict: there is no theory") in printed
     names = [f"{name}.csv", f"{name}.pdf", f"{name}.png"]
     assert sorted(file.name for file in out.iterdir()) == sorted(names)
     with (out / f"{name}.csv").open() as stream:
@@ -108,7 +108,7 @@ def test_several_experiments_get_a_page_that_one_alone_leaves(tiny, tmp_path):
     assert command.main(["fig1b", "fig2a", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 2
-    assert page.count("<summary>agree: |z|") == 2
+    assert page.count("<summary>agree: largest |z|") == 2
     assert command.main(["fig1b", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "index.html").read_text() == page
 
@@ -284,7 +284,7 @@ def test_what_cannot_be_saved_is_printed_and_status_2(tiny, monkeypatch, tmp_pat
     monkeypatch.setattr(Result, "save", full)
     assert command.main(["fig1b", "--out", str(tmp_path)]) == 2
     printed = capsys.readouterr()
-    assert "agree: |z| <=" in printed.out
+    assert "agree: largest |z| " in printed.out
     assert printed.err == "python -m experiments: No space left on device\n"
 
 

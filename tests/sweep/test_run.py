@@ -75,7 +75,8 @@ def test_procedures_of_several_steps_are_cells(tmp_path):
     assert rows[2]["exact"] is rows[2]["z"] is None
     assert "no exact risk is known for Optimizer" in rows[2]["note"]
     assert [row["stderr_reliable"] for row in rows] == [False, None, None]
-    assert judge(rows) == Verdict(judged=1, outside=0, bound=critical_z(0.99), unassessed=1, unreliable=1)
+    largest = abs(rows[1]["z"])
+    assert judge(rows) == Verdict(1, outside=0, bound=critical_z(0.99), largest=largest, unassessed=1, unreliable=1)
     assert str(judge(rows[2:])) == "no verdict: no cell has a z-score"
     assert main(["report", str(tmp_path / "out")]) == 0
     assert run_sweep(tmp_path / "spec.toml", tmp_path / "out", resume=True, progress=False) == rows
@@ -191,7 +192,7 @@ def test_risks_that_overflow_are_counted_and_never_averaged(tmp_path):
 def test_a_doubtful_standard_error_is_not_judged():
     rows = [{"z": z, "stderr_reliable": z < 50, "num_nonfinite": 0} for z in (0.3, 99.0)]
     line = str(judge(rows))
-    assert line.startswith("agree: |z| <= 2.58 in 1 cell (family-wise level 1%); 1 not judged")
+    assert line.startswith("agree: largest |z| 0.30 of 1 cell, critical 2.58 (family-wise level 1%); 1 not judged")
 
 
 def test_a_cell_without_values_says_why_and_stops_nothing(tmp_path):

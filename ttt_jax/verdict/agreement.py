@@ -84,6 +84,7 @@ class Verdict:
         judged: cells with a z-score that counts.
         outside: those with |z| above the bound.
         bound: on |z|, for a family-wise level of 1%.
+        largest: |z| of the cells that are judged; 0 if none is.
         unassessed: judged cells whose standard errors nobody assessed (several steps, folds, models).
         unreliable: cells that are not judged, because the tails of the risk make their standard error doubtful, or,
             where nobody assessed it, may explain their z-score.
@@ -94,6 +95,7 @@ class Verdict:
     judged: int
     outside: int
     bound: float
+    largest: float
     unassessed: int = 0
     unreliable: int = 0
     broken: int = 0
@@ -109,12 +111,11 @@ class Verdict:
             lacking = "a standard error that can be trusted" if self.unreliable or self.broken else "a z-score"
             parts = [f"no verdict: no cell has {lacking}"]
         elif self.outside:
-            parts = [f"DISAGREE: |z| > {self.bound:.2f} in {self.outside} of {counted(self.judged, 'cell')}"]
+            parts = [f"DISAGREE: {self.outside} of {counted(self.judged, 'cell')}, largest |z| {self.largest:.2f}"]
         else:
-            every = "all " * (self.judged > 1)
-            parts = [f"agree: |z| <= {self.bound:.2f} in {every}{counted(self.judged, 'cell')}"]
+            parts = [f"agree: largest |z| {self.largest:.2f} of {counted(self.judged, 'cell')}"]
         if self.judged:
-            parts[0] += " (family-wise level 1%)"
+            parts[0] += f", critical {self.bound:.2f} (family-wise level 1%)"
         if self.unassessed:
             parts.append(f"the standard error is not assessed in {self.unassessed} of them")
         if self.unreliable:
@@ -145,6 +146,7 @@ def judge(rows: Iterable[dict[str, Any]]) -> Verdict:
         judged=len(judged),
         outside=sum(not abs(row["z"]) <= bound for row in judged),
         bound=bound,
+        largest=max((abs(row["z"]) for row in judged), default=0.0),
         unassessed=sum(row["stderr_reliable"] is None for row in judged),
         unreliable=len(rows) - len(judged) - broken,
         broken=broken,
@@ -160,7 +162,7 @@ def agreement_table(rows: Sequence[dict[str, object]], verdict: Verdict | str) -
         >>> print(agreement_table([{name: row[name] for name in ("n/d", "exact", "z")}], judge([row])))
         n/d   exact    z
         0.5  0.5123  0.4
-        agree: |z| <= 2.58 in 1 cell (family-wise level 1%)
+        agree: largest |z| 0.40 of 1 cell, critical 2.58 (family-wise level 1%)
     """
     if not (rows := _records(rows)):
         raise ValueError("rows must not be empty")
