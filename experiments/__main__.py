@@ -117,7 +117,7 @@ def run_one(name: str, arguments: argparse.Namespace) -> Result:
 def require_sizes(rows: list[dict[str, Any]], arguments: argparse.Namespace, settings: dict[str, Any], name: str):
     """ValueError unless the rows have the preset's n or d: markers would stand beside the lines of other sizes."""
     sizes = {size: {settings[size]} for size in ("n", "d") if size in settings}
-    for size, asked in (sizes or {"d": set(settings.get("simulated", settings.get("sizes")))}).items():
+    for size, asked in (sizes or {"d": set(settings.get("simulated") or settings["sizes"])}).items():
         if (found := {row[size] for row in rows}) != asked:
             has, wanted = (", ".join(map(str, sorted(some))) for some in (found, asked))
             raise ValueError(
