@@ -72,6 +72,10 @@ def rate_factor(n: int) -> int:
 
     A network whose context shows hardly any class has far to go. Chosen of 1/2, 1, 2 and 4 at n = 1 and 8 on five
     development tables (`python -m benchmarks.tabular_short_contexts`).
+
+    Example:
+        >>> [rate_factor(n) for n in (1, 2, 4, 64)]
+        [4, 4, 2, 1]
     """
     return 4 if n <= 2 else 2 if n < 64 else 1
 
