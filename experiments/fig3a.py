@@ -125,18 +125,18 @@ def run_cell(table: RealTable, seed: int, n: int, preset: Preset, weights: str) 
     from ttt_jax.tabular.classify.estimators import load_weights
     from ttt_jax.tabular.classify.ttt_classifier import usual_rate
 
-    cap = preset.updates(n)
+    cap, pfn = preset.updates(n), load_weights(weights)
     shared: dict[str, Any] = {
         "n_context": n,
         "n_estimators": preset.n_estimators,
         "categorical_features": table.categorical or None,
         "random_state": seed,
     }
-    plain = TTTClassifier(weights, mode="none", **shared)
+    plain = TTTClassifier(pfn, mode="none", **shared)
     methods: dict[str, Any] = {"plain": plain}
     if cap:
-        rate = rate_factor(n) * usual_rate(load_weights(weights))
-        methods["TTT"] = TTTClassifier(weights, steps=cap, learning_rate=rate, batch_size=preset.batch_size, **shared)
+        rate = rate_factor(n) * usual_rate(pfn)
+        methods["TTT"] = TTTClassifier(pfn, steps=cap, learning_rate=rate, batch_size=preset.batch_size, **shared)
     rows = []
     for method, model in methods.items():
         started = time.perf_counter()
