@@ -118,6 +118,8 @@ def require_sizes(rows: list[dict[str, Any]], arguments: argparse.Namespace, set
     """ValueError unless the rows have the preset's n or d: markers would stand beside the lines of other sizes."""
     sizes = {size: {settings[size]} for size in ("n", "d") if size in settings}
     for size, asked in (sizes or {"d": set(settings.get("simulated") or settings["sizes"])}).items():
+        if any(size not in row for row in rows):
+            raise ValueError(f"--rows: {arguments.rows / name}.csv has no column {size}; it is no result of {name}")
         if (found := {row[size] for row in rows}) != asked:
             has, wanted = (", ".join(map(str, sorted(some))) for some in (found, asked))
             raise ValueError(

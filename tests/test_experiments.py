@@ -219,6 +219,9 @@ def test_rows_are_read_as_they_were_written(tiny, monkeypatch, tmp_path, capsys)
     capsys.readouterr()
     assert command.main(["fig1b", "--preset", "paper", "--rows", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert "fig1b.csv has n = 20; preset paper has 200" in capsys.readouterr().err
+    (tmp_path / "fig1b.csv").write_text("a,b\n1,2\n")
+    assert command.main(["fig1b", "--rows", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "fig1b.csv has no column n; it is no result of fig1b" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
