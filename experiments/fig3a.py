@@ -7,7 +7,8 @@ Of each table 1,000 rows are demonstrations. The plain PFN reads n of them. An u
 a batch of queries after a context of n other rows, both drawn anew; a fifth of the rows outside the prediction's
 context is held out to choose the number of updates, 0 included. Both predict from the same n rows. At n = 1,000 no row
 is left to train on, so both are equal by definition. The paper makes 50 updates for each of 1000 / n groups; a preset
-makes as many as read a number of rows, `more-updates` and `paper` all. Contexts hold the classes in proportion.
+makes as many as read a number of rows, fewer of more than 20 columns, `more-updates` and `paper` all. Contexts hold the
+classes in proportion.
 
 Results are appended to DIR/fig3a.csv row by row, so an interrupted run continues where it stopped.
 """
@@ -31,6 +32,7 @@ from experiments.tables import DEMONSTRATIONS, NAMES, RealTable, load
 from ttt_jax._internal.command import OneLineParser, emit, exit_status, refuse_overwriting
 from ttt_jax._internal.progress import progress_bar
 
+_USUAL_COLUMNS = 20
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
@@ -40,7 +42,8 @@ class Preset:
 
     Attributes:
         tables, seeds, contexts: a cell for each combination.
-        rows_read: by all updates of a cell, n + batch_size rows each.
+        rows_read: by all updates of a cell, n + batch_size rows each, if a row has up to 20 columns; of wider tables
+            fewer, so that time does not grow with the width.
         batch_size: queries per update.
         n_estimators: members of the ensemble.
     """
@@ -52,14 +55,17 @@ class Preset:
     batch_size: int
     n_estimators: int
 
-    def updates(self, n: int) -> int:
+    def updates(self, n: int, columns: int) -> int:
         """Of a cell, at most as many as the paper's.
 
         Example:
-            >>> [QUICK.updates(n) for n in (1, 64, 512, 1000)]
+            >>> [QUICK.updates(n, columns=20) for n in (1, 64, 512, 1000)]
             [184, 93, 20, 0]
+            >>> [QUICK.updates(n, columns=60) for n in (1, 64, 512, 1000)]
+            [61, 31, 6, 0]
         """
-        return int(min(self.rows_read / (n + self.batch_size), paper_updates(n)))
+        rows = self.rows_read * min(1, _USUAL_COLUMNS / columns)
+        return int(min(rows / (n + self.batch_size), paper_updates(n)))
 
 
 def paper_updates(n: int) -> int:
@@ -101,8 +107,9 @@ def run(preset: Preset, weights: str, file: Path) -> list[dict[str, Any]]:
     rows = read_rows(file) if file.exists() else []
     done = {(row["table"], row["seed"], row["n"]) for row in rows}
     cells = [(t, s, n) for s in preset.seeds for t in preset.tables for n in preset.contexts]
+    columns = {name: load(name, seed=0).X.shape[1] for name in {row["table"] for row in rows}}
     for row in rows:
-        if row["method"] == "TTT" and row["cap"] != preset.updates(row["n"]):
+        if row["method"] == "TTT" and row["cap"] != preset.updates(row["n"], columns[row["table"]]):
             raise ValueError(
                 f"{file}: {row['cap']} updates at n = {row['n']} are another preset's; choose another --out"
             )
@@ -125,7 +132,7 @@ def run_cell(table: RealTable, seed: int, n: int, preset: Preset, weights: str) 
     from ttt_jax.tabular.classify.estimators import load_weights
     from ttt_jax.tabular.classify.ttt_classifier import usual_rate
 
-    cap, pfn = preset.updates(n), load_weights(weights)
+    cap, pfn = preset.updates(n, table.X.shape[1]), load_weights(weights)
     shared: dict[str, Any] = {
         "n_context": n,
         "n_estimators": preset.n_estimators,

@@ -178,12 +178,14 @@ def report(rows: list[dict[str, Any]]) -> str:
 def _accuracies(rows: list[dict[str, Any]]) -> list[str]:
     curves = {method: curve(rows, method) for method in STYLES}
     lines = ["mean accuracy"]
-    lines.append(f"{'n':>6}" + "".join(f"{method:>21}" for method in STYLES) + f"{'updates / paper':>18}{'fit s':>8}")
+    lines.append(f"{'n':>6}" + "".join(f"{method:>21}" for method in STYLES) + f"{'updates / paper':>22}{'fit s':>8}")
     for i, n in enumerate(curves["plain"][0]):
         cells = "".join(f"{values[:, i].mean():>21.3f}" for _, values in curves.values())
         tuned = [r for r in rows if r["n"] == n and r["method"] == "TTT"]
         seconds = np.mean([r["seconds"] for r in tuned])
-        lines.append(f"{n:>6}{cells}{tuned[0]['cap']:>9} /{tuned[0]['paper_updates']:>7}{seconds:>8.1f}")
+        caps = sorted({r["cap"] for r in tuned})
+        updates = f"{caps[0]} to {caps[-1]}" if len(caps) > 1 else f"{caps[0]}"
+        lines.append(f"{n:>6}{cells}{updates:>14} /{tuned[0]['paper_updates']:>6}{seconds:>8.1f}")
     return lines
 
 

@@ -47,7 +47,7 @@ class Effort(NamedTuple):
     sizes: tuple[int, ...] = (30, 60, 120)
 
 
-QUICK, FULL = Effort(20_000, 8_000, sizes=(30, 60)), Effort(400_000, 40_000)
+QUICK, FULL = Effort(20_000, 4_000, sizes=(30, 60)), Effort(400_000, 40_000)
 
 
 @dataclass(frozen=True)

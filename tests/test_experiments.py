@@ -84,9 +84,13 @@ def tiny(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_files_and_table(tiny, name, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert command.main([name, "--out", str(out), "--seed", "4"]) == 0
+def test_files_and_table(tiny, name, monkeypatch, tmp_path, capsys):
+    """Of the paper's figures at its preset, whose table has the values that the paper draws."""
+    module, sizes, number = TINY[name]
+    in_paper, out = name in ("fig1b", "fig2a", "fig2b", "fig2c"), tmp_path / "out"
+    monkeypatch.setitem(module.PRESETS, "paper", sizes)
+    preset = ["--preset", "paper"] if in_paper else []
+    assert command.main([name, "--out", str(out), "--seed", "4", *preset]) == 0
     printed = capsys.readouterr().out
     has_theory = name != "fig3b"
     assert ("agree: largest |z| " if has_theory else "no verdict: there is no theory") in printed
@@ -94,7 +98,9 @@ def test_files_and_table(tiny, name, tmp_path, capsys):
     assert sorted(file.name for file in out.iterdir()) == sorted(names)
     with (out / f"{name}.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == TINY[name][2]
+    assert len(rows) == number
+    assert all(row["drawn"] for row in rows if in_paper)
+    assert ("the paper's " in printed) == in_paper
     for row in rows:
         assert float(row["stderr"]) > FLOAT32_ROUNDING * float(row["estimate"])
         if row["exact"]:
@@ -104,23 +110,19 @@ def test_files_and_table(tiny, name, tmp_path, capsys):
             assert float(row["exact"]) >= float(row["exact_optimum"])
 
 
+def test_values_drawn_in_the_paper_are_in_figure_1a(tiny, monkeypatch):
+    """The rest of its table needs all of the paper's ratios."""
+    monkeypatch.setitem(fig1a.PRESETS, "paper", TINY["fig1a"][1])
+    assert all(row["drawn"] is not None for row in fig1a.simulate("paper", 4))
+
+
 def test_several_experiments_get_a_page_that_one_alone_leaves(tiny, tmp_path):
-    assert command.main(["fig1b", "fig2a", "--out", str(tmp_path)]) == 0
+    assert command.main(["same_context", "fig2a", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert page.count("<summary>agree: largest |z|") == 2
-    assert command.main(["fig1b", "--out", str(tmp_path)]) == 0
+    assert command.main(["same_context", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "index.html").read_text() == page
-
-
-def test_values_drawn_in_the_paper_are_in_the_table_of_its_sizes(tiny, monkeypatch):
-    for name in ("fig1a", "fig1b", "fig2a", "fig2b", "fig2c"):
-        module, preset, _ = TINY[name]
-        monkeypatch.setitem(module.PRESETS, "paper", preset)
-        rows = module.simulate("paper", 4)
-        assert all(row["drawn"] is not None for row in rows), name
-        if name != "fig1a":  # of which three ratios are tried here
-            assert "the paper's " in module.draw("paper", rows).table()
 
 
 def test_every_experiment_is_in_the_list_and_is_tested():

@@ -41,16 +41,19 @@ def test_a_coefficient_off_by_five_percent_is_noticed(name, i):
     assert claim.independent(wrong).ok is False
 
 
-def test_simulation_notices_a_coefficient_that_carries_the_whole_claim():
-    for name, i, effort in (
+@pytest.mark.parametrize(
+    ("name", "i", "effort"),
+    [
         ("lemma_c1", 0, Effort(200_000, 1)),
         ("proposition_3_1", 0, QUICK),
         ("lemma_b2", 6, QUICK),
         ("theorem_4_2", 3, QUICK),
-    ):
-        claim = CLAIMS[name]
-        assert claim.empirical(claim.coefficients, effort).ok
-        assert claim.empirical(claim.with_wrong(i), effort).ok is False
+    ],
+)
+def test_simulation_notices_a_coefficient_that_carries_the_whole_claim(name, i, effort):
+    claim = CLAIMS[name]
+    assert claim.empirical(claim.coefficients, effort).ok
+    assert claim.empirical(claim.with_wrong(i), effort).ok is False
 
 
 def test_the_command_writes_its_report(tmp_path, capsys):

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ttt_jax._internal.command import OneLineParser
-from ttt_jax.tabular.classify.estimators import PFNClassifier
+from ttt_jax.tabular.classify.estimators import PFNClassifier, load_weights
 from ttt_jax.tabular.network.pfn import PFN
 
 DEVELOPMENT_TABLES = (
@@ -182,6 +182,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the cut of the tables (default: 0)")
     arguments = parser.parse_args(argv)
     try:
+        if arguments.weights:
+            load_weights(arguments.weights)  # before hours of work
         label = arguments.label or arguments.weights or ""
         evaluate(DEVELOPMENT_TABLES, arguments.seed, arguments.weights, label, arguments.out)
     except (ValueError, OSError, ImportError) as error:
