@@ -6,9 +6,9 @@
 Of each table 1,000 rows are demonstrations. The plain PFN reads n of them. An update of test-time training is a step on
 a batch of queries after a context of n other rows, both drawn anew; a fifth of the rows outside the prediction's
 context is held out to choose the number of updates, 0 included. Both predict from the same n rows. At n = 1,000 no row
-is left to train on, so both are equal by definition. The paper makes 50 updates for each of 1000 / n groups; a preset
-makes as many as read a number of rows, fewer of more than 20 columns, `more-updates` and `paper` all. Contexts hold the
-classes in proportion.
+is left to train on, so both are equal by definition. The paper makes 50 updates for each of 1000 / n groups; `quick`
+and `cpu` make as many as read 12,000 rows (fewer if a row has more than 20 columns), `more-updates` and `paper` all.
+Contexts hold the classes in proportion.
 
 Results are appended to DIR/fig3a.csv row by row, so an interrupted run continues where it stopped.
 """

@@ -3,7 +3,8 @@
 `python -m experiments.fig3a_report [CSV] [--figure PNG]` reads a fig3a.csv, by default the committed record.
 
 Means and intervals are over real tables that do not contain one another; artificial tables and digits, which is
-contained in optdigits, are named and left out. A table is one number, its mean over seeds.
+contained in optdigits, are named and left out, as are tables that an interrupted run has not finished. A table is one
+number, its mean over seeds.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 from scipy.stats import wilcoxon
@@ -59,44 +62,58 @@ def left_out(tables: set[str]) -> dict[str, str]:
     return reasons if len(reasons) < len(tables) else {}
 
 
+def unfinished(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Tables without cells that others have, as an interrupted run leaves them."""
+    cells = Counter(row["table"] for row in rows)
+    return {name: "unfinished" for name, count in cells.items() if count < max(cells.values())}
+
+
 def without(rows: list[dict[str, Any]], tables) -> list[dict[str, Any]]:
     return [row for row in rows if row["table"] not in tables]
 
 
 def curve(rows: list[dict[str, Any]], method: str) -> tuple[list[int], np.ndarray]:
     """Context lengths, and the accuracy of each (table, mean over seeds) at each, as an array (tables, lengths)."""
-    own = [row for row in rows if row["method"] == method]
-    lengths = sorted({row["n"] for row in own})
-    tables = sorted({row["table"] for row in own})
-    cells = [[[r["accuracy"] for r in own if (r["table"], r["n"]) == (t, n)] for n in lengths] for t in tables]
-    return lengths, np.array([[np.mean(cell) for cell in row] for row in cells])
+    cells: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for row in rows:
+        if row["method"] == method:
+            cells[row["table"], row["n"]].append(row["accuracy"])
+    tables, lengths = (sorted(set(names)) for names in zip(*cells, strict=True))
+    return lengths, np.array([[np.mean(cells[table, n]) for n in lengths] for table in tables])
 
 
-def rows_needed(lengths: Sequence[float], accuracy: np.ndarray, level: float) -> float:
-    """The length at which the curve first reaches the level, interpolated in log n; nan if it never does.
+def rows_needed(
+    lengths: Sequence[float], accuracy: Float[np.ndarray, "*curves L"], level: Float[np.ndarray, "*curves"] | float
+) -> Float[np.ndarray, "*curves"]:
+    """The length at which a curve first reaches the level, interpolated in log n; nan if it never does.
 
     A curve that is there at its first length counts as reaching it there.
 
     Example:
-        >>> rows_needed([1, 10, 100], np.array([0.2, 0.4, 0.6]), level=0.4)
-        10.0
+        >>> rows_needed([1, 10, 100], np.array([[0.2, 0.4, 0.6], [0.3, 0.4, 0.5]]), level=0.4)
+        array([10., 10.])
     """
-    best = np.maximum.accumulate(accuracy)
-    if best[-1] < level:
-        return np.nan
-    i = int((best >= level).argmax())
-    if i == 0:
-        return float(lengths[0])
-    share = (level - best[i - 1]) / (best[i] - best[i - 1])
-    return float(lengths[i - 1] * (lengths[i] / lengths[i - 1]) ** share)
+    best, log = np.maximum.accumulate(accuracy, axis=-1), np.log(lengths)
+    level = np.broadcast_to(level, best.shape[:-1])[..., None]
+    after = np.minimum((best < level).sum(-1, keepdims=True), best.shape[-1] - 1)
+    before = np.maximum(after - 1, 0)
+    low, high = (np.take_along_axis(best, i, axis=-1) for i in (before, after))
+    rise = np.where(high > low, high - low, 1)
+    found = np.exp(log[before] + (level - low) / rise * (log[after] - log[before]))
+    return np.where(level <= best[..., -1:], found, np.nan)[..., 0]
 
 
-def context_reduction(lengths: Sequence[float], plain: np.ndarray, other: np.ndarray, level: float) -> float:
+def context_reduction(
+    lengths: Sequence[float],
+    plain: Float[np.ndarray, "*curves L"],
+    other: Float[np.ndarray, "*curves L"],
+    level: Float[np.ndarray, "*curves"] | float,
+) -> Float[np.ndarray, "*curves"]:
     """n_plain / n_other at equal accuracy: how much shorter the context may be, a lower bound where n_other = 1.
 
     Example:
-        >>> context_reduction([1, 10, 100], np.array([0.2, 0.4, 0.6]), np.array([0.4, 0.6, 0.6]), level=0.6)
-        10.0
+        >>> f"{context_reduction([1, 10, 100], np.array([0.2, 0.4, 0.6]), np.array([0.4, 0.6, 0.6]), level=0.6):.2f}"
+        '10.00'
     """
     return rows_needed(lengths, plain, level) / rows_needed(lengths, other, level)
 
@@ -120,15 +137,15 @@ def reduction(rows: list[dict[str, Any]], n: int | None = None, below: float = 0
     _, other = curve(rows, method)
     at = -1 if n is None else lengths.index(n)
 
-    def factor(tables: np.ndarray) -> float:
-        mean = plain[tables].mean(0)
-        return context_reduction(lengths, mean, other[tables].mean(0), mean[at] - below)
+    def factor(tables: Int[np.ndarray, "*resamples tables"]) -> Float[np.ndarray, "*resamples"]:
+        mean = plain[tables].mean(-2)
+        return context_reduction(lengths, mean, other[tables].mean(-2), mean[..., at] - below)
 
-    rng, everything = np.random.default_rng(0), np.arange(len(plain))
-    factors = [factor(rng.choice(everything, len(plain))) for _ in range(_RESAMPLES)]
+    everything = np.arange(len(plain))
+    factors = factor(np.random.default_rng(0).choice(everything, (_RESAMPLES, len(plain))))
     level = plain.mean(0)[at] - below
     low, high = np.nanpercentile(factors, [2.5, 97.5])
-    return Reduction(level, factor(everything), low, high, bool(other.mean(0)[0] >= level))
+    return Reduction(level, float(factor(everything)), low, high, bool(other.mean(0)[0] >= level))
 
 
 class Paired(NamedTuple):
@@ -165,12 +182,14 @@ def half_interval(values: np.ndarray) -> np.ndarray:
 
 def report(rows: list[dict[str, Any]]) -> str:
     """Mean accuracy by n, TTT less plain and less the forest, and the context reduction by accuracy."""
+    part = unfinished(rows)
+    rows = without(rows, part)
     excluded = left_out({row["table"] for row in rows})
     real = without(rows, excluded)
     tables = sorted({row["table"] for row in real})
     lines = [f"{counted(len(tables), 'table')}, {counted(len({r['seed'] for r in rows}), 'seed')}: {', '.join(tables)}"]
-    if excluded:
-        lines.append("left out: " + ", ".join(f"{name} ({reason})" for name, reason in excluded.items()))
+    if excluded | part:
+        lines.append("left out: " + ", ".join(f"{name} ({reason})" for name, reason in (excluded | part).items()))
     lines += ["", *_accuracies(real), "", *_gains(rows, real), "", *_reductions(real)]
     return "\n".join(lines)
 
@@ -237,7 +256,7 @@ def paper_reduction(n: int, below: float = 0.0) -> float:
         '1.95 17.0'
     """
     lengths, plain, tuned = [int(n) for n in PAPER["n"]], np.array(PAPER["plain"]), np.array(PAPER["TTT"])
-    return context_reduction(lengths, plain, tuned, plain[lengths.index(n)] - below)
+    return float(context_reduction(lengths, plain, tuned, plain[lengths.index(n)] - below))
 
 
 def _paper_is_bound(n: int, below: float) -> bool:
@@ -248,6 +267,7 @@ def _paper_is_bound(n: int, below: float) -> bool:
 def draw(rows: list[dict[str, Any]]) -> Figure:
     """Mean accuracy against n, with the forest and boosting of all rows; below, TTT less plain and its 95% band."""
     seeds = len({row["seed"] for row in rows})
+    rows = without(rows, unfinished(rows))
     rows = without(rows, left_out({row["table"] for row in rows}))
     figure = plotting.blank(plotting.WIDTH, 3.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))

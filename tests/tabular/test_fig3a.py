@@ -85,6 +85,16 @@ def test_the_interval_covers_a_common_factor():
     assert fig3a_report.reduction(rows, below=0.05).factor == pytest.approx(4, rel=0.05)
 
 
+def test_tables_that_an_interrupted_run_has_not_finished_are_left_out(tmp_path):
+    rows = fig3a_report.read_rows(fig3a_report.RECORD)
+    begun = [row for row in rows if row["table"] != "texture" or row["n"] <= 64]
+    without = [row for row in rows if row["table"] != "texture"]
+    printed, expected = (fig3a_report.report(own) for own in (begun, without))
+    assert printed.splitlines()[0] == expected.splitlines()[0]
+    assert "texture (unfinished)" in printed
+    assert printed.splitlines()[2:] == expected.splitlines()[2:]
+
+
 def test_the_paired_comparison_counts_tables_not_seeds():
     gains = {"a": (0.1, 0.3), "b": (0.0, 0.0), "c": (-0.1, -0.1)}
     rows = [
