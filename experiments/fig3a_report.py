@@ -149,27 +149,39 @@ def reduction(rows: list[dict[str, Any]], n: int | None = None, below: float = 0
 
 
 class Paired(NamedTuple):
-    """TTT less another method at one n: mean, half its 95% interval over tables, tables better and worse, Wilcoxon."""
+    """TTT less another method at one n, for each table."""
 
     n: int
-    mean: float
-    half: float
-    better: int
-    worse: int
-    p_value: float
+    gains: Float[np.ndarray, " tables"]
+
+    @property
+    def mean(self) -> float:
+        return float(self.gains.mean())
+
+    @property
+    def half(self) -> float:
+        """Half the 95% interval of the mean over tables."""
+        return float(half_interval(self.gains))
+
+    @property
+    def better(self) -> int:
+        return int((self.gains > 0).sum())
+
+    @property
+    def worse(self) -> int:
+        return int((self.gains < 0).sum())
+
+    @property
+    def p_value(self) -> float:
+        """Wilcoxon's."""
+        return float(wilcoxon(self.gains[self.gains != 0]).pvalue)
 
 
 def paired(rows: list[dict[str, Any]], other: str = "plain") -> list[Paired]:
     """The paired comparison at every n where some table differs."""
     lengths, baseline = curve(rows, other)
     _, tuned = curve(rows, "TTT")
-    pairs = []
-    for n, gain in zip(lengths, (tuned - baseline).T, strict=True):
-        if gain.any():
-            p_value = float(wilcoxon(gain[gain != 0]).pvalue)
-            better, worse = int((gain > 0).sum()), int((gain < 0).sum())
-            pairs.append(Paired(n, float(gain.mean()), float(half_interval(gain)), better, worse, p_value))
-    return pairs
+    return [Paired(n, gains) for n, gains in zip(lengths, (tuned - baseline).T, strict=True) if gains.any()]
 
 
 def half_interval(values: np.ndarray) -> np.ndarray:
