@@ -181,6 +181,7 @@ def test_a_value_that_does_not_apply_is_null_with_its_reason(capsys, tmp_path):
         ("--d 3 --n 2 --k 2 --init warm", "--init must be one of pretrained, zero, got 'warm'"),
         ("--d 3 --n 2 --k 2 --init it's", '--init must be one of pretrained, zero, got "it\'s"'),
         ("--d 3 --n 2 --k 2 --d", "--d: expected one argument (see ttt-jax risk --help)"),
+        ("--d 3 --n 2 --k 2 --lrr 1", "unrecognized arguments: --lrr 1 (see ttt-jax risk --help)"),
         ("--d 3 --n 2 --k 2 --task missing.npy", "--task: no such file: missing.npy"),
         ("--d 3 --n 2 --k 2 --task pickle.npy", "--task: pickle.npy is not a .npy file of numbers"),
         ("--d 3 --n 2 --k 2 --task vector2.npy", "--task must have shape (3,) to fit --d, got (2,)"),

@@ -41,6 +41,13 @@ class OneLineParser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             raise argparse.ArgumentError(action, f"must be one of {', '.join(action.choices)}, got {value!r}")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """A command refuses what it does not know itself, so that the hint is at its own help."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
     def error(self, message: str):
         message = message.removeprefix("argument ").replace(": must be", " must be", 1)
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
