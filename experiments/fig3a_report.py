@@ -64,7 +64,7 @@ def left_out(tables: set[str]) -> dict[str, str]:
 
 def unfinished(rows: list[dict[str, Any]]) -> dict[str, str]:
     """Tables without cells that others have, as an interrupted run leaves them."""
-    cells = Counter(row["table"] for row in rows)
+    cells = Counter(table for table, *_ in {(row["table"], row["seed"], row["n"], row["method"]) for row in rows})
     return {name: "unfinished" for name, count in cells.items() if count < max(cells.values())}
 
 
@@ -99,7 +99,8 @@ def rows_needed(
     before = np.maximum(after - 1, 0)
     low, high = (np.take_along_axis(best, i, axis=-1) for i in (before, after))
     rise = np.where(high > low, high - low, 1)
-    found = np.exp(log[before] + (level - low) / rise * (log[after] - log[before]))
+    share = (np.minimum(level, high) - low) / rise
+    found = np.exp(log[before] + share * (log[after] - log[before]))
     return np.where(level <= best[..., -1:], found, np.nan)[..., 0]
 
 
@@ -144,7 +145,7 @@ def reduction(rows: list[dict[str, Any]], n: int | None = None, below: float = 0
     everything = np.arange(len(plain))
     factors = factor(np.random.default_rng(0).choice(everything, (_RESAMPLES, len(plain))))
     level = plain.mean(0)[at] - below
-    low, high = np.nanpercentile(factors, [2.5, 97.5])
+    low, high = np.nanpercentile(factors, [2.5, 97.5]) if np.isfinite(factors).any() else (np.nan, np.nan)
     return Reduction(level, float(factor(everything)), low, high, bool(other.mean(0)[0] >= level))
 
 
