@@ -78,7 +78,7 @@ def curve(rows: list[dict[str, Any]], method: str) -> tuple[list[int], np.ndarra
     for row in rows:
         if row["method"] == method:
             cells[row["table"], row["n"]].append(row["accuracy"])
-    tables, lengths = (sorted(set(names)) for names in zip(*cells, strict=True))
+    tables, lengths = sorted({table for table, _ in cells}), sorted({n for _, n in cells})
     return lengths, np.array([[np.mean(cells[table, n]) for n in lengths] for table in tables])
 
 
