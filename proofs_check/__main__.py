@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,7 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
     only = options.only or trial.names
     unknown = [name for name in only if name not in trial.names]
     if unknown:
-        parse.error(f"--only must be one of {', '.join(trial.names)}, got {unknown[0]}")
+        near = get_close_matches(unknown[0], trial.names, 1)
+        hint = f"; did you mean {near[0]}?" if near else f", none of {', '.join(trial.names)}"
+        parse.error(f"--only must be names of {options.what}, got {unknown[0]!r}{hint}")
     if options.mutate:
         if options.out or options.what != "claims":
             parse.error("--mutate must not be given with --out or papers: it changes claims and writes no report")

@@ -187,6 +187,20 @@ def test_bad_flags_are_one_line_and_status_2(flags, capsys):
         assert "--out must be a directory that can be written to, got '/" in error
 
 
+@pytest.mark.parametrize(
+    ("flags", "ending"),
+    [
+        ("--only leading_ordr", "must be names of claims, got 'leading_ordr'; did you mean leading_order?"),
+        ("--only oswald_2022", "must be names of claims, got 'oswald_2022', none of token_attention, "),
+        ("papers --only lu_2025", "must be names of papers, got 'lu_2025'; did you mean lu_2024?"),
+    ],
+)
+def test_an_unknown_name_is_met_with_the_nearest_or_all(flags, ending, capsys):
+    with pytest.raises(SystemExit):
+        main(flags.split())
+    assert ending in capsys.readouterr().err
+
+
 def test_every_verdict_says_something():
     result = run("proposition_3_1", QUICK)
     assert all(verdict.detail for verdict in result.verdicts)
