@@ -13,7 +13,7 @@ def unit(n, k, d):
 
 
 def gain_from_zero(n, k, d):
-    """Theorem 4.5 of Gozeten et al. (2025), with k + d + 1 for k + d: the gain of the best step from W = 0."""
+    """Theorem 4.5 of Gozeten et al. (2025): the gain of the best step from W = 0."""
     return k / (k + d + 1) * n**2 / (n**2 + 4 * n + 3 + d)
 
 

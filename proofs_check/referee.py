@@ -99,7 +99,7 @@ STATEMENTS = (
     Statement(
         "Sample complexity",
         EXACT,
-        "true of the context; of all labelled pairs, n + k, TTT needs more with a new context, and 1.6 times fewer "
+        "true of the context; of all labelled pairs, n + k, TTT needs no fewer with a new context, and 1.6 times fewer "
         "with the same one, at d = 1000 for a risk of .2",
         ("sample_complexity",),
         ("labelled_pairs",),

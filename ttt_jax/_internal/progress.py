@@ -18,6 +18,7 @@ class Progress:
     Args:
         title: what is done.
         total: number of units.
+        done: of these, done before.
         enabled: False shows nothing.
         log: off a terminal, print a line every half minute.
 
@@ -26,8 +27,8 @@ class Progress:
         ...     bar.advance(10)
     """
 
-    def __init__(self, title: str, total: int, *, enabled: bool = True, log: bool = False):
-        self.title, self.total, self.done = title, total, 0
+    def __init__(self, title: str, total: int, *, done: int = 0, enabled: bool = True, log: bool = False):
+        self.title, self.total, self.before, self.done = title, total, done, done
         heard = enabled and sys.stderr is not None
         self.enabled = heard and sys.stderr.isatty()
         self.log = heard and log and not self.enabled
@@ -46,7 +47,11 @@ class Progress:
         self.done += amount
         if self.log and time.monotonic() - self.logged > LOG_SECONDS:
             self.logged = time.monotonic()
-            print(f"{self.title}: {self.done} of {self.total} {note}".strip(), file=sys.stderr, flush=True)
+            words = f"{self.title}: {self.done} of {self.total}"
+            if new := self.done - self.before:
+                left = (self.logged - self.started) / new * (self.total - self.done)
+                words += f", about {left / 60:.0f} min left"
+            print(f"{words} {note}".strip(), file=sys.stderr, flush=True)
         if not self.enabled:
             return
         if self.bar is None and time.monotonic() - self.started > QUIET_SECONDS:
@@ -68,7 +73,7 @@ class Progress:
             console=Console(stderr=True),
             transient=True,
         )
-        self.task = self.bar.add_task(self.title, total=self.total)
+        self.task = self.bar.add_task(self.title, total=self.total, completed=self.before)
         self.bar.start()
 
 

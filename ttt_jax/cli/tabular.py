@@ -55,7 +55,7 @@ def add_tabular_command(commands: Any) -> None:
     )
     parser.add_argument("--ttt", choices=("none", "one", "few", "full"), default="few", help=MODES_HELP)
     parser.add_argument("--steps", type=int, help="number of updates instead of the mode's")
-    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="of the training, compilation included")
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="limit on training, compilation included")
     parser.add_argument("--lr", type=float, help="learning rate instead of the default")
     parser.add_argument(
         "--weights",
@@ -66,7 +66,7 @@ def add_tabular_command(commands: Any) -> None:
     parser.add_argument("--predictions", metavar="OUT.csv", help=PREDICTIONS_HELP)
     parser.add_argument("--save", metavar="MODEL", help="write the last PFN, fitted, to a file")
     parser.add_argument(
-        "--model", metavar="MODEL", help="a file from --save: predict TABLE's rows, labelled or not, into --predictions"
+        "--model", metavar="MODEL", help="a file from --save: write its predictions for TABLE's rows (labels optional) to --predictions"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split and the training (default: 0)")
     parser.set_defaults(run=run_tabular)

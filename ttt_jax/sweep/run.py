@@ -154,10 +154,9 @@ def run_sweep(
         begun = {int(i): {**cell, "tally": Tally.from_dict(cell["tally"])} for i, cell in start["begun"].items()}
         show = progress and is_leader()
         with (
-            Progress("sweep, cells", len(cells), enabled=show, log=True) as bar,
+            Progress("sweep, cells", len(cells), done=len(rows), enabled=show, log=True) as bar,
             Ledger(store, preempted, rows, begun) as ledger,
         ):
-            bar.advance(len(rows))
             _compute(spec, [cell for cell in cells if cell.index not in rows], ledger, bar)
         ordered = [rows[cell.index] for cell in cells]
         if store:
@@ -212,12 +211,12 @@ def _start(store: Store, header: dict[str, Any], path: Path, directory: Path, re
     if not records:
         store.put(header)
         return {"spec": header["spec"], "rows": {}, "begun": {}}
-    if not resume:
-        raise StoreError(f"{directory}: already holds a sweep; add --resume to continue it, or choose another --out")
     if "spec" not in records:
         raise StoreError(f"{store.path}: holds no sweep; choose another --out")
     if changes := differences(records, header):
-        raise StoreError(f"{path}: differs from the sweep in {directory}: {changes}")
+        raise StoreError(f"{path}: differs from the sweep in {directory}: {changes}; choose another --out")
+    if not resume:
+        raise StoreError(f"{directory}: already holds this sweep; add --resume to continue it, or choose another --out")
     rows = {name.removeprefix("cell "): row for name, row in records.items() if name.startswith("cell ")}
     return {"spec": header["spec"], "rows": rows, "begun": records.get("begun", {})}
 

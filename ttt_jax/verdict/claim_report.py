@@ -12,11 +12,16 @@ from typing import Any
 
 from ttt_jax._internal.command import printable, replace_file
 from ttt_jax._internal.html import html_page, html_table
+from ttt_jax._internal.validate import shown
 from ttt_jax.plotting import draw_values
 from ttt_jax.verdict.outcome import Check, CheckRow
 from ttt_jax.verdict.stated import Claim
 
 TABLE, PAGE = "results.csv", "report.html"
+LEGEND = (
+    "claimed: the value of the claim. exact: that of exact theory. simulated: the mean over simulated tasks and its "
+    "standard error. z = (simulated - claimed) / standard error. margin: by how much a bound holds."
+)
 COLUMNS = "n", "k", "d", "claimed", "side", "exact", "exact_stderr", "estimate", "stderr", "z", "stderr_reliable"
 
 
@@ -33,15 +38,21 @@ def write_report(found: Mapping[str, tuple[Claim, Check]], directory: Path, titl
         writer.writerows((*about, _parameters(row), *(getattr(row, c) for c in COLUMNS)) for row in check.rows)
     replace_file(directory / TABLE, printable(table.getvalue()))
     rows = [(name, check.verdict, claim.statement) for name, (claim, check) in found.items()]
-    parts = [html_table(("claim", "verdict", "statement"), rows)]
-    for name, (_, check) in found.items():
+    parts = [html_table(("claim", "verdict", "statement"), rows), f"<p>{LEGEND}</p>"]
+    for name, (claim, check) in found.items():
         image = BytesIO()
         draw_values(check, title=name).savefig(image, format="png")
         replace_file(directory / f"{name}.png", image.getvalue())
         source = b64encode(image.getvalue()).decode()
-        parts.append(f"<h2>{escape(name)}: {check.verdict}</h2>\n<pre>{escape(str(check))}</pre>")
+        asked = ", ".join(f"{option}={_shown(value)}" for option, value in claim.options.items())
+        parts.append(f"<h2>{escape(name)}: {check.verdict}</h2>\n<p>{escape(asked)}</p>")
+        parts.append(f"<pre>{escape(str(check))}</pre>")
         parts.append(f'<p><img src="data:image/png;base64,{source}" alt="{escape(name)}" style="max-width:100%"></p>')
     return replace_file(directory / PAGE, html_page(printable(title), "\n".join(parts)))
+
+
+def _shown(value: Any) -> str:
+    return getattr(value, "__name__", None) or shown(value, str)
 
 
 def _parameters(row: CheckRow) -> str:
