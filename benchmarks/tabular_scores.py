@@ -18,6 +18,7 @@ import argparse
 import csv
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,24 @@ def cell(name: str, rows: int, seed: int) -> Cut:
     return Cut(table.X[:rows], table.y[:rows], table.X_test, table.y_test, table.categorical)
 
 
-def methods(table: Cut, weights: str, seed: int, ttt: bool, rates: list[float]) -> dict[str, Callable[[], Any]]:
-    """Unfitted, by name."""
-    shared: dict[str, Any] = {"random_state": seed, "categorical_features": table.categorical or None}
-    found: dict[str, Callable[[], Any]] = {"plain": lambda: PFNClassifier(weights, **shared)}
+def methods(weights: str, seed: int, ttt: bool, rates: list[float]) -> dict[str, Callable[[Cut], Any]]:
+    """By name: what makes an unfitted classifier for a table."""
+
+    def pfn(kind: type, table: Cut, **options: Any) -> Any:
+        return kind(weights, random_state=seed, categorical_features=table.categorical or None, **options)
+
+    def boosting(table: Cut) -> Any:
+        small = HistGradientBoostingClassifier(min_samples_leaf=3, max_leaf_nodes=8, random_state=seed)
+        return coded(small, [i for i in range(table.X.shape[1]) if i not in table.categorical], table.categorical)
+
+    found: dict[str, Callable[[Cut], Any]] = {"plain": partial(pfn, PFNClassifier)}
     if ttt:
-        found["TTT"] = lambda: TTTClassifier(weights, **shared)
+        found["TTT"] = partial(pfn, TTTClassifier)
     for rate in rates:
-        found[f"TTT, rate {rate:g}"] = lambda rate=rate: TTTClassifier(weights, learning_rate=rate, **shared)
-    small = HistGradientBoostingClassifier(min_samples_leaf=3, max_leaf_nodes=8, random_state=seed)
-    numbers = [i for i in range(table.X.shape[1]) if i not in table.categorical]
-    found["histogram boosting"] = lambda: coded(small, numbers, table.categorical)
-    for name, model in classical(seed, table.X.shape[1], table.categorical).items():
-        found[name] = lambda model=model: model
+        found[f"TTT, rate {rate:g}"] = partial(pfn, TTTClassifier, learning_rate=rate)
+    found["histogram boosting"] = boosting
+    for name in classical(seed, columns=1, categorical=()):
+        found[name] = lambda table, name=name: classical(seed, table.X.shape[1], table.categorical)[name]
     return found
 
 
@@ -95,13 +101,16 @@ def compute(options: argparse.Namespace) -> None:
         for seed in options.seeds:
             for name in options.names:
                 for rows in options.rows:
+                    wanted = methods(options.weights, seed, rows in options.ttt_rows, options.rates)
+                    keys = {method: (name, seed, rows, method) for method in wanted}
+                    if all(key in done for key in keys.values()):
+                        continue
                     table = cell(name, rows, seed)
-                    wanted = methods(table, options.weights, seed, rows in options.ttt_rows, options.rates)
                     for method, make in wanted.items():
-                        if (key := (name, seed, rows, method)) in done:
+                        if (key := keys[method]) in done:
                             continue
                         started = time.process_time()
-                        found = scores(make(), table)
+                        found = scores(make(table), table)
                         spent = time.process_time() - started
                         writer.writerow((*key, *(f"{score:.5f}" for score in found), f"{spent:.1f}"))
                         stream.flush()

@@ -1,6 +1,7 @@
 """What the results of figure 3a say: TTT less plain in pairs, the context reduction as a curve, the figure.
 
-`python -m experiments.fig3a_report [CSV] [--figure PNG]` reads a fig3a.csv, by default the committed record.
+`python -m experiments.fig3a_report [CSV] [--more CSV] [--figure PNG]` reads a fig3a.csv, by default the committed
+record; `--more` takes one of the preset `more-updates` and says what its updates add.
 
 Means and intervals are over real tables that do not contain one another; artificial tables and digits, which is
 contained in optdigits, are named and left out, as are tables that an interrupted run has not finished. A table is one
@@ -13,7 +14,7 @@ import argparse
 import csv
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from scipy.stats import t as student
 from scipy.stats import wilcoxon
 
 from ttt_jax import plotting
-from ttt_jax._internal.command import OneLineParser
+from ttt_jax._internal.command import OneLineParser, emit
 from ttt_jax._internal.plural import counted
 from ttt_jax.plotting import COLOURS
 
@@ -215,8 +216,7 @@ def _accuracies(rows: list[dict[str, Any]]) -> list[str]:
         cells = "".join(f"{values[:, i].mean():>21.3f}" for _, values in curves.values())
         tuned = [r for r in rows if r["n"] == n and r["method"] == "TTT"]
         seconds = np.mean([r["seconds"] for r in tuned])
-        caps = sorted({r["cap"] for r in tuned})
-        updates = f"{caps[0]} to {caps[-1]}" if len(caps) > 1 else f"{caps[0]}"
+        updates = _range(r["cap"] for r in tuned)
         lines.append(f"{n:>6}{cells}{updates:>14} /{tuned[0]['paper_updates']:>6}{seconds:>8.1f}")
     return lines
 
@@ -259,6 +259,31 @@ def _reductions(rows: list[dict[str, Any]]) -> list[str]:
             f"{forest.factor:>9.1f}{'>=' if _paper_is_bound(n, below) else '':>4}{paper:>5.1f}"
         )
     return lines
+
+
+def more_updates(rows: list[dict[str, Any]], more: list[dict[str, Any]]) -> str:
+    """TTT with more updates, less the same with fewer, on the cells that both have; artificial tables included."""
+    few, many = ({(r["table"], r["seed"], r["n"]): r for r in own if r["method"] == "TTT"} for own in (rows, more))
+    common = few.keys() & many.keys()
+    if not common:
+        raise ValueError("no table, seed and n is in both files")
+    tables = sorted({table for table, _, _ in common})
+    lines = [f"TTT with more updates, {counted(len(tables), 'table')}: {', '.join(tables)}"]
+    lines.append(f"{'n':>6}{'updates':>14}{'accuracy':>10}{'updates':>14}{'accuracy':>10}{'difference':>19}")
+    fewer, all_of = ([own[cell] for cell in common] for own in (few, many))
+    lengths, before = curve(fewer, "TTT")
+    for n, old, new in zip(lengths, before.T, curve(all_of, "TTT")[1].T, strict=True):
+        updates = [_range(row["cap"] for row in own if row["n"] == n) for own in (fewer, all_of)]
+        lines.append(
+            f"{n:>6}{updates[0]:>14}{old.mean():>10.3f}{updates[1]:>14}{new.mean():>10.3f}"
+            f"{(new - old).mean():>+11.3f} +- {half_interval(new - old):.3f}"
+        )
+    return "\n".join(lines)
+
+
+def _range(values: Iterable[int]) -> str:
+    low, *_, high = sorted([*values] * 2)
+    return f"{low} to {high}" if high > low else f"{low}"
 
 
 def paper_reduction(n: int, below: float = 0.0) -> float:
@@ -324,17 +349,28 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", nargs="?", type=Path, default=RECORD, metavar="CSV", help="default: the record")
+    parser.add_argument("--more", type=Path, metavar="CSV", help="another run of some of its cells, to compare TTT")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="draw the figure too")
     arguments = parser.parse_args(argv)
-    try:
-        rows = read_rows(arguments.file)
-    except OSError as error:
-        parser.error(str(error))
-    except (KeyError, ValueError, TypeError):
-        rows = []
-    if not rows:
-        parser.error(f"{arguments.file}: no results of python -m experiments fig3a")
-    print(report(rows))
+
+    def read(file: Path) -> list[dict[str, Any]]:
+        try:
+            rows = read_rows(file)
+        except OSError as error:
+            parser.error(str(error))
+        except (KeyError, ValueError, TypeError):
+            rows = []
+        if not rows:
+            parser.error(f"{file}: no results of python -m experiments fig3a")
+        return rows
+
+    rows, more = read(arguments.file), ""
+    if arguments.more:
+        try:
+            more = f"\n\n{more_updates(rows, read(arguments.more))}"
+        except ValueError as error:
+            parser.error(f"--more {arguments.more}: {error}")
+    emit(report(rows) + more)
     if arguments.figure:
         draw(rows).savefig(arguments.figure)
     return 0

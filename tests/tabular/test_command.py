@@ -75,6 +75,9 @@ def test_a_saved_model_predicts_a_file_without_labels(table, tmp_path, capsys):
     for change, message in (
         (["--model", model], "--model: name a file for the predictions with --predictions"),
         (["--model", BLOBS, "--predictions", again], "is not 'ttt_jax.tabular.classifier/1'"),
+        (["--model", out, "--predictions", again], f"--model {out}: not a safetensors file"),
+        (["--model", model, "--predictions", again, "--context", "9"], "is not trained again; leave out --context"),
+        (["--model", model, "--predictions", again, "--time-limit", "9"], "leave out --time-limit"),
         ([], "--target: name the column to predict, or give a saved --model"),
     ):
         assert main(["tabular", new, *change]) == 2
@@ -85,10 +88,23 @@ def test_a_saved_model_predicts_a_file_without_labels(table, tmp_path, capsys):
 
 
 def test_a_conclusion_says_what_the_rows_can_tell():
-    some, all_, none = np.arange(100) % 10 > 0, np.ones(100, bool), np.zeros(100, bool)
-    assert "PFN is better than forest: 0.100" in conclusion("PFN", {"PFN": all_, "forest": some, "other": none})
-    assert "forest is better than PFN: 0.900" in conclusion("PFN", {"PFN": none, "forest": some})
-    assert "cannot be told apart: +0.000" in conclusion("PFN", {"PFN": some, "forest": some})
+    some, all_, none = (np.arange(100) % 10 > 0, 0.4), (np.ones(100, bool), 0.1), (np.zeros(100, bool), 2.0)
+    told = conclusion("PFN", {"PFN": all_, "forest": some, "other": none})
+    assert "PFN is more accurate than the best other method, forest: +0.100, give or take 0.060" in told
+    assert told.endswith("; log-loss 0.100 against 0.400.")
+    assert "PFN is less accurate than the best other method, forest: -0.900" in conclusion(
+        "PFN", {"PFN": none, "forest": some}
+    )
+    assert "cannot be told apart by accuracy: +0.000" in conclusion("PFN", {"PFN": some, "forest": some})
+    tied = conclusion("PFN", {"PFN": some, "forest": some, "boosting": (some[0], 0.3)})
+    assert "the best other method, boosting," in tied  # the log-loss decides
+
+
+@pytest.mark.usefixtures("few_methods")
+def test_a_time_limit_too_short_for_an_update_is_not_called_a_failed_improvement(table, tmp_path, capsys):
+    with pytest.warns(UserWarning, match="time_limit: nothing was trained"):
+        assert run(table, tmp_path, "--context", "20", "--time-limit", "1e-3") == 0
+    assert "the time limit left no time for an update: this is the plain network" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("few_methods")
@@ -124,6 +140,9 @@ def test_official_weights(table, tmp_path, capsys):
         ({}, ["--steps", "0"], "--steps must be an integer >= 1, got 0"),
         ({}, ["--predictions", "nowhere/out.csv"], "--predictions: no such directory: nowhere"),
         ({}, ["--predictions", "."], "--predictions must be a file that can be written, got ."),
+        ({}, ["--predictions", "both", "--save", "both"], "--save must be another file than --predictions, got both"),
+        ({}, ["--ttt", "none", "--steps", "3"], "--ttt none trains nothing; leave out --steps"),
+        ({}, ["--weights", "large"], "weights must be default, small or the path of a file, got 'large'"),
         ({}, ["--seed", "-1"], "--seed must be an integer from 0"),
         ({}, ["--weights", "nowhere.ckpt"], "nowhere.ckpt"),
     ],

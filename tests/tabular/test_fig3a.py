@@ -1,6 +1,8 @@
 """The experiment on real tables: its tables, its arithmetic, and that it resumes."""
 
+import csv
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import jax
@@ -90,9 +92,9 @@ def test_tables_that_an_interrupted_run_has_not_finished_are_left_out(tmp_path):
     begun = [row for row in rows if row["table"] != "texture" or row["n"] <= 64]
     without = [row for row in rows if row["table"] != "texture"]
     printed, expected = (fig3a_report.report(own) for own in (begun, without))
-    assert printed.splitlines()[0] == expected.splitlines()[0]
-    assert "texture (unfinished)" in printed
-    assert printed.splitlines()[2:] == expected.splitlines()[2:]
+    tables, left_out, *numbers = printed.splitlines()
+    assert left_out == "left out: texture (unfinished)"
+    assert [tables, *numbers] == expected.splitlines()
 
 
 def test_the_paired_comparison_counts_tables_not_seeds():
@@ -111,29 +113,78 @@ def test_the_paired_comparison_counts_tables_not_seeds():
     assert pair.p_value > 0.2
 
 
+def test_artificial_and_contained_tables_are_in_no_mean():
+    real = fig3a_report.read_rows(fig3a_report.RECORD)
+    copies = (("magic", "banana"), ("letter", "digits"))  # optdigits is among the real ones
+    more = real + [{**row, "table": copy} for name, copy in copies for row in real if row["table"] == name]
+    expected, printed = (fig3a_report.report(rows).splitlines() for rows in (real, more))
+    assert printed[0] == expected[0]
+    assert printed[1] == "left out: banana (artificial), digits (contained in optdigits)"
+    gains = {rows[0]: rows for rows in (line.split() for line in printed if "+-" in line)}
+    for line in (line.split() for line in expected if "+-" in line):
+        n = line[0]
+        assert gains[n][:7] == line[:7]  # without them
+        pairs = {pair.n: pair for pair in fig3a_report.paired(more)}
+        assert float(gains[n][7]) == pytest.approx(pairs[int(n)].mean, abs=6e-4)  # the column with all
+
+
 def test_the_record_is_reported_from_its_file(tmp_path, capsys):
     assert fig3a_report.main(["--figure", str(tmp_path / "figure.png")]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("15 tables, 3 seeds: chess")
-    assert "banana (artificial), ring (artificial), twonorm (artificial), digits (contained in optdigits)" in printed
+    assert printed.startswith("15 tables, 1 seed: chess")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
     rows = fig3a_report.read_rows(fig3a_report.RECORD)
-    gain = {"mean": [], "all": []}
-    for name in NAMES:  # the gain at n = 256, once more
-        cells = {(r["method"], r["seed"]): r["accuracy"] for r in rows if (r["table"], r["n"]) == (name, 256)}
-        gain["all"].append(np.mean([cells["TTT", seed] - cells["plain", seed] for seed in range(3)]))
-        if name not in ("banana", "ring", "twonorm", "digits"):
-            gain["mean"].append(gain["all"][-1])
+    gains = []
+    for name in fig3a.PRESETS["cpu"].tables:  # the gain at n = 256, once more
+        cells = {r["method"]: r["accuracy"] for r in rows if (r["table"], r["n"]) == (name, 256)}
+        gains.append(cells["TTT"] - cells["plain"])
     line = next(line for line in printed.splitlines() if line.startswith("   256") and "+-" in line).split()
-    assert float(line[1]) == pytest.approx(np.mean(gain["mean"]), abs=6e-4)
-    assert float(line[7]) == pytest.approx(np.mean(gain["all"]), abs=6e-4)
+    assert float(line[1]) == pytest.approx(np.mean(gains), abs=6e-4)
 
 
-def test_every_method_of_the_record_has_every_cell_and_boosting_learns_from_few_rows():
-    rows = fig3a_report.read_rows(fig3a_report.RECORD)
+@pytest.mark.parametrize(("file", "preset"), [("fig3a.csv", "cpu"), ("more-updates.csv", "more-updates")])
+def test_the_records_have_every_cell_of_their_presets_once(file, preset):
+    wanted = fig3a.PRESETS[preset]
+    rows = fig3a_report.read_rows(fig3a_report.RECORD.with_name(file))
     cells = {(r["table"], r["seed"], r["n"], r["method"]) for r in rows}
-    assert len(cells) == len(rows) == len(NAMES) * 3 * len(fig3a.CONTEXTS) * len(fig3a_report.STYLES)
-    lengths, accuracy = fig3a_report.curve(rows, "gradient boosting")
+    assert len(cells) == len(rows)
+    assert cells == set(product(wanted.tables, wanted.seeds, wanted.contexts, fig3a_report.STYLES))
+    for row in rows:
+        if row["method"] == "TTT":
+            columns = load(row["table"], seed=0).X.shape[1]
+            assert row["cap"] == wanted.updates(row["n"], columns)
+
+
+def test_what_more_updates_add_is_the_difference_of_common_cells(tmp_path, capsys):
+    few = fig3a_report.read_rows(fig3a_report.RECORD)
+    gain = {"magic": 0.01, "titanic": 0.03}
+    more = [
+        {**row, "cap": 3 * row["cap"], "accuracy": row["accuracy"] + gain[row["table"]] * (row["method"] == "TTT")}
+        for row in few
+        if row["table"] in gain and row["n"] in (64, 128)
+    ]
+    file = tmp_path / "more.csv"
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fig3a_report.COLUMNS)
+        writer.writeheader()
+        writer.writerows(more)
+    assert fig3a_report.main(["--more", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(fig3a_report.report(few))
+    head, _, *lines = printed[len(fig3a_report.report(few)) :].strip().splitlines()
+    assert head == "TTT with more updates, 2 tables: magic, titanic"
+    for n, line in zip((64, 128), lines, strict=True):
+        cap = next(row["cap"] for row in few if (row["table"], row["n"], row["method"]) == ("magic", n, "TTT"))
+        words = line.split()
+        assert [words[0], words[1], words[3]] == [str(n), str(cap), str(3 * cap)]
+        assert words[-3:] == ["+0.020", "+-", f"{12.706205 * 0.01:.3f}"]  # t(.975, 1)
+    others = [{**row, "n": 3} for row in more]
+    with pytest.raises(ValueError, match="no table, seed and n is in both files"):
+        fig3a_report.more_updates(few, others)
+
+
+def test_boosting_of_the_record_learns_from_few_rows():
+    lengths, accuracy = fig3a_report.curve(fig3a_report.read_rows(fig3a_report.RECORD), "gradient boosting")
     rising = accuracy.mean(0)[[lengths.index(n) for n in (2, 8, 32, 128)]]
     assert (np.diff(rising) > 0.05).all()  # with at least 20 rows in a leaf it was flat up to 32
 

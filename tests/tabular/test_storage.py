@@ -73,6 +73,8 @@ def test_what_a_file_holds(table, tuned, file):
     assert again.categorical_features == ["colour"]
     with pytest.raises(ValueError, match="feature names should match"):
         again.predict(X.rename(columns={"a": "z"}))
+    with pytest.raises(ValueError, match="must be in the same order"):  # and not what a text is as a number
+        again.predict(X[X.columns[::-1]])
 
 
 @pytest.mark.parametrize("labels", [np.array([True, False]), np.array([1.0, 3.0]), np.array(["x", "y"], dtype=object)])

@@ -15,6 +15,7 @@ from ttt_jax._internal.plural import counted
 from ttt_jax._internal.validate import positive_integer
 
 MOST_DEMONSTRATIONS, MOST_TEST_ROWS = 10_000, 5_000
+TRAINING = "steps", "time_limit", "lr"  # options of the training
 _TEXT_VALUES = 100  # a column of more different strings than this, and than half its rows, is text
 
 DESCRIPTION = f"""Split a table into demonstrations and test rows, 80 to 20 and by class, and compare on the test rows:
@@ -66,9 +67,11 @@ def add_tabular_command(commands: Any) -> None:
     parser.add_argument("--predictions", metavar="OUT.csv", help=PREDICTIONS_HELP)
     parser.add_argument("--save", metavar="MODEL", help="write the last PFN, fitted, to a file")
     parser.add_argument(
-        "--model", metavar="MODEL", help="a file from --save: write its predictions for TABLE's rows (labels optional) to --predictions"
+        "--model",
+        metavar="MODEL",
+        help="a file from --save: write its predictions for TABLE's rows (labels optional) to --predictions",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the split and the training (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the training (default: 0)")
     parser.set_defaults(run=run_tabular)
 
 
@@ -96,12 +99,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _apply_saved(arguments: argparse.Namespace) -> int:
     """Predictions for the rows of a file, which needs no labels."""
-    from ttt_jax.tabular import PFNClassifier
+    from ttt_jax.tabular import CheckpointError, PFNClassifier
 
     if not arguments.predictions:
         raise ValueError("--model: name a file for the predictions with --predictions")
+    _require_absent(arguments, "--model: a saved model is not trained again", "target", "context", *TRAINING, "save")
     _require_writable("--predictions", arguments.predictions, [arguments.table, arguments.model])
-    model = PFNClassifier.load(arguments.model)
+    try:
+        model = PFNClassifier.load(arguments.model)
+    except CheckpointError as error:
+        raise ValueError(f"--model {error}") from None
     if not hasattr(model, "feature_names_in_"):
         raise ValueError(f"{arguments.model}: its columns have no names; fit it to a data frame")
     names = list(model.feature_names_in_)
@@ -123,9 +130,13 @@ def _compare(arguments: argparse.Namespace) -> int:
     for name, value in (("--lr", arguments.lr), ("--time-limit", arguments.time_limit)):
         if value is not None and not 0 < value < np.inf:
             raise ValueError(f"{name} must be a positive number, got {value}")
-    for name, path in (("--predictions", arguments.predictions), ("--save", arguments.save)):
-        if path:
-            _require_writable(name, path, [arguments.table, arguments.weights])
+    if arguments.ttt == "none":
+        _require_absent(arguments, "--ttt none trains nothing", *TRAINING)
+    outputs = [(name, path) for name in ("predictions", "save") if (path := getattr(arguments, name))]
+    for name, path in outputs:
+        _require_writable(f"--{name}", path, [arguments.table, arguments.weights])
+    if len(outputs) == 2 and len({Path(path).resolve() for _, path in outputs}) == 1:
+        raise ValueError(f"--save must be another file than --predictions, got {arguments.save}")
     X, y = read_table(arguments.table, arguments.target, arguments.drop)
     train, test = split_table(y, arguments.seed)
     if arguments.context is not None and not 1 <= arguments.context <= len(train):
@@ -138,14 +149,15 @@ def _compare(arguments: argparse.Namespace) -> int:
     print(f"this takes about {seconds_needed(arguments, X, y, train, test):.0f} seconds", flush=True)
     print(f"{'':26}{'accuracy':>9}{'balanced':>9}{'log-loss':>10}{'ROC AUC':>9}{'PR AUC':>8}{'seconds':>9}")
     last = "PFN" if arguments.ttt == "none" else f"PFN + TTT ({arguments.ttt})"
-    hits = {}
+    found = {}
     for name, model in methods(arguments):
         started = time.perf_counter()
         model.fit(X.iloc[train], y[train])
         probabilities = model.predict_proba(X.iloc[test])
         seconds = time.perf_counter() - started
         print(f"{name:26}{_scores(y[test], probabilities, model.classes_)}{seconds:9.1f}", flush=True)
-        hits[name] = model.classes_[probabilities.argmax(1)] == y[test]
+        labels = np.searchsorted(model.classes_, y[test])
+        found[name] = probabilities.argmax(1) == labels, _log_loss(probabilities, labels)
         if name.startswith("PFN + TTT"):
             print(f"  {_what_was_chosen(model)}")
         if name == last and arguments.predictions:
@@ -154,7 +166,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             model.save(arguments.save)
     if absent := sorted(set(y[train]) - set(y[test])):
         print(f"no ROC AUC: class {str(absent[0])!r} is too rare for a test row")
-    print(conclusion(last, hits))
+    print(conclusion(last, found))
     for path in filter(None, (arguments.predictions, arguments.save)):
         print(f"wrote {path}: {last}")
     return 0
@@ -185,20 +197,34 @@ def seconds_needed(arguments: argparse.Namespace, X: Any, y: np.ndarray, train: 
     return 2 * plain + training
 
 
-def conclusion(ours: str, hits: dict[str, np.ndarray]) -> str:
-    """One sentence: whether the PFN or the best of the others is ahead, by more than chance or not."""
-    theirs = max((name for name in hits if not name.startswith("PFN")), key=lambda name: hits[name].mean())
-    difference = hits[ours].astype(float) - hits[theirs]
+def conclusion(ours: str, found: dict[str, tuple[np.ndarray, float]]) -> str:
+    """One sentence: whether the PFN or the best of the others is ahead, by more than chance or not.
+
+    Args:
+        ours: the PFN in question.
+        found: for each method which test rows it has right, and its log-loss.
+    """
+    others = (name for name in found if not name.startswith("PFN"))
+    theirs = max(others, key=lambda name: (found[name][0].mean(), -found[name][1]))
+    difference = found[ours][0].astype(float) - found[theirs][0]
     gain, error = difference.mean(), difference.std() / len(difference) ** 0.5
+    losses = f"log-loss {found[ours][1]:.3f} against {found[theirs][1]:.3f}"
     if abs(gain) <= 2 * error or gain == 0:
         return (
-            f"On these test rows {ours} and the best other method, {theirs}, cannot be told apart: "
-            f"{gain:+.3f} accuracy, give or take {2 * error:.3f}."
+            f"On these test rows {ours} and the best other method, {theirs}, cannot be told apart by accuracy: "
+            f"{gain:+.3f}, give or take {2 * error:.3f}; {losses}."
         )
-    better, worse = (ours, theirs) if gain > 0 else (theirs, ours)
+    word = "more" if gain > 0 else "less"
     return (
-        f"On these test rows {better} is better than {worse}: {abs(gain):.3f} accuracy, give or take {2 * error:.3f}."
+        f"On these test rows {ours} is {word} accurate than the best other method, {theirs}: {gain:+.3f}, "
+        f"give or take {2 * error:.3f}; {losses}."
     )
+
+
+def _require_absent(arguments: argparse.Namespace, why: str, *names: str) -> None:
+    for name in names:
+        if getattr(arguments, name) is not None:
+            raise ValueError(f"{why}; leave out --{name.replace('_', '-')}")
 
 
 def _require_writable(option: str, file: str, inputs: list[str]) -> None:
@@ -354,8 +380,7 @@ def _scores(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> st
     labels = np.searchsorted(classes, y)
     hits = probabilities.argmax(1) == labels
     balanced = np.mean([hits[labels == c].mean() for c in np.unique(labels)])
-    loss = -np.log(np.maximum(probabilities[np.arange(len(y)), labels], 1e-7)).mean()
-    told = f"{hits.mean():9.4f}{balanced:9.4f}{loss:10.4f}"
+    told = f"{hits.mean():9.4f}{balanced:9.4f}{_log_loss(probabilities, labels):10.4f}"
     if len(np.unique(y)) < len(classes):
         return f"{told}{'-':>9}{'-':>8}"  # both need a test row of every class
     pairs = [(labels == c, probabilities[:, c]) for c in range(len(classes))]
@@ -363,10 +388,16 @@ def _scores(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> st
     return f"{told}{roc:9.4f}{precision:8.4f}"
 
 
+def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean())
+
+
 def _what_was_chosen(model: Any) -> str:
     if not model.scores_:
         return "too few rows are left outside the context to hold one out, so nothing was trained"
     first, chosen = model.scores_[0], model.chosen_
+    if len(model.scores_) == 1:
+        return f"the time limit left no time for an update: this is the plain network (log-loss {first.log_loss:.4f})"
     if not chosen.step:
         return (
             f"no update improved the held-out rows (log-loss {first.log_loss:.4f}): this is the plain network, "

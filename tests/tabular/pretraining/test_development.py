@@ -62,5 +62,5 @@ def test_measuring_a_network(monkeypatch):
 def test_bad_input_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--weights", "nowhere.safetensors", "--out", str(tmp_path / "scores.csv")])
-    assert "no such file: nowhere.safetensors" in capsys.readouterr().err
+    assert "got 'nowhere.safetensors', no such file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())  # nor was anything computed before it

@@ -179,6 +179,8 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
 
     def _features(self, X: Any) -> Float[np.ndarray, "M F"]:
         """Other rows of the table's columns, as numbers."""
+        if hasattr(X, "columns"):
+            validate_data(self, X, reset=False, skip_check_array=True)  # the names, before what is in the columns
         X = numbers(as_frame(X, self.categorical_features), self.categories_)
         X = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite=False)
         return self._float32(X)[:, self.columns_]
@@ -236,7 +238,7 @@ def load_weights(weights: str | Path | PFN) -> PFN:
         with resources.as_file(resources.files("ttt_jax.tabular").joinpath(f"{weights}.safetensors")) as path:
             return PFN.load(path)
     if not Path(weights).is_file():
-        raise ValueError(f"weights: no such file: {weights}")
+        raise ValueError(f"weights must be default, small or the path of a file, got {str(weights)!r}, no such file")
     with open(weights, "rb") as file:
         is_zip = file.read(2) == b"PK"
     return load_tabpfn_checkpoint(weights) if is_zip else PFN.load(weights)
