@@ -2,7 +2,7 @@
 
     python -m benchmarks.tabular_short_contexts                     n = 1 and 8, 12 core-minutes
 
-The accuracy of 100 updates of one member of the ensemble, as in figure 3a, for multiples of the classifier's usual
+The accuracy of 100 updates of one member of the ensemble for multiples of the classifier's usual
 rate: what `experiments.fig3a.rate_factor` was chosen by.
 """
 

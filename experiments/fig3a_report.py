@@ -263,7 +263,8 @@ def _reductions(rows: list[dict[str, Any]]) -> list[str]:
 
 def more_updates(rows: list[dict[str, Any]], more: list[dict[str, Any]]) -> str:
     """TTT with more updates, less the same with fewer, on the cells that both have; artificial tables included."""
-    few, many = ({(r["table"], r["seed"], r["n"]): r for r in own if r["method"] == "TTT"} for own in (rows, more))
+    finished = rows, without(more, unfinished(more))
+    few, many = ({(r["table"], r["seed"], r["n"]): r for r in own if r["method"] == "TTT"} for own in finished)
     common = few.keys() & many.keys()
     if not common:
         raise ValueError("no table, seed and n is in both files")

@@ -99,8 +99,8 @@ STATEMENTS = (
     Statement(
         "Sample complexity",
         EXACT,
-        "true of the context; of all labelled pairs, n + k, TTT needs no fewer with a new context, and 1.6 times fewer "
-        "with the same one, at d = 1000 for a risk of .2",
+        "true of the context; of all labelled pairs, n + k, TTT from W = 0 needs more, and 1.6 times fewer from the "
+        "pretrained W with the same context, at d = 1000 for a risk of .2",
         ("sample_complexity",),
         ("labelled_pairs",),
     ),

@@ -70,7 +70,7 @@ def test_claims_that_hold_are_status_0_with_a_table_a_figure_and_a_page(check):
     assert (folder / "theorem_2.png").read_bytes().startswith(b"\x89PNG")
     page = (folder / "report.html").read_text()
     assert "Theorem 2." in page
-    assert "start=zero, quantity=gain" in page
+    assert "<p>start=zero, procedure=optimal, quantity=gain</p>" in page
     assert "z = (simulated - claimed) / standard error" in page
     assert "data:image/png;base64," in page
     assert "http" not in page

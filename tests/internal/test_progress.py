@@ -15,7 +15,7 @@ def test_lines_say_how_much_is_left(monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines() == [
         "sweep, cells: 6 of 10, about 1 min left",  # 2 in 40 s, 4 left
         "sweep, cells: 8 of 10, about 1 min left",
-        "sweep, cells: 8 of 10, about 3 min left relative error 1e-02",
+        "sweep, cells: 8 of 10, about 3 min left, relative error 1e-02",
     ]
 
 

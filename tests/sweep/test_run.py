@@ -145,7 +145,7 @@ def test_refusals_are_one_line_and_change_nothing(undisturbed, tmp_path, capsys)
     changed = write_spec(tmp_path, "law", SPEC.replace("k = 6", "k = 7"))
     for arguments, message in (
         ([spec, "--out", out], "already holds this sweep; add --resume"),
-        ([changed, "--out", out], "grid.k was 6, is 7; choose another --out"),
+        ([changed, "--out", out], "grid.k was 6, is 7; undo that, or choose another --out"),
         ([changed, "--out", out, "--resume"], "grid.k was 6, is 7"),
         ([tmp_path / "none.toml", "--out", tmp_path / "x"], "No such file"),
         ([spec, "--out", spec], "must be a directory, but a file is in the way"),

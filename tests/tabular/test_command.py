@@ -78,6 +78,7 @@ def test_a_saved_model_predicts_a_file_without_labels(table, tmp_path, capsys):
         (["--model", out, "--predictions", again], f"--model {out}: not a safetensors file"),
         (["--model", model, "--predictions", again, "--context", "9"], "is not trained again; leave out --context"),
         (["--model", model, "--predictions", again, "--time-limit", "9"], "leave out --time-limit"),
+        (["--model", model, "--predictions", again, "--drop", "a"], "leave out --drop"),
         ([], "--target: name the column to predict, or give a saved --model"),
     ):
         assert main(["tabular", new, *change]) == 2

@@ -51,7 +51,7 @@ class Progress:
             if new := self.done - self.before:
                 left = (self.logged - self.started) / new * (self.total - self.done)
                 words += f", about {left / 60:.0f} min left"
-            print(f"{words} {note}".strip(), file=sys.stderr, flush=True)
+            print(", ".join(filter(None, (words, note))), file=sys.stderr, flush=True)
         if not self.enabled:
             return
         if self.bar is None and time.monotonic() - self.started > QUIET_SECONDS:

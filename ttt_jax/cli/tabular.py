@@ -16,6 +16,7 @@ from ttt_jax._internal.validate import positive_integer
 
 MOST_DEMONSTRATIONS, MOST_TEST_ROWS = 10_000, 5_000
 TRAINING = "steps", "time_limit", "lr"  # options of the training
+_USUAL = {"drop": [], "ttt": "few", "weights": "default", "seed": 0}  # of other options None
 _TEXT_VALUES = 100  # a column of more different strings than this, and than half its rows, is text
 
 DESCRIPTION = f"""Split a table into demonstrations and test rows, 80 to 20 and by class, and compare on the test rows:
@@ -50,17 +51,17 @@ def add_tabular_command(commands: Any) -> None:
     )
     parser.add_argument("table", metavar="TABLE", help="a .csv file with a header; .parquet where pyarrow is installed")
     parser.add_argument("--target", metavar="COLUMN", help="the column to predict: 2 to 10 classes")
-    parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
+    parser.add_argument("--drop", nargs="+", default=_USUAL["drop"], metavar="COLUMN", help="columns to leave out")
     parser.add_argument(
         "--context", type=int, metavar="N", help="rows in the context (default: all; at most 2,000 per member)"
     )
-    parser.add_argument("--ttt", choices=("none", "one", "few", "full"), default="few", help=MODES_HELP)
+    parser.add_argument("--ttt", choices=("none", "one", "few", "full"), default=_USUAL["ttt"], help=MODES_HELP)
     parser.add_argument("--steps", type=int, help="number of updates instead of the mode's")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="limit on training, compilation included")
     parser.add_argument("--lr", type=float, help="learning rate instead of the default")
     parser.add_argument(
         "--weights",
-        default="default",
+        default=_USUAL["weights"],
         metavar="PATH",
         help="small, a TabPFN v2 checkpoint or a file of PFN.save (default: the better of the two bundled networks)",
     )
@@ -71,7 +72,9 @@ def add_tabular_command(commands: Any) -> None:
         metavar="MODEL",
         help="a file from --save: write its predictions for TABLE's rows (labels optional) to --predictions",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the training (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=_USUAL["seed"], help="seed of the split and the training (default: 0)"
+    )
     parser.set_defaults(run=run_tabular)
 
 
@@ -103,7 +106,8 @@ def _apply_saved(arguments: argparse.Namespace) -> int:
 
     if not arguments.predictions:
         raise ValueError("--model: name a file for the predictions with --predictions")
-    _require_absent(arguments, "--model: a saved model is not trained again", "target", "context", *TRAINING, "save")
+    others = "target", "context", *TRAINING, "save", *_USUAL
+    _require_absent(arguments, "--model: a saved model is not trained again", *others)
     _require_writable("--predictions", arguments.predictions, [arguments.table, arguments.model])
     try:
         model = PFNClassifier.load(arguments.model)
@@ -223,7 +227,7 @@ def conclusion(ours: str, found: dict[str, tuple[np.ndarray, float]]) -> str:
 
 def _require_absent(arguments: argparse.Namespace, why: str, *names: str) -> None:
     for name in names:
-        if getattr(arguments, name) is not None:
+        if getattr(arguments, name) != _USUAL.get(name):
             raise ValueError(f"{why}; leave out --{name.replace('_', '-')}")
 
 

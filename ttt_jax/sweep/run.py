@@ -214,7 +214,9 @@ def _start(store: Store, header: dict[str, Any], path: Path, directory: Path, re
     if "spec" not in records:
         raise StoreError(f"{store.path}: holds no sweep; choose another --out")
     if changes := differences(records, header):
-        raise StoreError(f"{path}: differs from the sweep in {directory}: {changes}; choose another --out")
+        raise StoreError(
+            f"{path}: differs from the sweep in {directory}: {changes}; undo that, or choose another --out"
+        )
     if not resume:
         raise StoreError(f"{directory}: already holds this sweep; add --resume to continue it, or choose another --out")
     rows = {name.removeprefix("cell "): row for name, row in records.items() if name.startswith("cell ")}

@@ -44,7 +44,7 @@ def write_report(found: Mapping[str, tuple[Claim, Check]], directory: Path, titl
         draw_values(check, title=name).savefig(image, format="png")
         replace_file(directory / f"{name}.png", image.getvalue())
         source = b64encode(image.getvalue()).decode()
-        asked = ", ".join(f"{option}={_shown(value)}" for option, value in claim.options.items())
+        asked = ", ".join(f"{option}={_shown(value)}" for option, value in claim.asked.items())
         parts.append(f"<h2>{escape(name)}: {check.verdict}</h2>\n<p>{escape(asked)}</p>")
         parts.append(f"<pre>{escape(str(check))}</pre>")
         parts.append(f'<p><img src="data:image/png;base64,{source}" alt="{escape(name)}" style="max-width:100%"></p>')

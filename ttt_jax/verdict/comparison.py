@@ -140,7 +140,7 @@ class Comparison:
             value = f"{mean:.6g}{error}" if math.isfinite(mean) else "no value"
             lines.append(f"  Monte Carlo            {value}  ({counted(self.estimate.num_tasks, 'task')})")
             if finite_or_none(self.z) is not None:
-                lines.append(f"  z = (Monte Carlo - exact) / stderr = {self.z:.2f}  (by chance within 2.6)")
+                lines.append(f"  z = (Monte Carlo - exact) / stderr = {self.z:.2f}  (chance: |z| < 2.6)")
             if self.estimate.stderr_reliable is None:
                 lines.append("  the reliability of the standard error is not assessed")
             elif self.estimate.doubt:

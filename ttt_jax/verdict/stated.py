@@ -56,6 +56,13 @@ class Claim:
         return check(self.claim, self.problems, **{**self.options, **changes})
 
     @property
+    def asked(self) -> dict[str, Any]:
+        """Start, procedure, quantity and the options given, but for the number of tasks and the seed."""
+        usual = inspect.signature(check).parameters
+        options = {name: usual[name].default for name in ("start", "procedure", "quantity")} | dict(self.options)
+        return {name: value for name, value in options.items() if name not in ("num_tasks", "seed")}
+
+    @property
     def statement(self) -> str:
         """The claim in words: the docstring of a function, or the expression."""
         return (inspect.getdoc(self.claim) or "") if inspect.isfunction(self.claim) else str(self.claim)
