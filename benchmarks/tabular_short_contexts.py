@@ -2,8 +2,8 @@
 
     python -m benchmarks.tabular_short_contexts                     n = 1 and 8, 12 core-minutes
 
-The accuracy of 100 updates of one member of the ensemble for multiples of the classifier's usual
-rate: what `experiments.fig3a.rate_factor` was chosen by.
+The accuracy of 100 updates of one member of the ensemble for multiples of the classifier's usual rate: what
+`experiments.fig3a.rate_factor` was chosen by.
 """
 
 from __future__ import annotations

@@ -283,8 +283,8 @@ def more_updates(rows: list[dict[str, Any]], more: list[dict[str, Any]]) -> str:
 
 
 def _range(values: Iterable[int]) -> str:
-    low, *_, high = sorted([*values] * 2)
-    return f"{low} to {high}" if high > low else f"{low}"
+    found = sorted(set(values))
+    return f"{found[0]} to {found[-1]}" if len(found) > 1 else f"{found[0]}"
 
 
 def paper_reduction(n: int, below: float = 0.0) -> float:

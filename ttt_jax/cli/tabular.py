@@ -393,7 +393,9 @@ def _scores(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> st
 
 
 def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean())
+    from ttt_jax.tabular.classify.scores import log_loss
+
+    return log_loss(probabilities, labels, np.ones(probabilities.shape[1]))
 
 
 def _what_was_chosen(model: Any) -> str:
