@@ -13,6 +13,8 @@ from ttt_jax.shifts import SHIFTS, make_shift
 from ttt_jax.simulation.scaled import safe_units, scale_problem
 from ttt_jax.theory.paper import misalignment, proposition_4_1_risk
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SIZES = {"n": 6, "k": 9, "d": 8}
 
 

@@ -13,6 +13,8 @@ from ttt_jax.tabular import PFN, PFNConfig, load_tabpfn_checkpoint
 from ttt_jax.tabular.network import pfn as pfn_module
 from ttt_jax.tabular.network.blocks import bucket, map_in_blocks
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FIXTURES = Path(__file__).parent / "fixtures"
 CASES = tables.cases()
 SINGLE = {name: case for name, case in CASES.items() if case.x_context.ndim == 2}

@@ -21,6 +21,8 @@ from ttt_jax import (
 )
 from ttt_jax.verdict.comparison import theory
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def test_three_ways_side_by_side():
     for evaluation in ("fresh", "same", Inference(n=40, query_noise_var=0.3)):
@@ -58,7 +60,7 @@ def test_a_known_variance_says_how_many_tasks_a_target_needs():
 def test_a_risk_that_no_task_changes_is_compared_to_its_rounding():
     """From W = 0 without a step the risk is |b|^2 for every task; the spread of the simulated ones is rounding."""
     problem = Problem(30, 3, np.ones(120) / np.sqrt(120))
-    zs = [compare(problem, 0.0, 0.0, num_tasks=num_tasks).z for num_tasks in (2, 773, 2773)]
+    zs = [compare(problem, 0.0, 0.0, num_tasks=num_tasks).z for num_tasks in (2, 773)]
     assert max(abs(z) for z in zs) < 1
     c = compare(problem, 0.0, 0.0, num_tasks=773)
     assert replace(c, exact=RiskCurve(1.001, 0.0, 0.0)).z < -100
