@@ -214,7 +214,13 @@ def test_rows_are_read_as_they_were_written(tiny, monkeypatch, tmp_path, capsys)
     assert command.main(["fig1b", "--out", str(tmp_path)]) == 0
     rows = read_rows(tmp_path / "fig1b.csv")
     monkeypatch.setattr(figure, "compare", None)
-    assert command.main(["fig1b", "--rows", str(tmp_path), "--out", str(tmp_path / "again")]) == 0
+
+    def emit(text):  # a reader that leaves loses no figure
+        assert len(list((tmp_path / "again").glob("fig1b.*"))) == 3
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "emit", emit)
+        assert command.main(["fig1b", "--rows", str(tmp_path), "--out", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "fig1b.csv").read_text() == (tmp_path / "fig1b.csv").read_text()
     assert read_rows(tmp_path / "again" / "fig1b.csv") == rows
     assert command.main(["fig1b", "--rows", "nowhere", "--out", str(tmp_path)]) == 2

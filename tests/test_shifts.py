@@ -207,9 +207,12 @@ def test_spectra_fall_as_their_exponents_say_and_features_keep_their_mean_varian
 
 
 def test_features_of_every_law_have_variance_1():
-    for name in ("none", "rademacher", "student_t"):
+    """And their kurtosis: that of Student's t is 3 + 6/(dof - 4)."""
+    number = 200_000
+    for name, kurtosis in (("none", 3), ("rademacher", 1), ("student_t", 3 + 6 / 26)):
         _, problem = make_shift(name, **SIZES)
         scaled = jax.tree.map(jnp.asarray, scale_problem(problem, safe_units(problem), jnp.float32))
-        entries = np.asarray(scaled.features(jax.random.key(0), (20_000,), jnp.float32), np.float64)
-        assert entries.mean() == pytest.approx(0, abs=4 / 20_000**0.5)
-        assert entries.var() == pytest.approx(1, abs=0.05)  # 4 standard errors are 0.043 for student_t, dof 30
+        entries = np.asarray(scaled.features(jax.random.key(0), (number,), jnp.float32), np.float64)
+        for power, moment in ((1, 0), (2, 1), (4, kurtosis)):
+            values = entries**power
+            assert values.mean() == pytest.approx(moment, abs=4 * values.std() / number**0.5 + 1e-9)

@@ -157,8 +157,11 @@ def test_a_link_takes_any_features_and_any_model(features):
     problem = replace(SIGN, feature_law=features, dof=30.0 if features == "student_t" else None)
     start = ttt.functional(ttt.make_model("softmax", d=4))
     for begin in (start, 0.02):
-        estimate = ttt.estimate_risk(problem, begin, 0.0, num_tasks=200)
-        assert 0.5 < estimate.mean < 1.5
+        procedures = (0.0, ttt.Folds(2, 1e-5), ttt.GradientSteps([1e-5, 1e-5]))
+        before, folds, steps = ttt.estimate_risk(problem, begin, procedures, num_tasks=200).estimates
+        assert steps.mean[0] == pytest.approx(before.mean, rel=1e-5)
+        assert 1.5 > steps.mean[0] > steps.mean[1] > steps.mean[2] > 0.5
+        assert 0.5 < folds.mean < 1.5
 
 
 REFUSALS = {

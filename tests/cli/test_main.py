@@ -288,7 +288,7 @@ def test_closed_standard_error_and_a_reader_that_has_left(tmp_path):
     """`2>&-` is no error, nor `| true`; a full disk is one line and status 2."""
     risk = f"{sys.executable} -m ttt_jax risk --d 3 --n 4 --k 4 --tasks"
     for line, status, error in (
-        (f"{risk} 0 2>&-", 0, ""),
+        (f"{risk} 64 2>&-", 0, ""),
         (f"{risk} -1 2>&-", 2, ""),
         (f"{risk} 0 | true; exit ${{PIPESTATUS[0]}}", 0, ""),
         (f"{risk} 0 > /dev/full", 2, "ttt-jax risk: standard output: No space left on device\n"),

@@ -210,6 +210,9 @@ def test_one_compilation_serves_every_n_and_k():
         for lr in (0.0, 1e-4):
             estimate_risk(Problem(n, k, np.ones(11)), 0.0, lr, num_tasks=10, block_size=16)
     assert run_blocks._cache_size() == before + 1
+    for n, k, d in ((13, 15, 11), (40, 12, 7)):  # in a frame d is a number, too
+        estimate_risk(Problem(n, k, np.ones(d)), 0.0, 1e-4, num_tasks=10, block_size=16, sampler="law")
+    assert run_blocks._cache_size() == before + 2
 
 
 def test_seeds_and_precision():

@@ -117,14 +117,15 @@ def test_early_stopping_saves_a_start_that_training_spoils():
 def test_a_stop_does_not_displace_what_stands_beside_it():
     """With held-out pairs an estimate has two more values; the covariance is of the risks after the last step."""
     lr = LR / 2
-    procedures = (Optimizer(optax.sgd(lr), 2, held_out=8), GradientSteps([lr, lr]), lr)
-    joint = estimate_risk(PROBLEM, WEIGHT, procedures, num_tasks=200)
-    stopped, steps, single = joint.estimates
+    optimizer = Optimizer(optax.sgd(lr), 2, held_out=8)
+    joint = estimate_risk(PROBLEM, WEIGHT, (optimizer, GradientSteps([lr, lr]), lr, optimizer), num_tasks=200)
+    stopped, steps, single, again = joint.estimates
+    np.testing.assert_array_equal(stopped.mean, again.mean)
     assert joint.difference(0, 1) == pytest.approx((0.0, 0.0), abs=1e-5)  # of two float32 programs
     assert joint.difference(1, 2)[0] == pytest.approx(steps.mean[2] - single.mean)
     assert steps.mean[1] == pytest.approx(single.mean, rel=1e-5)
     assert (stopped.stopped is None, steps.stopped, single.stopped) == (False, None, None)
-    last = [stopped.stderr[-1], steps.stderr[-1], single.stderr]
+    last = [stopped.stderr[-1], steps.stderr[-1], single.stderr, again.stderr[-1]]
     np.testing.assert_allclose(np.sqrt(np.diag(joint.covariance)), last)
 
 

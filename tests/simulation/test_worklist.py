@@ -13,8 +13,6 @@ from ttt_jax.simulation.blocks import run_blocks
 from ttt_jax.simulation.estimate import make_run
 from ttt_jax.simulation.worklist import Work, all_draws, tallies
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def pairs(key, setting):
     return setting["scale"] * jax.random.exponential(key, (2,))

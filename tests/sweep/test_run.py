@@ -19,8 +19,6 @@ from ttt_jax.theory.yardsticks import least_squares_risk, ridge_risk
 from ttt_jax.verdict import Verdict, judge
 from ttt_jax.verdict.agreement import critical_z
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_a_cell_is_compare(undisturbed):
     spec, _ = load_spec(undisturbed / "spec.toml")

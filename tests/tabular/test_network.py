@@ -13,8 +13,6 @@ from ttt_jax.tabular import PFN, PFNConfig, load_tabpfn_checkpoint
 from ttt_jax.tabular.network import pfn as pfn_module
 from ttt_jax.tabular.network.blocks import bucket, map_in_blocks
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FIXTURES = Path(__file__).parent / "fixtures"
 CASES = tables.cases()
 SINGLE = {name: case for name, case in CASES.items() if case.x_context.ndim == 2}
@@ -196,12 +194,10 @@ def test_blocks_are_only_a_matter_of_memory():
 
 
 def test_initial_layers_are_the_identity():
-    """TabPFN starts with zero output projections, so the number of layers does not matter at first."""
-    case = arrays(CASES["even features"])
-    sizes = {"embedding_size": 16, "num_heads": 2}
-    one, two = (PFN.init(PFNConfig(num_layers=layers, **sizes), seed=0) for layers in (1, 2))
-    two.params.update({name: one.params[name] for name in one.params if name != "layers"})
-    np.testing.assert_allclose(one.apply(*case), two.apply(*case), atol=1e-5)
+    """As TabPFN's: what a layer adds to its input is a projection, and starts as 0."""
+    layers = PFN.init(PFNConfig(embedding_size=16, num_layers=2, num_heads=2)).params["layers"]
+    added = layers["between_columns"]["out"], layers["between_rows"]["out"], layers["mlp"]["output"]["kernel"]
+    assert not any(np.any(weights) for weights in added)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,6 @@ from ttt_jax import (
 )
 from ttt_jax.verdict.comparison import theory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_three_ways_side_by_side():
     for evaluation in ("fresh", "same", Inference(n=40, query_noise_var=0.3)):

@@ -185,6 +185,26 @@ def test_the_command_reports_and_logs(tmp_path, capsys):
     assert capsys.readouterr().out == ""  # finished: nothing left to do
 
 
+def test_the_tables_of_every_step_come_from_another_process():
+    with tables_from(SMALL, 1) as tables:
+        for step in (1, 2):
+            made, seconds = next(tables)
+            for ours, theirs in zip(host_tables(SMALL.prior, SMALL.seed, step, *SMALL.shape(step)), made, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+            assert seconds > 0
+
+
+def test_a_step_is_down_the_gradient(undisturbed):
+    pfn = PFN.init(SMALL.network)
+    rng = np.random.default_rng(0)
+    gradients = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(p.dtype), pfn)
+    state, moved, average = loop._optimizer(SMALL).init(pfn), *(jax.tree.map(np.copy, pfn) for _ in range(2))
+    for step in (1, 2):  # of the first the learning rate is 0
+        moved, state, average = loop._update(SMALL, np.float32(step), moved, state, average, gradients)
+    leaves = zip(*map(jax.tree.leaves, (pfn, moved, gradients)), strict=True)
+    assert all(np.vdot(after - before, gradient) < 0 for before, after, gradient in leaves if before.size)
+
+
 def test_the_average_weighs_late_steps_more():
     """Weight i in proportion to i^9, up to terms of order 1/i."""
     config, steps = replace(SMALL, learning_rate=0.0), 240
