@@ -1,5 +1,6 @@
 """Right claims pass, wrong ones do not, and nonsense is refused by name."""
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -49,6 +50,7 @@ def test_nothing_compared_is_not_agreement():
     one_task = check(lambda: 1.0, PROBLEMS, start=0.0, procedure=0.0, num_tasks=1, exact=None)
     assert one_task.empirical_ok is None
     assert not one_task
+    assert replace(one_task, limit_z=1.0).verdict == "open"  # nor is a limit that unseen tails would decide
 
 
 def test_parameters_of_a_claim_may_have_defaults():
