@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ttt_jax.tabular import PFN, PFNClassifier, PFNConfig
 from ttt_jax.tabular.classify import ensemble, estimators
@@ -27,11 +26,6 @@ def classifier(**options) -> PFNClassifier:
 def blobs():
     X, y = make_blobs(n_samples=120, centers=3, n_features=4, random_state=1, cluster_std=2.0)
     return X[:60], y[:60], X[60:], y[60:]
-
-
-@parametrize_with_checks([PFNClassifier(weights=str(BLOBS), n_estimators=1)])
-def test_scikit_learn_conventions(estimator, check):
-    check(estimator)
 
 
 def test_blobs_are_classified(blobs):
