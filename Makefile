@@ -1,6 +1,6 @@
 # make demo   reproduce Figure 1 of the paper (quick preset) and print the table of agreement
-# make test   lint, types, the whole test suite, and every claim of the project on trial (proofs_check --quick)
-# make test-full   the same, and the few tests that take long (tests/full.toml says why each may be left out)
+# make test   lint, types, the test suite, and every claim of the project on trial (proofs_check --quick)
+# make test-full   the same, and some 200 slower tests (tests/full.toml says why each may be left out)
 # make docs   the documentation as a site in docs/_build/html; every warning is an error
 # Each creates .venv first if it is missing. PYTHON names the interpreter that it is made from (3.11 or newer).
 PYTHON ?= python3

@@ -266,8 +266,10 @@ SECTIONS = {
 
 def main(arguments: list[str] | None = None) -> None:
     parser = OneLineParser(prog="python -m proofs_check.paper_numbers", description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
-    for name in parser.parse_args(arguments).sections:
+    parser.add_argument(
+        "sections", nargs="*", choices=SECTIONS, metavar="SECTION", help=f"of {', '.join(SECTIONS)}; default: all"
+    )
+    for name in parser.parse_args(arguments).sections or SECTIONS:
         SECTIONS[name]()
 
 

@@ -1,5 +1,7 @@
-"""The best start c W on the line through the cold and the warm one, exact: c0, c1 and c2 are quadratic in c, and the
-risk c0 - c1^2/(4 c2) after the best step is stationary where 4 c0' c2^2 - 2 c1 c1' c2 + c1^2 c2' = 0.
+"""The best start c W on the line through the cold and the warm one, exact.
+
+c0, c1 and c2 are quadratic in c, and the risk c0 - c1^2/(4 c2) after the best step is stationary where
+4 c0' c2^2 - 2 c1 c1' c2 + c1^2 c2' = 0.
 """
 
 import numpy as np

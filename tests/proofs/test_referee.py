@@ -8,7 +8,7 @@ import pytest
 
 from proofs_check import referee
 from proofs_check.claims import NAMES
-from proofs_check.paper_numbers import SECTIONS
+from proofs_check.paper_numbers import SECTIONS, main
 
 DOCS = Path(__file__).parents[2] / "docs"
 APPROXIMATE = re.compile("approximate|leading order")
@@ -42,3 +42,12 @@ def test_every_claim_behind_a_verdict_held_in_the_last_record():
     record = (DOCS / "records" / "proofs.md").read_text()
     for name in {name for one in referee.STATEMENTS for name in one.claims}:
         assert re.search(rf"^\| \[{name}\].*\| holds \| holds \| holds \|", record, re.MULTILINE), name
+
+
+def test_the_numbers_of_a_section_and_of_all(monkeypatch):
+    called = []
+    for name in SECTIONS:
+        monkeypatch.setitem(SECTIONS, name, lambda name=name: called.append(name))
+    main(["humps"])
+    main([])
+    assert called == ["humps", *SECTIONS]

@@ -137,7 +137,11 @@ def test_zero_start_and_ratios():
         ({}, {"init": {"model": "softmax", "layers": 2}}, "grid.init: model 'softmax' takes temperature, scale, got"),
         ({}, {"init": {"model": "softmax", "num_steps": 0}}, "grid.init.num_steps must be an integer >= 1, got 0"),
         ({}, {"init": {"model": "softmax"}}, "grid.sampler must be 'data' for the model 'softmax', got 'law'"),
-        ({"sampler": "data"}, {"init": {"model": "softmax"}}, "grid.lr must be a number where no formula gives the op"),
+        (
+            {"sampler": "data"},
+            {"init": {"model": "softmax"}},
+            "must be a number where no formula gives the optimal one of the model 'softmax'",
+        ),
         ({"sampler": "rows"}, {}, "grid.sampler must be one of data, law, got 'rows'"),
         ({"block_size": 0}, {}, "sweep.block_size must be an integer >= 1, got 0"),
         ({"block_size": 10**14}, {}, "sweep.block_size must be at most 1048576, got 1"),

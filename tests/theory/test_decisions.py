@@ -103,6 +103,15 @@ def test_random_tasks_are_answered_by_their_average(feature_cov):
     assert context == 1 + np.argmin([exact_risk(replace(given, n=n), 0.05).optimal for n in range(1, 13)])
 
 
+@pytest.mark.parametrize("d", [1, 7, 100])
+def test_a_target_that_is_just_reached_is_reached(d):
+    given = Problem(1, 1, np.ones(d) / d**0.5)
+    for n in range(1, 40):  # Proposition 4.1 without noise
+        answer = sample_complexity(given, (d + 1) / (n + d + 1), max_n=40)
+        assert answer.without_ttt == n
+        assert (answer.n, answer.k) == (n, 0) or answer.n + answer.k < n
+
+
 def test_an_unreachable_target():
     assert sample_complexity(problem(noise_var=1.0), 0.5, max_n=20) == (None,) * 5
 

@@ -38,7 +38,8 @@ class OneLineParser(argparse.ArgumentParser):
         self.register("type", float, partial(_read, float, "a number"))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
+        nothing = value == []  # of nargs="*", which Python 3.11 checks too
+        if action.choices is not None and not nothing and value not in action.choices:
             raise argparse.ArgumentError(action, f"must be one of {', '.join(action.choices)}, got {value!r}")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]

@@ -310,8 +310,9 @@ def _try(cell: Cell) -> None:
     linear = linear and not isinstance(cell.init, dict)
     exactly = linear and cell.lr == "optimal" and problem.feature_law == "gaussian" and _knows(exact, procedure)
     if has_free_lr(procedure) and not exactly and not (linear and _knows(leading_order, procedure)):
-        known, name = f"formula gives the {cell.lr} one", cell.procedure["name"]
-        raise ValueError(f"grid.lr must be a number where no {known} of {name!r}, got {cell.lr!r}")
+        what = f"the model {cell.init['model']!r}" if isinstance(cell.init, dict) else repr(cell.procedure["name"])
+        known = f"formula gives the {cell.lr} one of {what}"
+        raise ValueError(f"grid.lr must be a number where no {known}, got {cell.lr!r}")
     if cell.sampler == "law" and not _knows(summaries, procedure):
         raise ValueError(f"grid.sampler must be 'data' for the procedure {cell.procedure['name']!r}, got 'law'")
 

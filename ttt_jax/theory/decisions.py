@@ -282,7 +282,7 @@ def sample_complexity(
     lengths = range(1, positive_integer("max_n", max_n) + 1)
     plain = _in_k(problem, "pretrained", lengths)
     curves = plain if isinstance(start, str) and start == "pretrained" else _in_k(problem, start, lengths)
-    without = next((n for n, curve in zip(lengths, plain, strict=True) if curve.c0 <= target), None)
+    without = next((n for n, curve in zip(lengths, plain, strict=True) if curve.smallest_k(target) == 0), None)
     needed = [(n, k) for n, curve in zip(lengths, curves, strict=True) if math.isfinite(k := curve.smallest_k(target))]
     if not needed:
         return SampleComplexity(without, None, None, None, None)
@@ -305,9 +305,9 @@ class _InK(NamedTuple):
         return self.alpha**2 / (4 * (self.beta + self.gamma * k))
 
     def smallest_k(self, target: float) -> float:
-        """Smallest k >= 0 with risk(k) <= target; inf if there is none."""
+        """Smallest k >= 0 with risk(k) <= target, up to rounding; inf if there is none."""
         gain = self.c0 - target
-        if gain <= 0:
+        if gain <= 1e-12 * self.c0:
             return 0
         rest = self.alpha**2 / 4 - gain * self.gamma
         return math.ceil(gain * self.beta / rest) if rest > 0 else math.inf
