@@ -1,5 +1,6 @@
 """Procedures as values: what they refuse, and how they are made of a number or by name."""
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -8,7 +9,7 @@ from ttt_jax import Folds, GradientStep, GradientSteps, Inference, Optimizer, Pr
 from ttt_jax.procedures import PROCEDURES, as_procedure, has_free_lr, make_procedure, with_lr
 
 
-@pytest.mark.parametrize("number", [0, -1e-3, np.float32(0.5), np.array(2.0)])
+@pytest.mark.parametrize("number", [0, -1e-3, np.float32(0.5), np.array(2.0), jnp.float32(0.5)])
 def test_a_number_is_one_step_of_this_size(number):
     step = as_procedure(number)
     assert (type(step), step.lr, step.left, step.right) == (GradientStep, float(number), None, None)
@@ -40,6 +41,9 @@ def test_optimal_is_a_free_step_size_and_a_procedure_is_itself():
         (lambda: Folds(2.5), r"folds must be an integer >= 2, got 2\.5"),
         (lambda: GradientSteps(0.1), "step_sizes must be a sequence of finite numbers, at least one, got 0.1"),
         (lambda: GradientSteps([np.inf]), "step_sizes must be a sequence of finite numbers"),
+        (lambda: GradientSteps(["0.1"]), "step_sizes must be a sequence of finite numbers"),
+        (lambda: GradientSteps([True, False]), "step_sizes must be a sequence of finite numbers"),
+        (lambda: GradientSteps([0.1 + 1j]), "step_sizes must be a sequence of finite numbers"),
         (lambda: Optimizer(optax.sgd, 3), "optimizer must be an optax optimiser such as"),
         (lambda: Optimizer(optax.sgd(0.1), 2.0), "num_steps must be an integer >= 1, got 2.0"),
         (lambda: Optimizer(optax.sgd(0.1), 2, held_out=1.5), "held_out must be an integer >= 0, got 1.5"),

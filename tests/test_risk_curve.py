@@ -1,7 +1,8 @@
 import numpy as np
+import optax
 import pytest
 
-from ttt_jax import Folds, GradientStep, RiskCurve, RiskPath
+from ttt_jax import Folds, GradientStep, GradientSteps, Optimizer, RiskCurve, RiskPath
 
 
 def test_the_risk_after_a_procedure_is_at_its_step_size_or_at_the_optimum():
@@ -10,6 +11,9 @@ def test_the_risk_after_a_procedure_is_at_its_step_size_or_at_the_optimum():
         assert curve.after(procedure) == curve.at(0.5) == 1.0
     for procedure in ("optimal", GradientStep(), Folds(2)):
         assert curve.after(procedure) == curve.optimal == 0.5
+    for procedure in (GradientSteps([0.5, 0.5]), Optimizer(optax.sgd(0.5), 2)):
+        with pytest.raises(ValueError, match="procedure must have one step size, got"):
+            curve.after(procedure)
     np.testing.assert_array_equal(curve.at([0.0, 0.25]), [1.0, 0.5])
 
 

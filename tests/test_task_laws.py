@@ -226,6 +226,8 @@ def test_the_verbs_say_why_there_is_no_theory():
         (lambda: SparseTasks(4, 0), "nonzero must be an integer >= 1, got 0"),
         (lambda: SparseTasks(4, 1, -1.0), "variance must be a finite number >= 0, got -1.0"),
         (lambda: SingleIndex([1.0], "logit"), "link must be one of sign, relu, tanh, square, got 'logit'"),
+        (lambda: SingleIndex([1.0], np.sign), "link must not raise, got TracerArrayConversionError"),
+        (lambda: SingleIndex([1.0], jnp.sum), r"link must act entry by entry, got shape \(\) from \(3,\)"),
         (lambda: SingleIndex([[1.0]], "sign"), r"task must be a vector of shape \(d,\)"),
         (
             lambda: SingleIndex(SIGN.task, "sign"),
@@ -233,14 +235,14 @@ def test_the_verbs_say_why_there_is_no_theory():
         ),
         (lambda: Problem(3, 3, SIGN.task, feature_cov=[1.0, 2.0]), "feature_cov must be for 4 features"),
         (lambda: ttt.estimate_risk(SIGN, 0.0, 0.1, sampler="law"), "sampler must be 'data' for labels with a link"),
-        (lambda: ttt.estimate_risk(SIGN, np.ones(3), 0.1), "weights must be a scalar or have shape"),
+        (lambda: ttt.estimate_risk(SIGN, np.ones(3), 0.1), "start must be a scalar or have shape"),
         (
             lambda: ttt.estimate_risk(SIGN, 0.0, GradientStep(0.1, right=2.0)),
             "left and right must be None for a model that is not linear attention, and for links",
         ),
         (
             lambda: ttt.estimate_risk(replace(SIGN, evaluation=Inference(n=9, rescale=True)), 0.0, 0.1),
-            "rescale must be False for a model that is not linear attention, and for links",
+            r"rescale must be False for \(model, params\), and for links",
         ),
     ],
 )

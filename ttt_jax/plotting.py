@@ -333,7 +333,7 @@ def blank(width: float, height: float) -> Figure:
 
 @in_style()
 def draw_check(check: Check, *, title: str = "") -> Figure:
-    """The relative error of a claim, |claimed / exact - 1|, against d, with the slope -1 where n/d and k/d are fixed.
+    """The relative error of a claim, |claimed / exact - 1|, against d, beside the slope -1 of fixed n/d and k/d.
 
     Bars are two standard errors of the simulated value about its own error, on the same scale; what is not positive
     lies below the axis. Without exact values the simulated ones take their place.

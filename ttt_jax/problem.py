@@ -14,6 +14,7 @@ import numpy as np
 from ttt_jax._internal import linalg
 from ttt_jax._internal.validate import (
     boolean,
+    called,
     choice,
     covariance,
     finite_array,
@@ -136,6 +137,9 @@ class SingleIndex:
             choice("link", self.link, tuple(LINKS))
         if isinstance(self.task, SingleIndex):
             raise ValueError(f"task must be a vector, GaussianTasks or SparseTasks, got {shown(self.task)}")
+        found = called("link", jax.eval_shape, lambda z: self.function(z), jax.ShapeDtypeStruct((3,), jnp.float32))
+        if (shape := getattr(found, "shape", None)) != (3,):
+            raise ValueError(f"link must act entry by entry, got shape {shape} from (3,)")
         _set(self, task=_task(self.task))
 
     @property
@@ -202,8 +206,8 @@ class Inference:
         noise_var: se2, label noise of the context; None for that of training.
         query_feature_cov: Sq, covariance of the query's features; None for Se.
         query_noise_var: sq2, label noise of the query, a part of the risk; None for se2.
-        rescale: multiply the summary u = X'y of the context by (n in training) / (n at inference), for a model without
-            a factor 1/n that meets a context of another length.
+        rescale: multiply the summary u = X'y of the context by (n in training) / (n at inference), for linear
+            attention from W, which has no factor 1/n, and a context of another length.
 
     Raises:
         ValueError: if a field is invalid; "same" takes no law for the context.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from ttt_jax._internal.validate import (
@@ -18,6 +19,7 @@ from ttt_jax._internal.validate import (
     finite_number,
     integer_from,
     positive_integer,
+    require_optimizer,
     require_square,
     shown,
     step_size_array,
@@ -163,9 +165,7 @@ class Optimizer(Procedure):
     held_out: int = 0
 
     def __post_init__(self):
-        if not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
-            got = shown(self.optimizer)
-            raise ValueError(f"optimizer must be an optax optimiser such as optax.adam(1e-3), got {got}")
+        require_optimizer(self.optimizer)
         positive_integer("num_steps", self.num_steps)
         boolean("new_context", self.new_context)
         integer_from(0, "held_out", self.held_out)
@@ -181,7 +181,7 @@ def as_procedure(given: Procedure | float | str) -> Procedure:
         >>> as_procedure(0.1).lr
         0.1
     """
-    if isinstance(given, int | float | np.number | np.ndarray) or given == "optimal":
+    if isinstance(given, int | float | np.number | np.ndarray | jax.Array) or given == "optimal":
         return GradientStep(given)
     if not isinstance(given, Procedure):
         right = "a step size or a procedure such as GradientStep(1e-3), or 'optimal'"

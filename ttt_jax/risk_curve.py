@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ttt_jax._internal.validate import finite_number, real_array
+from ttt_jax._internal.validate import finite_number, real_array, shown
 from ttt_jax.procedures import Procedure, as_procedure
 
 __all__ = ["RiskCurve", "RiskPath"]
@@ -60,12 +60,19 @@ class RiskCurve:
 
     @property
     def largest_improving_lr(self) -> float:
-        """Every step size below c1 / c2 lowers the risk; 0 where no step helps."""
+        """Every step size between 0 and c1 / c2 lowers the risk; 0 where no step helps."""
         return self.c1 / self.c2 if self.c1 > 0 and self.c2 > 0 else 0.0
 
     def after(self, procedure: Procedure | float | str) -> float:
-        """Risk after the procedure, at its step size or, if that is free, at the optimal one."""
-        lr: Any = getattr(as_procedure(procedure), "lr", "optimal")
+        """Risk after the procedure, at its step size or, if that is free, at the optimal one.
+
+        Raises:
+            ValueError: if the procedure is not of one step size.
+        """
+        step: Any = as_procedure(procedure)
+        if not hasattr(step, "lr"):
+            raise ValueError(f"procedure must have one step size, got {shown(step)}")
+        lr = step.lr
         return self.optimal if lr == "optimal" else self.at(lr)
 
     def stderr(self, lr: float) -> float:

@@ -273,7 +273,7 @@ def test_overflow_is_counted_and_reported():
         ({"procedure": GradientStep(1e-3, left=np.ones(2))}, r"left must be a scalar or have shape \(3,\) or \(3, 3\)"),
         ({"procedure": GradientStep(1e-3, right=np.ones((2, 3)))}, "right must be a scalar or have shape"),
         ({"target_relative_stderr": 2.0}, "target_relative_stderr must be between 0 and 1, got 2.0"),
-        ({"start": np.ones((2, 2))}, "weights must be a scalar or have shape"),
+        ({"start": np.ones((2, 2))}, "start must be a scalar or have shape"),
         ({"start": nnx.Linear(2, 1, rngs=nnx.Rngs(0))}, r"start must be W, or \(model, params\) .*, got Linear"),
         ({"start": (1.0, 2.0)}, r"start must be W, or \(model, params\) as functional\(module\) gives them"),
         (

@@ -112,7 +112,7 @@ def test_bad_input_is_refused(folds, options, message):
         (lambda: Folds(1), "folds must be an integer >= 2, got 1"),
         (lambda: Folds(2.0), "folds must be an integer >= 2, got 2.0"),
         (lambda: Folds(2, "best"), "lr must be a finite number or 'optimal', got 'best'"),
-        (lambda: estimate_curve(PROBLEM, 0.0, Folds(2, 1e-3)), "lr must be 'optimal' for a curve over all step sizes"),
+        (lambda: estimate_curve(PROBLEM, 0.0, Folds(2, 1e-3)), "procedure must be one with lr = 'optimal', such as"),
     ],
 )
 def test_folds_without_meaning_are_refused(make, message):

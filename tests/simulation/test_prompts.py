@@ -162,7 +162,7 @@ def test_a_model_has_no_theory_and_says_so():
         ("fresh", {"sampler": "law"}, "sampler must be 'data' for a model, got 'law'"),
         ("fresh", {"num_queries": 0}, "num_queries must be an integer >= 1, got 0"),
         ("fresh", {"procedure": GradientStep(1e-3, left=2.0)}, "left and right must be None for a model"),
-        (Inference(rescale=True), {}, "rescale must be False for a model that is not linear attention"),
+        (Inference(rescale=True), {}, "rescale must be False for"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused(evaluation, options, message):

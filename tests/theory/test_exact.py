@@ -223,9 +223,9 @@ def test_bad_arguments_are_named():
         exact_risk(problem, 0.1, None)
     with pytest.raises(ValueError, match=r"procedure must be a step size .* or 'optimal', got 'same'"):
         exact_risk(problem, 0.1, "same")
-    with pytest.raises(ValueError, match=r"weights must be a scalar or have shape \(3,\) or \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"start must be a scalar or have shape \(3,\) or \(3, 3\)"):
         exact_risk(problem, np.ones((3, 2)))
-    with pytest.raises(ValueError, match="weights must hold finite"):
+    with pytest.raises(ValueError, match="start must hold finite"):
         exact_risk(problem, np.nan)
 
 

@@ -35,7 +35,7 @@ def test_more_cells_than_are_evaluated_together():
         ({"noise_var": -1}, "noise_var must be >= 0 in every cell, got -1"),
         ({"d": 0}, "d must be an integer >= 1, got 0"),
         ({"evaluation": "new"}, "evaluation must be one of fresh, same, got 'new'"),
-        ({"n": [1, 2], "k": [1, 2, 3]}, "broadcast"),
+        ({"n": [1, 2], "k": [1, 2, 3]}, r"n \(2,\), k \(3,\), noise_var \(\), weight \(2,\) must broadcast together"),
     ],
 )
 def test_nonsense_is_refused(arguments, message):

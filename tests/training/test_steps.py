@@ -69,6 +69,13 @@ def test_shapes_that_do_not_fit_are_refused():
         ):
             with pytest.raises(ValueError, match=f"prompt.{field}_x must be"):
                 call()
+    for bad in (
+        good._replace(query_x=np.ones((4, 3))),
+        good._replace(query_x=good.query_x[None], query_y=good.query_y[None]),
+        good._replace(context_x=good.context_x[None], context_y=good.context_y[None]),
+    ):
+        with pytest.raises(ValueError, match=r"prompt.context_x and query_x must have the same features"):
+            ttt_loss(model, params, bad)
 
 
 def test_a_model_does_not_get_the_labels_that_it_is_asked_for():
@@ -93,6 +100,9 @@ def test_predictions_that_do_not_fit_and_wrong_numbers_of_steps_are_refused():
     for num_steps in (-3, 2.5):
         with pytest.raises(ValueError, match=f"num_steps must be an integer >= 1, got {num_steps}"):
             ttt_train(model, params, good, optax.sgd(0.1), num_steps)
+    for optimizer in (0.05, optax.adam):
+        with pytest.raises(ValueError, match=r"^optimizer must be an optax optimiser such as"):
+            ttt_train(model, params, good, optimizer, 3)
 
 
 def test_an_optimiser_may_look_at_the_loss():

@@ -81,7 +81,7 @@ def test_other_features_have_no_exact_risk_but_bad_input_is_an_error():
     assert exact is None
     assert asymptotic is not None
     assert reason == "exact_risk needs Gaussian features, got feature_law 'rademacher'"
-    for weights, procedure, message in ((np.ones(3), 0.1, "weights must be"), (0.1, "foo", "procedure must be a step")):
+    for weights, procedure, message in ((np.ones(3), 0.1, "start must be"), (0.1, "foo", "procedure must be a step")):
         with pytest.raises(ValueError, match=message):
             theory(problem, weights, procedure)
 

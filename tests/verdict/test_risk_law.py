@@ -31,6 +31,7 @@ def test_answers_fit_each_other_and_the_sample(problem, weights, source):
     quantiles = law.quantile(levels)
     np.testing.assert_allclose(law.cdf(quantiles), levels, atol=1e-3)
     assert law.cdf(float(quantiles[1])) == law.cdf(quantiles)[1]
+    assert math.isnan(law.cdf(math.nan))
     assert law.ppf(0.5) == quantiles[1]
     sample = law.sample(4000, seed=1)
     for level, quantile in zip(levels, quantiles, strict=True):
@@ -84,7 +85,7 @@ def test_the_variance_says_how_precise_a_simulated_mean_is():
     [
         (lambda: risk_law(SAME, 0.03, Folds(2, 0.1)), "no law of the risk is known for Folds"),
         (lambda: risk_law(SAME, 0.03, num_tasks=1), "num_tasks must be at least 2 for a standard error, got 1"),
-        (lambda: risk_law(SAME, np.zeros(3)), r"weights must be a scalar or have shape \(6,\)"),
+        (lambda: risk_law(SAME, np.zeros(3)), r"start must be a scalar or have shape \(6,\)"),
         (
             lambda: risk_law(Problem(5, 5, [1.0], feature_law="rademacher"), 0.1),
             "lr must be a number, got 'optimal': exact_risk needs Gaussian features",

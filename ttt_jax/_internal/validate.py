@@ -176,14 +176,14 @@ def vector(field: str, value: Any) -> np.ndarray:
 def step_size_array(step_sizes: Any) -> np.ndarray:
     """The step sizes as a float64 vector (steps,); ValueError unless they are a sequence of finite numbers."""
     try:
-        array = np.zeros(0) if np.ma.is_masked(step_sizes) else np.asarray(step_sizes, dtype=np.float64)
+        array = np.zeros(0) if np.ma.is_masked(step_sizes) else np.asarray(step_sizes)
     except jax.errors.TracerArrayConversionError:
         raise _traced("step_sizes") from None
     except (TypeError, ValueError):
         array = np.zeros(0)
-    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+    if array.ndim != 1 or not len(array) or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
         raise ValueError(f"step_sizes must be a sequence of finite numbers, at least one, got {shown(step_sizes)}")
-    return array
+    return array.astype(np.float64)
 
 
 def _float(field: str, value) -> float:
@@ -229,6 +229,12 @@ def real_array(field: str, value: Any) -> np.ndarray:
     if given.dtype.kind not in "iuf":
         raise ValueError(f"{field} must be an array of real numbers, got values of type {given.dtype}")
     return np.array(given, dtype=np.float64)
+
+
+def require_optimizer(value: Any) -> None:
+    """ValueError unless it is an optax optimiser."""
+    if not (hasattr(value, "init") and hasattr(value, "update")):
+        raise ValueError(f"optimizer must be an optax optimiser such as optax.adam(1e-3), got {shown(value)}")
 
 
 def require_type(field: str, value: Any, kind: type) -> None:

@@ -72,7 +72,8 @@ class Estimate:
         num_tasks: number of independent tasks.
         stderr_reliable: False where the standard error is not to be trusted: where more than a tenth of its variance
             comes from events rarer than one in num_tasks, see `ttt_jax.simulation.reliability`. None, "not assessed",
-            where the law of the risk is not known: for models, links, sparse tasks, several steps and folds.
+            where the law of the risk is not known: for models, links, sparse tasks, several steps and folds. Features
+            that are not Gaussian are judged as if they were, but Student's t with a risk of infinite variance: False.
         skewness: third standardised moment of the per-task risk, after the last step.
         kurtosis: fourth standardised moment of it, 3 for a Gaussian.
         num_nonfinite: tasks whose risk is not finite; the mean is nan if there are any.
@@ -273,7 +274,7 @@ def estimate_curve(
         (1.0, True)
     """
     if not has_free_lr(procedure):
-        raise ValueError("lr must be 'optimal' for a curve over all step sizes")
+        raise ValueError(f"procedure must be one with lr = 'optimal', such as Folds(5), got {shown(procedure)}")
     require_linear(problem, "estimate_curve")
     if isinstance(procedure, GradientStep):
         raise NotApplicable("estimate_curve is for procedures without a formula; exact_risk has the curve of one step")
@@ -386,7 +387,7 @@ def make_run(
             size = sum(leaf.size for leaf in jax.tree.leaves(begin))
             stepped = max(part.num_stepped for part in parts) * size
         else:
-            weights, units = weights_array(start, problem.d), safe_units(problem)
+            weights, units = weights_array(start, problem.d, "start"), safe_units(problem)
             begin, form = weights, linalg.dense
             if sampler == "data":
                 parts = [samplers.rows(procedure, problem, units) for procedure in procedures]
@@ -419,8 +420,8 @@ def make_run(
     )
 
 
-def _dense(weights: Any, d: int) -> Float[np.ndarray, "d d"]:
-    return linalg.dense(weights_array(weights, d), d)
+def _dense(start: Any, d: int) -> Float[np.ndarray, "d d"]:
+    return linalg.dense(weights_array(start, d, "start"), d)
 
 
 def _linear_attention(weights: Float[Array, "d d"], prompt: Prompt) -> Float[Array, " k"]:

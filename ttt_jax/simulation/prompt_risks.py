@@ -41,7 +41,7 @@ def prompt_risks(
     if not isinstance(procedure, GradientStep):
         raise NotApplicable(f"no law of the risk is known for {type(procedure).__name__}")
     require_linear(problem, "the law of the risk")
-    weights = weights_array(start, problem.d)
+    weights = weights_array(start, problem.d, "start")
     run = make_run(
         problem, weights, (procedure,), num_tasks=num_tasks, seed=seed, sampler=sampler, x64=sampler == "law"
     )

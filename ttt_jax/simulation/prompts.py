@@ -112,7 +112,7 @@ def prompt_sampler(
     positive_integer("values", values)
     law = problem.inference
     if law.rescale:
-        raise NotApplicable("rescale must be False for a model that is not linear attention, and for links")
+        raise NotApplicable("rescale must be False for (model, params), and for links")
     folds, held_out = getattr(procedure, "folds", 0), getattr(procedure, "held_out", 0)
     own = isinstance(problem.evaluation, Inference) and problem.evaluation.n is not None
     fresh = procedure.context(problem) if folds and not own else law.n or 0

@@ -88,7 +88,11 @@ def exact_map(
         if (arrays[name] < smallest).any():
             raise ValueError(f"{name} must be >= {smallest} in every cell, got {arrays[name].min():g}")
     arrays.setdefault("weight", 1 / (arrays["n"] + d + 1 + arrays["noise_var"]))
-    cells = np.broadcast_arrays(*arrays.values())
+    try:
+        cells = np.broadcast_arrays(*arrays.values())
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"{shapes} must broadcast together") from None
     with jax.enable_x64(True):
         task = jnp.zeros(d).at[0].set(np.sqrt(norm2))
         found = np.asarray(_coefficients(task, np.stack([a.ravel() for a in cells], axis=1), evaluation=evaluation))

@@ -56,11 +56,12 @@ def exact_risk(
         seed: for random tasks, the seed of these.
 
     Returns:
-        A `RiskCurve` where one step size is free (for every step size at once), else a `RiskPath`. For random tasks
-        it is the averaged parabola, whose optimum is the best one step size for all tasks: E c1 / (2 E c2), not the
-        average of the tasks' optima. c0 is always exact; c1 and c2 are if every matrix is a multiple of the identity,
-        or if 4^rank(task covariance) <= num_tasks, for s-sparse tasks (d over s) 4^s. Else they are averages over
-        sampled tasks, and `RiskCurve.stderr` says how precise.
+        A `RiskCurve` for a procedure of one step size, for every step size at once: `after(procedure)` takes one that
+        was given. A `RiskPath` for several steps. For random tasks the curve is the averaged parabola, whose optimum is
+        the best one step size for all tasks: E c1 / (2 E c2), not the average of the tasks' optima. c0 is always exact;
+        c1 and c2 are if every matrix is a multiple of the identity, or if 4^rank(task covariance) <= num_tasks, for
+        s-sparse tasks (d over s) 4^s. Else they are averages over sampled tasks, and `RiskCurve.stderr` says how
+        precise.
 
     Raises:
         ValueError: if W does not fit the problem.
@@ -156,4 +157,4 @@ def _checked(
     require_linear(problem, formula)
     if isinstance(start, tuple) and len(start) == 2 and callable(start[0]):
         raise NotApplicable(f"{formula} is known for linear attention from W, not for a model with parameters")
-    return procedure, weights_array(start, problem.d)
+    return procedure, weights_array(start, problem.d, "start")

@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ttt_jax._internal.validate import choice, positive_integer, require_parameters, seed_integer
+from ttt_jax._internal.validate import choice, non_negative, positive_integer, require_parameters, seed_integer
 from ttt_jax.training.models import (
     LinearAttention,
     MergedLinearAttention,
@@ -102,4 +102,4 @@ MODELS: dict[str, Callable[..., nnx.Module]] = {
 
 
 def _weights(size: int, rngs: nnx.Rngs, scale: float) -> Float[Array, "s s"]:
-    return scale * jax.random.normal(rngs.params(), (size, size))
+    return non_negative("scale", scale) * jax.random.normal(rngs.params(), (size, size))

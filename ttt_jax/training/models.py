@@ -53,7 +53,7 @@ def functional(module: nnx.Module, trainable: Any = None) -> tuple[Model, PyTree
             their paths, such as "weights", any other filter of `flax.nnx`, or a tuple of these; None for all of them.
 
     Raises:
-        ValueError: if the module is anything else, or no parameter is trainable.
+        ValueError: if the module is no Flax module, or trainable selects no parameter.
 
     Example:
         >>> import jax.numpy as jnp

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from ttt_jax._internal.validate import positive_integer, require_type, shown
+from ttt_jax._internal.validate import positive_integer, require_optimizer, require_type, shown
 from ttt_jax.training.models import Model, Prompt
 
 __all__ = ["predict", "require_predictions", "ttt_loss", "ttt_step", "ttt_train"]
@@ -73,6 +73,10 @@ def ttt_loss(model: Model, params: PyTree, prompt: Prompt) -> Float[Array, ""]:
             raise ValueError(
                 f"prompt.{part}_x must be (rows, d) and {part}_y (rows,), got {jnp.shape(x)} and {jnp.shape(y)}"
             )
+    (*context, _, d), (*query, _, features) = jnp.shape(prompt.context_x), jnp.shape(prompt.query_x)
+    if (context, d) != (query, features):
+        got = f"{jnp.shape(prompt.context_x)} and {jnp.shape(prompt.query_x)}"
+        raise ValueError(f"prompt.context_x and query_x must have the same features and be stacked alike, got {got}")
     if jnp.ndim(prompt.context_x) == 3:
         return jnp.sum(jax.vmap(lambda one: ttt_loss(model, params, one))(prompt))
     predictions = predict(model, params, prompt)
@@ -137,7 +141,8 @@ def ttt_train(
         The parameters after the last step; with held_out, those of the step, 0 included, of smallest loss on it.
 
     Raises:
-        ValueError: if num_steps is not an integer >= 1, or the shapes of a prompt do not fit together.
+        ValueError: if num_steps is not an integer >= 1, the optimiser is none, or the shapes of a prompt do not fit
+            together.
 
     Example:
         >>> import jax.numpy as jnp
@@ -149,6 +154,7 @@ def ttt_train(
         0.5
     """
     positive_integer("num_steps", num_steps)
+    require_optimizer(optimizer)
     update = optax.with_extra_args_support(optimizer).update
 
     def loss(params: PyTree) -> Float[Array, ""]:

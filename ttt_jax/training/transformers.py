@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from ttt_jax._internal.validate import positive_integer
+from ttt_jax._internal.validate import non_negative, positive_integer
 from ttt_jax.training.models import Prompt
 
 __all__ = ["Decoder", "LoopedLinearAttention", "MultiLayerLinearAttention"]
@@ -37,7 +37,7 @@ class MultiLayerLinearAttention(nnx.Module):
     def __init__(self, d: int, layers: int, rngs: nnx.Rngs, scale: float = 0.02):
         shape = positive_integer("layers", layers), positive_integer("d", d) + 1, d + 1
         self.query, self.key, self.value = (
-            nnx.Param(scale * jax.random.normal(rngs.params(), shape)) for _ in range(3)
+            nnx.Param(non_negative("scale", scale) * jax.random.normal(rngs.params(), shape)) for _ in range(3)
         )
 
     def __call__(self, prompt: Prompt) -> Float[Array, " k"]:
@@ -67,7 +67,7 @@ class LoopedLinearAttention(nnx.Module):
         self.loops = positive_integer("loops", loops)
         shape = positive_integer("d", d) + 1, d + 1
         self.query, self.key, self.value = (
-            nnx.Param(scale * jax.random.normal(rngs.params(), shape)) for _ in range(3)
+            nnx.Param(non_negative("scale", scale) * jax.random.normal(rngs.params(), shape)) for _ in range(3)
         )
 
     def __call__(self, prompt: Prompt) -> Float[Array, " k"]:

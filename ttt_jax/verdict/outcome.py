@@ -24,10 +24,8 @@ class CheckRow:
         n, k, d: the sizes.
         claimed: the value of the claim; 0 where the claim is about the sign of a difference.
         exact: the exact value.
-        relative_error: |claimed / exact - 1|.
         estimate: the simulated value.
         stderr: its standard error.
-        z: (estimate - claimed) / stderr.
         stderr_reliable: False where z is not judged, None where that is not assessed, as in `Estimate`; also False
             where it is not assessed and z is on the wrong side by no more than unseen tails explain.
         exact_stderr: standard error of the exact value, where `exact_risk` had to sample tasks; else 0.
@@ -61,12 +59,14 @@ class CheckRow:
 
     @property
     def relative_error(self) -> float:
+        """|claimed / exact - 1|; 0 within rounding, inf where exact is 0."""
         if abs(self.claimed - self.exact) <= self.exact_rounding:
             return 0.0
         return abs(self.claimed / self.exact - 1) if self.exact else math.inf
 
     @property
     def z(self) -> float:
+        """(estimate - claimed) / stderr."""
         return (self.estimate - self.claimed) / self.stderr if self.stderr else math.nan
 
     @property
@@ -96,8 +96,8 @@ class Check:
             contradicts the claim `UNSEEN` standard errors beyond that, and says nothing in between.
         exact_ok: whether the claim agrees with the exact risk: to rounding (and critical standard errors, where tasks
             were sampled) if it is exact; if approximate, False if the limit is beyond the resolution, else True if a
-            constant wrong by 5% would have been. Rows without an exact value are left out. None if not compared, or not
-            resolved.
+            constant wrong by 5% would have been refused. Rows without an exact value are left out. None if not
+            compared, or not resolved.
         empirical_ok: whether the claim agrees with simulation: every |z| <= critical if it is exact; if approximate,
             whether its error at d = infinity is within critical standard errors and the resolution of the
             extrapolation. Only rows that are judged count; None if there are too few, or, if approximate, where unseen

@@ -34,7 +34,7 @@ __all__ = ["RiskLaw", "risk_law"]
 
 @dataclass(frozen=True, eq=False)
 class RiskLaw:
-    """The law of one prompt's risk after a procedure, with the methods of a frozen distribution of scipy.stats.
+    """The law of one prompt's risk after a procedure, with mean, var, std, cdf and ppf as scipy.stats has them.
 
     A prompt's risk is averaged over its query and the noise of that only, given its context and its training batch.
     Prompts are sampled when an answer needs them, and kept.
@@ -80,7 +80,8 @@ class RiskLaw:
 
     def cdf(self, x: ArrayLike) -> Any:
         """P(risk <= x), for a number or an array."""
-        share = np.searchsorted(self._sorted, real_array("x", x), side="right") / len(self._sorted)
+        at = real_array("x", x)
+        share = np.where(np.isnan(at), np.nan, np.searchsorted(self._sorted, at, side="right") / len(self._sorted))
         return share if np.ndim(x) else float(share)
 
     def quantile(self, q: ArrayLike) -> Any:
@@ -192,7 +193,7 @@ def risk_law(
     require_linear(problem, "risk_law")
     if isinstance(start, tuple) and len(start) == 2 and callable(start[0]):
         raise NotApplicable("risk_law is known for linear attention from W, not for a model with parameters")
-    weights = weights_array(start, problem.d)
+    weights = weights_array(start, problem.d, "start")
     if positive_integer("num_tasks", num_tasks) < 2:
         raise ValueError("num_tasks must be at least 2 for a standard error, got 1")
     seed, mean, reason = seed_integer(seed), None, None

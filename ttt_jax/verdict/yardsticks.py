@@ -54,13 +54,13 @@ def yardsticks(
 ) -> tuple[Yardstick, ...]:
     """Least squares, ridge and the Bayes predictor on the labelled pairs that TTT has seen when it answers.
 
-    Least squares is that of minimum norm, ridge the posterior mean for b ~ N(0, |b|^2/d I), which for isotropic
-    features is the best penalty, Bayes that for tasks and noise of the pretraining law.
+    Least squares is the fit of minimum norm. Ridge is the posterior mean for b ~ N(0, |b|^2/d I); for isotropic
+    features no penalty is better. Bayes is the posterior mean for tasks and noise of the pretraining law.
 
     Args:
         problem: the test-time problem; "same" has n + k labelled pairs, "fresh" those of the new context too.
         pretraining: the law whose tasks the Bayes predictor expects; None for no such predictor.
-        num_draws: sampled features where there is no formula; 0 for none.
+        num_draws: sampled features where there is no formula, at least 2; 0 for none.
         seed: of the sampling.
 
     Example:

@@ -49,7 +49,7 @@ class PFNClassifier(ClassifierMixin, BaseEstimator):
         class_weight: `"balanced"`, or a weight for each class: probabilities are multiplied by it, and errors on its
             rows count as much more; None for 1.
         softmax_temperature: logits are divided by this.
-        outlier_sigma: soft clipping in standard deviations, None for none.
+        outlier_sigma: soft clipping beyond so many standard deviations, above 1, of a TabPFN v2 network; None for none.
         cache_context: keep what the network makes of each member's context, so that later predictions take a fraction
             of the time. It takes memory: rows times columns times width times layers, for each member.
         max_context_rows: refuse a larger training table; time grows with its square, memory in proportion.

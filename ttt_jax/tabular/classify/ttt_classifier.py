@@ -65,6 +65,7 @@ class TTTClassifier(PFNClassifier):
         patience: stop when this many of five evaluations in a row bring nothing better.
         time_limit: seconds that `fit` may take, compilation included; None for no limit. It ends at most one update
             and a tenth later, unless compilation alone takes longer; a warning then says how much is needed.
+        max_context_rows: the most rows of a member's context without `n_context`; of more, each member gets a share.
         n_estimators, categorical_features, class_weight, softmax_temperature, outlier_sigma, cache_context, device,
             random_state: as in `PFNClassifier`, but the temperature is fitted to the held-out rows, and stays near
             the given one if they are few.

@@ -116,16 +116,19 @@ class PFNConfig:
 
     @classmethod
     def from_tabpfn(cls, config: Mapping[str, Any], **options: Any) -> PFNConfig:
-        """The configuration stored in an official checkpoint; `options` are fields that the file does not decide.
+        """The configuration stored in an official checkpoint; `options` are fields in place of the file's.
 
-        Keys that do not concern the network are ignored, absent keys and None mean the default.
+        Keys that do not concern the network are ignored, absent keys and None mean the default; only
+        `max_num_classes` must be there.
 
         Raises:
             ValueError: the file describes a network other than the v2 classifier.
 
         Example:
-            >>> PFNConfig.from_tabpfn({"emsize": 64, "nhead": 4, "max_num_classes": 10, "seed": None}).num_layers
-            12
+            >>> given = {"emsize": 64, "nhead": 4, "max_num_classes": 10, "nlayers": None, "seed": 5}
+            >>> config = PFNConfig.from_tabpfn(given, column_seed=3)
+            >>> config.num_layers, config.column_seed
+            (12, 3)
         """
         given = {key: value for key, value in config.items() if value is not None}
         for shared in ("feature_attention_type", "item_attention_type"):
@@ -145,7 +148,7 @@ class PFNConfig:
             "max_num_classes": "num_classes",
             "seed": "column_seed",
         }
-        return cls(**{ours: given[theirs] for theirs, ours in names.items() if theirs in given}, **options)
+        return cls(**{ours: given[theirs] for theirs, ours in names.items() if theirs in given} | options)
 
 
 def require_integer(field: str, value: Any, smallest: int) -> None:

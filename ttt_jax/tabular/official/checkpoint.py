@@ -46,7 +46,7 @@ def load_tabpfn_checkpoint(path: str | Path, **options: Any) -> PFN:
 
     Args:
         path: the file that a user of TabPFN has downloaded.
-        options: fields of `PFNConfig` that the file does not decide: `outlier_sigma`, `column_seed`, `column_dtype`.
+        options: fields of `PFNConfig`, in place of the file's: `outlier_sigma`, `column_seed`, `column_dtype`.
 
     Raises:
         CheckpointError: it is not such a file, in one line that says why.
