@@ -122,7 +122,7 @@ def test_traced_values_are_refused_with_the_function_that_takes_them(field, tran
 
 def test_traced_weights_and_step_sizes_are_refused():
     problem = Problem(**GOOD)
-    with pytest.raises(ValueError, match="weights has no value inside jit"):
+    with pytest.raises(ValueError, match="start has no value inside jit"):
         jax.grad(lambda w: exact_risk(problem, w).optimal)(0.1)
     with pytest.raises(ValueError, match="step_sizes has no value inside jit"):
         jax.jit(step_size_array)(jnp.ones(2))
