@@ -118,8 +118,8 @@ class PFNConfig:
     def from_tabpfn(cls, config: Mapping[str, Any], **options: Any) -> PFNConfig:
         """The configuration stored in an official checkpoint; `options` are fields in place of the file's.
 
-        Keys that do not concern the network are ignored, absent keys and None mean the default; only
-        `max_num_classes` must be there.
+        Keys that do not concern the network are ignored, absent keys and None mean the default; the number
+        of classes must be there.
 
         Raises:
             ValueError: the file describes a network other than the v2 classifier.
